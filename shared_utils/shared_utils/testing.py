@@ -57,7 +57,7 @@ def make_input(stream: str, shape: Sequence[int], low: float = -1.0, high: float
 
 @dataclass(frozen=True)
 class GoldenCase:
-    """One stored case. ``spec`` is the whole JSON, ``stored`` the arrays of the npz beside it, ``folder`` where both are."""
+    """One stored case: ``spec`` is the whole JSON, ``stored`` the arrays of the npz beside it in ``folder``."""
 
     name: str
     folder: Path
