@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -27,6 +28,8 @@ FPSStart = Literal["first", "random", "far"]
 
 # Entries of the largest distance block held at once by the brute-force search (times four bytes, times about three).
 _CHUNK_ENTRIES = 2**24
+# Groups of columns of the two-stage selection of neighbours: near the optimum sqrt(k N) of k = 20, N = 1024.
+_GROUPS = 128
 # |z^2 - 1| below which a normal counts as a pole and the frame takes its first axis from (1, -1, 0).
 _POLE = 1e-4
 
@@ -102,7 +105,7 @@ def _knn_scipy(query: Tensor, reference: Tensor, k: int) -> tuple[Tensor, Tensor
 
 
 def _knn_torch(query: Tensor, reference: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    batch, num_query, _ = query.shape
+    batch = len(query)
     rows = max(1, _CHUNK_ENTRIES // max(1, batch * reference.shape[1]))
     nearest = [
         pairwise_squared_distances(part, reference).topk(k, dim=-1, largest=False) for part in query.split(rows, dim=1)
@@ -120,11 +123,13 @@ def _knn_pytorch3d(query: Tensor, reference: Tensor, k: int) -> tuple[Tensor, Te
 
 
 def pairwise_squared_distances(query: Tensor, reference: Tensor) -> Tensor:
-    """Squared distances of all pairs from coordinate differences: (B, M, 3), (B, N, 3) -> (B, M, N)."""
-    total = None
-    for axis in range(query.shape[-1]):
-        squared = (query[:, :, None, axis] - reference[:, None, :, axis]).square()
-        total = squared if total is None else total + squared
+    """Squared distances of all pairs from coordinate differences: (B, M, 3), (B, N, 3) -> (B, M, N); differentiable."""
+    # Rows of one coordinate must be contiguous: twenty times faster on the CPU than strided ones.
+    query, reference = query.transpose(1, 2).contiguous(), reference.transpose(1, 2).contiguous()
+    total = (query[:, 0, :, None] - reference[:, 0, None]).square()
+    for axis in range(1, query.shape[1]):
+        difference = query[:, axis, :, None] - reference[:, axis, None]
+        total = torch.addcmul(total, difference, difference)
     return total
 
 
@@ -138,7 +143,25 @@ def knn_features(x: Tensor, k: int) -> Tensor:
     if not 1 <= k <= x.shape[-1]:
         raise ValueError(f"a graph of {k} neighbours needs clouds of at least {k} points, got {x.shape[-1]}")
     closeness = torch.baddbmm(x.square().sum(1, keepdim=True), x.transpose(1, 2), x, beta=-1, alpha=2)
-    return closeness.topk(k, dim=-1).indices
+    return _top_k(closeness, k)
+
+
+def _top_k(scores: Tensor, k: int) -> Tensor:
+    """Indices of the k largest of every row, largest first: (B, M, N) -> (B, M, k).
+
+    The k largest lie in the k groups of columns with the largest maxima, so most columns never enter a selection: on
+    the CPU a third of the time of ``topk`` at N = 1024. Groups are columns a fixed stride apart, which makes their
+    maxima vector operations.
+    """
+    batch, num_rows, num_columns = scores.shape
+    if num_columns % _GROUPS or num_columns < 4 * _GROUPS or k > _GROUPS // 2:
+        return scores.topk(k, dim=-1).indices
+    grouped = scores.view(batch, num_rows, num_columns // _GROUPS, _GROUPS)
+    groups = grouped.amax(2).topk(k, dim=-1, sorted=False).indices
+    members = groups[:, :, None] + torch.arange(0, num_columns, _GROUPS, device=scores.device)[:, None]
+    members = members.flatten(2)
+    best = scores.gather(2, members).topk(k, dim=-1).indices
+    return members.gather(2, best)
 
 
 def gather(values: Tensor, indices: Tensor) -> Tensor:
@@ -161,12 +184,13 @@ def ball_query(points: Tensor, centres: Tensor, radius: float, num_samples: int)
     _check_points("points", points)
     _check_points("centres", centres)
     inside = pairwise_squared_distances(centres, points) <= radius**2
-    rank = inside.cumsum(-1, dtype=torch.int32)
-    first = inside.to(torch.uint8).argmax(-1, keepdim=True)
-    indices = first.repeat(1, 1, num_samples)
-    item, centre, point = (inside & (rank <= num_samples)).nonzero(as_tuple=True)
-    indices[item, centre, rank[item, centre, point].long() - 1] = point
-    return indices
+    counts = inside.sum(-1, keepdim=True)
+    starts = counts.flatten().cumsum(0).view_as(counts) - counts
+    rank = torch.arange(num_samples, device=points.device)
+    # The members of all balls in a row, and one more entry for an empty last ball to start at.
+    members = torch.cat((inside.nonzero()[:, 2], rank.new_zeros(1)))
+    indices = members[starts + torch.where(rank < counts, rank, 0)]
+    return torch.where(counts > 0, indices, 0)
 
 
 @torch.no_grad()
@@ -188,13 +212,37 @@ def farthest_point_sampling(points: Tensor, num_samples: int, start: FPSStart = 
         farthest = from_centroid.square().sum(-1).argmax(-1, keepdim=True)
     else:
         raise UserError(f"unknown start {start!r} of farthest point sampling: choose first, random or far")
+    search = _fps_numpy if points.device.type == "cpu" else _fps_torch
+    return search(points.detach(), farthest, num_samples)
+
+
+def _fps_numpy(points: Tensor, first: Tensor, num_samples: int) -> Tensor:
+    # Thousands of steps on a few kilobytes: numpy's calls cost a fraction of torch's.
+    indices = np.empty((len(points), num_samples), dtype=np.int64)
+    for cloud, chosen, farthest in zip(points.numpy(), indices, first[:, 0].tolist(), strict=True):
+        axes = np.ascontiguousarray(cloud.T)
+        difference, distance = np.empty_like(axes), np.full_like(axes[0], np.inf)
+        for sample in range(num_samples):
+            chosen[sample] = farthest
+            np.subtract(axes, axes[:, farthest, None], out=difference)
+            np.multiply(difference, difference, out=difference)
+            squared = difference[0]
+            squared += difference[1]
+            squared += difference[2]
+            np.minimum(distance, squared, out=distance)
+            farthest = distance.argmax()
+    return torch.from_numpy(indices)
+
+
+def _fps_torch(points: Tensor, first: Tensor, num_samples: int) -> Tensor:
     axes = points.transpose(1, 2).contiguous()
-    distance = points.new_full((batch, num_points), math.inf)
-    indices = torch.empty(batch, num_samples, dtype=torch.int64, device=points.device)
+    distance = points.new_full(points.shape[:2], math.inf)
+    indices = first.new_empty(len(points), num_samples)
+    farthest = first
     for sample in range(num_samples):
         indices[:, sample : sample + 1] = farthest
-        chosen = axes.gather(2, farthest[:, None].expand(-1, 3, -1))
-        torch.minimum(distance, (axes - chosen).square_().sum(1), out=distance)
+        squared = (axes - axes.gather(2, farthest[:, None].expand(-1, 3, -1))).square_()
+        torch.minimum(distance, squared[:, 0] + squared[:, 1] + squared[:, 2], out=distance)
         farthest = distance.argmax(-1, keepdim=True)
     return indices
 
@@ -257,7 +305,7 @@ def _smallest_eigenvector(matrices: Tensor) -> Tensor:
     return vectors
 
 
-# The reversible tangent frame (paper: the coordinate transform of the shape-invariant attack) --------------------------
+# The reversible tangent frame: the paper's coordinate transform -----------------------------------------------------
 
 
 def _unit(vectors: Tensor) -> Tensor:
