@@ -26,7 +26,7 @@ def run_tests(member: str) -> tuple[int, int, int, str]:
     """(passed, failed, skipped, output) of one member's tests."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        command = [sys.executable, "-m", "pytest", "-q", "tests", ff"--junitxml={report}", "--durations=5"]
+        command = [sys.executable, "-m", "pytest", "-q", "tests", f"--junitxml={report}", "--durations=5"]
         # One thread a process: the members run side by side.
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         start = time.monotonic()
