@@ -126,10 +126,10 @@ def pairwise_squared_distances(query: Tensor, reference: Tensor) -> Tensor:
     """Squared distances of all pairs from coordinate differences: (B, M, 3), (B, N, 3) -> (B, M, N); differentiable."""
     # Rows of one coordinate must be contiguous: twenty times faster on the CPU than strided ones.
     query, reference = query.transpose(1, 2).contiguous(), reference.transpose(1, 2).contiguous()
-    total = (query[:, 0, :, None] - reference[:, 0, None]).square()
+    total = (query[:, 0, :, None] - reference[:, 0, None]).square_()
     for axis in range(1, query.shape[1]):
         difference = query[:, axis, :, None] - reference[:, axis, None]
-        total = torch.addcmul(total, difference, difference)
+        total.addcmul_(difference, difference)
     return total
 
 

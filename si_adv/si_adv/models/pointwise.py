@@ -1,0 +1,108 @@
+"""Layers that act on every point alike: 1x1 convolutions with their batch norm, and maxima over points.
+
+Activations are channels-last here, (B, N, D) for points and (B, S, K, D) for groups of K neighbours; the published
+victims hold the same axes in reverse order behind the batch: (B, D, N) and (B, D, K, S). In evaluation the norm is
+folded into the convolution and the pair runs as one matrix product. In training, where batch statistics are needed, and
+for layers with forward hooks, which expect the published activations, the stored modules run one after the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from si_adv.geometry import gather
+
+# Width of the blocks in which the position of a maximum is searched; one vector of partial maxima a block.
+_BLOCK = 32
+
+
+def check_clouds(clouds: Tensor, channels: int) -> None:
+    """Raise ValueError unless ``clouds`` is (B, channels, N), as the victims take them."""
+    if clouds.dim() != 3 or clouds.shape[1] != channels:
+        raise ValueError(
+            f"clouds must have shape (B, {channels}, N), got {tuple(clouds.shape)}; points last, channels second"
+        )
+
+
+def as_stored(*modules: nn.Module) -> bool:
+    """Whether these layers must run as the modules they are: in training, or because somebody hooked one of them."""
+    return any(module.training or module._forward_hooks or module._forward_pre_hooks for module in modules)
+
+
+def folded(conv: nn.Module, norm: nn.Module) -> tuple[Tensor, Tensor]:
+    """Weight (out, in) and bias (out,) of a 1x1 convolution followed by its batch norm in evaluation."""
+    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+    shift = norm.bias - norm.running_mean * scale
+    if conv.bias is not None:
+        shift = shift + conv.bias * scale
+    return conv.weight.flatten(1) * scale[:, None], shift
+
+
+def _published_order(x: Tensor) -> Tensor:
+    return x.permute(0, *range(x.dim() - 1, 0, -1))
+
+
+def pointwise(x: Tensor, conv: nn.Module, norm: nn.Module) -> Tensor:
+    """norm(conv(x)) for channels-last x: (B, ..., in) -> (B, ..., out)."""
+    if as_stored(conv, norm):
+        return _published_order(norm(conv(_published_order(x))))
+    return F.linear(x, *folded(conv, norm))
+
+
+def pointwise_relu(x: Tensor, conv: nn.Module, norm: nn.Module) -> Tensor:
+    """relu(norm(conv(x))) for channels-last x: (B, ..., in) -> (B, ..., out)."""
+    if as_stored(conv, norm):  # a hook may keep what the norm returned
+        return F.relu(pointwise(x, conv, norm))
+    return F.relu(pointwise(x, conv, norm), inplace=True)
+
+
+def pointwise_layers(widths: Sequence[int]) -> tuple[nn.ModuleList, nn.ModuleList]:
+    """Convolutions from each width to the next and their norms, as the published set abstractions hold them."""
+    convs = [nn.Conv2d(inputs, outputs, 1) for inputs, outputs in pairwise(widths)]
+    return nn.ModuleList(convs), nn.ModuleList([nn.BatchNorm2d(width) for width in widths[1:]])
+
+
+def pointwise_mlp(x: Tensor, convs: nn.ModuleList, norms: nn.ModuleList) -> Tensor:
+    """ReLU layers one after the other, channels-last: (B, ..., in) -> (B, ..., out)."""
+    for conv, norm in zip(convs, norms, strict=True):
+        x = pointwise_relu(x, conv, norm)
+    return x
+
+
+def max_over_points(x: Tensor) -> Tensor:
+    """Largest value of every channel over all points, channels first: (B, C, N) -> (B, C).
+
+    The gradient goes to one point a channel, as that of ``torch.max``.
+    """
+    return x.gather(2, _argmax(x.detach())[..., None])[..., 0]
+
+
+def pointwise_max(x: Tensor, conv: nn.Module, norm: nn.Module) -> Tensor:
+    """Largest value of norm(conv(x)) over all points: (B, N, in) -> (B, out).
+
+    Only one point a channel decides the maximum. With a gradient to take, that point is found first and its value
+    computed again from its own row, so the backward touches ``out`` rows instead of an (N, out) matrix.
+    """
+    if as_stored(conv, norm):
+        return max_over_points(norm(conv(_published_order(x))))
+    weight, bias = folded(conv, norm)
+    with torch.no_grad():
+        values = torch.bmm(weight.expand(len(x), -1, -1), x.transpose(1, 2))
+    if not torch.is_grad_enabled():
+        return values.amax(2) + bias
+    return (gather(x, _argmax(values)) * weight).sum(-1) + bias
+
+
+def _argmax(x: Tensor) -> Tensor:
+    """Position of the largest value along the last axis; in two stages, which the CPU can do with vectors."""
+    if x.shape[-1] % _BLOCK:
+        return x.argmax(-1)
+    blocks = x.unflatten(-1, (-1, _BLOCK))
+    column = blocks.amax(-2).argmax(-1, keepdim=True)
+    row = blocks.gather(-1, column[..., None, :].expand(*blocks.shape[:-1], 1))[..., 0].argmax(-1)
+    return row * _BLOCK + column[..., 0]
