@@ -1,0 +1,176 @@
+"""Defences: what is done to a cloud before the classifier sees it.
+
+A defence is any callable from clouds (B, 3, N) to clouds (B, 3, M); the three here are nn.Modules, differentiable in
+their input, and treat every cloud on its own. ``Defended`` puts one in front of a victim, so that attacks run through it
+(adaptive attacks), and ``ExpectationOverTransformation`` averages over the draws of a random one.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from shared_utils import UserError
+from si_adv.geometry import knn
+
+_PUNET_WEIGHTS = (
+    "the PU-Net weights, pu-in_1024-up_4.pth of github.com/Wuziyi616/IF-Defense (baselines/defense/DUP_Net), "
+    "or weights trained with train.py --config configs/punet.yaml"
+)
+
+
+def _check_clouds(clouds: Tensor) -> None:
+    if clouds.dim() != 3 or clouds.shape[1] < 3:
+        raise ValueError(f"clouds must have shape (B, 3, N), points last, got {tuple(clouds.shape)}")
+
+
+def _take(clouds: Tensor, indices: Tensor) -> Tensor:
+    """Points of every cloud by index: (B, C, N), (B, M) -> (B, C, M)."""
+    return clouds.gather(2, indices[:, None].expand(-1, clouds.shape[1], -1))
+
+
+class SRS(nn.Module):
+    """Simple random sampling: drops ``num_drop`` random points of every cloud. (B, C, N) -> (B, C, N - num_drop).
+
+    Every call draws anew, for every cloud on its own, from a generator that ``seed`` starts; the remaining points keep
+    their order. The draw is apart from the gather, so the gradient flows to the points that were kept: an adaptive
+    attack sees one draw a call, or several under ``ExpectationOverTransformation``.
+    """
+
+    def __init__(self, num_drop: int = 500, seed: int = 0) -> None:
+        super().__init__()
+        self.num_drop = num_drop
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def draw(self, batch: int, num_points: int) -> Tensor:
+        """Indices of the points to keep, ascending: (batch, num_points - num_drop)."""
+        order = torch.rand(batch, num_points, generator=self.generator).argsort(1)
+        return order[:, self.num_drop :].sort(1).values
+
+    def forward(self, clouds: Tensor) -> Tensor:
+        _check_clouds(clouds)
+        batch, _, num_points = clouds.shape
+        if not 0 <= self.num_drop < num_points:
+            raise ValueError(f"SRS cannot drop {self.num_drop} points of clouds of {num_points}")
+        return _take(clouds, self.draw(batch, num_points).to(clouds.device))
+
+
+@torch.no_grad()
+def outlier_statistics(points: Tensor, k: int = 2, alpha: float = 1.1) -> tuple[Tensor, Tensor]:
+    """What statistical outlier removal judges by: mean squared distances (B, N) to the k nearest others, and the
+    threshold (B,) of every cloud, mean + alpha * standard deviation (unbiased) of those. float64, detached.
+
+    points: (B, N, 3).
+    """
+    points = points.detach().double()
+    squared, _ = knn(points, points, k + 1)
+    values = squared[..., 1:].mean(-1)
+    return values, values.mean(1) + alpha * values.std(1)
+
+
+class SOR(nn.Module):
+    """Statistical outlier removal (DUP-Net's denoiser): drops points that are far from their k nearest neighbours.
+
+    Keeps the points with ``outlier_statistics`` within the threshold, in their order, and repeats them from the first
+    until there are ``num_points`` (None: as many as came in). (B, C, N) -> (B, C, num_points). Which points are kept is
+    decided without gradient; the gradient flows to those, and adds up over the repeats.
+    """
+
+    def __init__(self, k: int = 2, alpha: float = 1.1, num_points: int | None = None) -> None:
+        super().__init__()
+        self.k, self.alpha, self.num_points = k, alpha, num_points
+
+    def forward(self, clouds: Tensor) -> Tensor:
+        _check_clouds(clouds)
+        values, threshold = outlier_statistics(clouds[:, :3].transpose(1, 2), self.k, self.alpha)
+        # The slack is rounding: on a regular grid all values are equal, and equal to the threshold.
+        keep = values <= threshold[:, None] * (1 + 1e-12)
+        kept_first = (~keep).to(torch.uint8).argsort(1, stable=True)
+        position = torch.arange(self.num_points or clouds.shape[2], device=clouds.device)
+        return _take(clouds, kept_first.gather(1, position % keep.sum(1, keepdim=True)))
+
+
+class DUPNet(nn.Module):
+    """DUP-Net (Zhou et al., ICCV 2019): outlier removal, then up-sampling. (B, C, N) -> (B, 3, up_ratio * N).
+
+    sor: the denoiser; punet: the up-sampler, from points (B, N, 3) to (B, up_ratio * N, 3). ``from_weights`` builds the
+    published pair.
+    """
+
+    def __init__(self, sor: nn.Module, punet: nn.Module) -> None:
+        super().__init__()
+        self.sor, self.punet = sor, punet
+
+    @classmethod
+    def from_weights(cls, weights: str | Path | None = None, k: int = 2, alpha: float = 1.1) -> DUPNet:
+        """The published settings, with the PU-Net of a weights file, frozen. Raises UserError where there is none."""
+        if weights is None:
+            raise UserError(f"the defence dupnet needs weights=PATH: {_PUNET_WEIGHTS}")
+        if not Path(weights).is_file():
+            raise UserError(f"{weights} not found: the defence dupnet needs {_PUNET_WEIGHTS}")
+        from si_adv.published import import_published
+
+        punet, _ = import_published(weights, "pu_net")
+        return cls(SOR(k, alpha), punet.requires_grad_(False))
+
+    def forward(self, clouds: Tensor) -> Tensor:
+        return self.punet(self.sor(clouds)[:, :3].transpose(1, 2)).transpose(1, 2)
+
+
+class Defended(nn.Module):
+    """A victim behind a defence: ``model(defence(clouds))``.
+
+    model: (B, 3, M) -> anything a victim returns; defence: any callable (B, 3, N) -> (B, 3, M).
+    """
+
+    def __init__(self, model: Callable[[Tensor], Any], defence: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.model, self.defence = model, defence
+
+    def forward(self, clouds: Tensor) -> Any:
+        return self.model(self.defence(clouds))
+
+
+class ExpectationOverTransformation(nn.Module):
+    """Expected log-probabilities of a random model over ``num_draws`` draws: (B, 3, N) -> (B, num_classes).
+
+    Athalye et al., "Synthesizing Robust Adversarial Examples", ICML 2018. The mean is of the log-probabilities,
+    E[log p], as there: its gradient is the mean of the draws' gradients, of logits and log-probabilities alike, where
+    log E[p] would follow the few draws that are already fooled. The margin between two classes is the mean margin.
+    All draws run in one batch: model must draw for every cloud on its own, as ``SRS`` does.
+    """
+
+    def __init__(self, model: Callable[[Tensor], Any], num_draws: int = 8) -> None:
+        super().__init__()
+        if num_draws < 1:
+            raise UserError(f"num_draws must be at least 1, got {num_draws}")
+        self.model, self.num_draws = model, num_draws
+
+    def forward(self, clouds: Tensor) -> Tensor:
+        output = self.model(clouds.repeat(self.num_draws, 1, 1))
+        if isinstance(output, tuple):
+            output = output[0]
+        return F.log_softmax(output, -1).unflatten(0, (self.num_draws, -1)).mean(0)
+
+
+DEFENCES: Mapping[str, Callable[..., nn.Module]] = {"srs": SRS, "sor": SOR, "dupnet": DUPNet.from_weights}
+
+
+def build_defence(name: str, **options: Any) -> nn.Module:
+    """A defence by its name in ``DEFENCES``; options are its constructor's. Raises UserError for unknown ones."""
+    if name not in DEFENCES:
+        close = difflib.get_close_matches(name, DEFENCES, n=len(DEFENCES), cutoff=0)
+        raise UserError(f"unknown defence {name!r}; known, closest first: {', '.join(close)}")
+    known = inspect.signature(DEFENCES[name]).parameters
+    for option in options:
+        if option not in known:
+            close = difflib.get_close_matches(option, known, n=len(known), cutoff=0)
+            raise UserError(f"defence {name} has no option {option!r}; it has, closest first: {', '.join(close)}")
+    return DEFENCES[name](**options)
