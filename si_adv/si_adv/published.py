@@ -54,6 +54,12 @@ LAYOUTS: dict[str, Layout] = {
     "pointnet": Layout(
         {"feat.stn.fc3.weight": (9, 256), "feat.fstn.fc3.weight": (4096, 256)}, "fc3.weight", "feat.conv1.weight"
     ),
+    # Before pointnet2_ssg, all of whose entries it has too.
+    "pointconv": Layout(
+        {"sa1.weightnet.mlp_convs.0.weight": (8, 3, 1, 1), "sa3.linear.weight": (1024, 16384)},
+        "fc3.weight",
+        "sa1.mlp_convs.0.weight",
+    ),
     "pointnet2_ssg": Layout(
         {
             "sa1.mlp_convs.0.weight": (64, None, 1, 1),
@@ -75,11 +81,6 @@ LAYOUTS: dict[str, Layout] = {
         with_normals=12,
         options={"embedding": ("conv5.0.weight", 0)},
         aliases=tuple((f"bn{layer}.", f"conv{layer}.1.") for layer in range(1, 6)),
-    ),
-    "pointconv": Layout(
-        {"sa1.weightnet.mlp_convs.0.weight": (8, 3, 1, 1), "sa3.linear.weight": (1024, 16384)},
-        "fc3.weight",
-        "sa1.mlp_convs.0.weight",
     ),
     "pct": Layout(
         {"pt_last.sa1.v_conv.weight": (256, 256, 1), "conv_fuse.0.weight": (1024, 1280, 1)},

@@ -6,7 +6,6 @@ published checkpoints (``pointconv``).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -34,13 +33,12 @@ class PointwiseNet(nn.Module):
 
 def inverse_density(points: Tensor, bandwidth: float) -> Tensor:
     """One over the mean Gaussian kernel at every point (constant 2.5 for sqrt(2 pi)): (B, N, 3) -> (B, N, 1)."""
-    # As exp(2ab - aa - bb) the only large operations are one product and one exponential; the kernel is flat near
-    # zero distance, so that the expanded form costs no accuracy here.
-    scaled = points / (math.sqrt(2) * bandwidth)
-    norms = scaled.square().sum(-1)
-    exponent = torch.baddbmm(-norms[:, None], scaled, scaled.transpose(1, 2), alpha=2)
-    kernel = torch.exp(exponent - norms[:, :, None])
-    return 2.5 * bandwidth / kernel.mean(-1)[..., None]
+    # The published order of operations. A rounding more or less in the exponent, which is divided by the squared
+    # bandwidth, is enough to switch a ReLU of the next layers.
+    norms = points.square().sum(-1)
+    squared = torch.baddbmm(norms[:, :, None], points, points.transpose(1, 2), alpha=-2) + norms[:, None]
+    kernel = torch.exp(-squared / (2 * bandwidth**2)) / (2.5 * bandwidth)
+    return 1 / kernel.mean(-1)[..., None]
 
 
 class PointConvLevel(nn.Module):
