@@ -92,7 +92,7 @@ class SOR(nn.Module):
         values, threshold = outlier_statistics(clouds[:, :3].transpose(1, 2), self.k, self.alpha)
         # The slack is rounding: on a regular grid all values are equal, and equal to the threshold.
         keep = values <= threshold[:, None] * (1 + 1e-12)
-        kept_first = (~keep).to(torch.uint8).argsort(1, stable=True)
+        kept_first = (~keep).to(torch.uint8).argsort(dim=1, stable=True)
         position = torch.arange(self.num_points or clouds.shape[2], device=clouds.device)
         return _take(clouds, kept_first.gather(1, position % keep.sum(1, keepdim=True)))
 
@@ -166,11 +166,13 @@ DEFENCES: Mapping[str, Callable[..., nn.Module]] = {"srs": SRS, "sor": SOR, "dup
 def build_defence(name: str, **options: Any) -> nn.Module:
     """A defence by its name in ``DEFENCES``; options are its constructor's. Raises UserError for unknown ones."""
     if name not in DEFENCES:
-        close = difflib.get_close_matches(name, DEFENCES, n=len(DEFENCES), cutoff=0)
-        raise UserError(f"unknown defence {name!r}; known, closest first: {', '.join(close)}")
+        closest = difflib.get_close_matches(str(name), DEFENCES, n=1, cutoff=0.0)[0]
+        raise UserError(f"unknown defence {name!r}: did you mean {closest!r}? (known: {', '.join(DEFENCES)})")
     known = inspect.signature(DEFENCES[name]).parameters
     for option in options:
         if option not in known:
-            close = difflib.get_close_matches(option, known, n=len(known), cutoff=0)
-            raise UserError(f"defence {name} has no option {option!r}; it has, closest first: {', '.join(close)}")
+            closest = difflib.get_close_matches(option, known, n=1, cutoff=0.0)[0]
+            raise UserError(
+                f"defence {name!r} has no option {option!r}: did you mean {closest!r}? (known: {', '.join(known)})"
+            )
     return DEFENCES[name](**options)

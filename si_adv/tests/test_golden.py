@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from shared_utils.testing import adapter_for, golden_cases
+from shared_utils.testing import adapter_for, golden_cases, make_input
+from si_adv.defences import SOR, SRS
 from si_adv.geometry import estimate_normals, from_tangent, to_tangent
 from si_adv.published import LAYOUTS, import_published, read_quantised
 
@@ -112,6 +113,27 @@ def exempt_transform(case):
     }
 
 
+# Defences ------------------------------------------------------------------------------------------------------------
+
+
+def run_sor_and_srs(case):
+    clouds = _tensors(case)["clouds"].requires_grad_()
+    sor = SOR(case.config.get("k", 2), case.config.get("alpha", 1.1), case.spec["outputs"]["sor"][-1])
+    cleaned = sor(clouds)
+    weights = torch.from_numpy(make_input("sor_w", cleaned.shape))
+    (gradient,) = torch.autograd.grad((cleaned * weights).sum(), clouds)
+    srs = SRS(case.config["drop_num"])
+    # The published draw is numpy's; the case replaces it by the first points.
+    srs.draw = lambda batch, num_points: torch.arange(num_points - srs.num_drop).expand(batch, -1)
+    return {"sor": cleaned, "sor_grad": gradient, "srs_first": srs(clouds)}
+
+
+def run_punet(case):
+    punet = _import(case, architecture="pu_net", num_points=case.config["npoint"])
+    assert punet.up_ratio == case.config["up_ratio"]
+    return {"upsampled": punet(_tensors(case)["clouds"])}
+
+
 # By the case's ``module``; a victim's cases are told apart by their ``runner``, that of the trained one has none.
 VICTIM_MODULES = {
     "pointnet_cls": "pointnet",
@@ -123,6 +145,8 @@ VICTIM_RUNNERS = {"victim": run_victim, "bench": run_bench}
 ADAPTERS = {
     "attacks:PointCloudAttack.get_transformed_point_cloud": run_transform,
     "attacks:PointCloudAttack.get_normal_vector": run_normals,
+    "baselines.defense:SORDefense/SRSDefense": run_sor_and_srs,
+    "baselines.defense.DUP_Net.pu_net:PUNet": run_punet,
 }
 # By the case's ``runner``: masks of what the case's note excepts.
 EXEMPTIONS = {"geom": exempt_transform}
