@@ -81,9 +81,6 @@ class QueryAttack(Attack):
         signs = (1, -1) if self.sign_order == "+-" else (-1, 1)
         return torch.tensor(signs).to(like) * self.step
 
-    def _default_micro_batch(self, device: torch.device) -> int:
-        return 4 if device.type == "cpu" else 256
-
     @torch.no_grad()
     def _query(self, points: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Prediction, whether the goal is reached, and score, (b,) each."""
