@@ -24,13 +24,13 @@ def import_checkpoint(
     from si_adv.victim import Victim
 
     model, report = import_published(input, architecture)
-    names = None if class_names is None else Path(class_names).read_text().split("\n")
-    names = names and [name.strip() for name in names if name.strip()]
-    victim = Victim.of(model, class_names=names, num_points=num_points)
-    if names and len(names) != victim.num_classes:
-        raise UserError(f"{class_names} has {len(names)} names, the checkpoint {victim.num_classes} classes")
+    if report.num_classes is None:
+        raise UserError(f"{input} holds a {report.architecture}, no classifier: give it as it is to --punet")
+    names = None if class_names is None else [name.strip() for name in Path(class_names).read_text().splitlines()]
+    victim = Victim(report.architecture, report.num_classes, names, num_points, report.with_normals, report.options)
+    victim.model = model
     victim.save_pretrained(out)
-    print(f"{victim.architecture}, {victim.num_classes} classes: {report}\nwrote {out}")
+    print(f"{report}\nwrote {out}")
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -199,7 +199,7 @@ def test_training_then_attacking_what_was_trained(capsys):
     assert "python attack.py --compare --ckpt runs/default/version_0" in capsys.readouterr().out
     assert Path("runs/default/version_0/figures/training.png").is_file()
     assert evaluate.main(["--ckpt", "runs/default", "--limit", "10"]) == 0
-    assert load_victim(next(Path("runs/default/version_0/checkpoints").glob("best*"))).class_names[0] == "chair"
+    assert load_victim(next(Path("runs/default/version_0/checkpoints").glob("best*"))).class_names[0] == "bathtub"
 
 
 @pytest.mark.parametrize(
@@ -273,9 +273,10 @@ def test_results_are_not_overwritten_and_not_mixed(capsys):
     "name", ["attack", "query", "transfer", "defend", "sensitivity", "predict", "evaluate", "export"]
 )
 def test_help_is_quick_and_does_not_load_torch(name):
-    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import {name}; {name}.main(['--help']); assert 'torch' not in sys.modules"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert (done.returncode == 0 and "--device" in done.stdout) or name == "export", done.stderr
+    code = f"import sys, {name}; {name}.main(['--help']); assert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert "--ckpt" in done.stdout or name in ("query", "transfer")
 
 
 def test_the_shell_runs_a_command():
