@@ -39,16 +39,13 @@ def attack_options(name: str) -> dict[str, inspect.Parameter]:
 
     Raises UserError for an unknown name.
     """
+    attack = _attack_class(name)
     options = {}
-    for cls in _attack_class(name).__mro__:
-        if "__init__" not in vars(cls) or not issubclass(cls, Attack):
-            continue
-        parameters = inspect.signature(cls.__init__).parameters
-        for key, parameter in parameters.items():
-            if key not in ("self", "model") and parameter.kind is not parameter.VAR_KEYWORD:
-                options.setdefault(key, parameter)
-        if all(parameter.kind is not parameter.VAR_KEYWORD for parameter in parameters.values()):
-            break
+    for cls in attack.__mro__:
+        if "__init__" in vars(cls) and issubclass(cls, Attack):
+            for key, parameter in inspect.signature(cls.__init__).parameters.items():
+                if key not in ("self", "model", *attack.fixed) and parameter.kind is not parameter.VAR_KEYWORD:
+                    options.setdefault(key, parameter)
     return options
 
 

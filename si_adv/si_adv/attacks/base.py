@@ -153,6 +153,8 @@ class Attack(ABC):
 
     needs_normals = False
     """Whether normals are estimated where none are given."""
+    fixed: tuple[str, ...] = ()
+    """Options of the base classes that the attack decides itself."""
 
     def __init__(
         self,

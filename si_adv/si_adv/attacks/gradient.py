@@ -159,6 +159,8 @@ class GradientAttack(Attack):
 class FGM(GradientAttack):
     """One step against the gradient, without a box."""
 
+    fixed = ("eps", "steps")
+
     def __init__(self, model: Victim, *, step_size: float = 0.007, reference_points: int | None = 1024, **options):
         super().__init__(model, eps=None, step_size=step_size, steps=1, reference_points=reference_points, **options)
 

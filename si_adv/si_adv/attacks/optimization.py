@@ -34,8 +34,8 @@ class OptimizationAttack(Attack):
     for the weight starts and its upper bound; after a success the lower bound rises to the weight, after a failure the
     upper bound falls to it, and the next weight is the middle. Without an upper bound it doubles until the first failure.
     start_noise: standard deviation of the noise every descent starts from.
-    early_stop: a cloud leaves a descent when its objective has not fallen by 1e-4 of itself over a tenth of the
-        iterations (the rule of Carlini and Wagner's own code). Otherwise every descent runs to its end.
+    early_stop: a cloud that has been fooled leaves the descent when its objective has not fallen by 1e-4 of itself over
+        a tenth of the iterations (the rule of Carlini and Wagner's own code). Otherwise every descent runs to its end.
 
     Other arguments: see ``Attack``. Clouds that are successes from the start are left as they are.
     """
@@ -149,7 +149,7 @@ class OptimizationAttack(Attack):
                 if self.early_stop and iteration % patience == 0:
                     falling = objective < checked[rows] * (1 - 1e-4)
                     checked[rows] = objective
-                    rows = rows[falling]
+                    rows = rows[falling | ~found[rows]]
                     if not len(rows):
                         break
         return found
@@ -192,6 +192,8 @@ class KNN(OptimizationAttack):
     projected back after every step. published_projection: with the published formula, which is not a projection (see
     ``losses.project_inner_published``).
     """
+
+    fixed = ("search_steps", "weight", "max_weight")
 
     def __init__(
         self,

@@ -20,6 +20,9 @@ from si_adv.attacks.sensitivity import SCORE_FLOOR, score_gradient, sensitivity_
 from si_adv.geometry import gather, tangent_basis
 from si_adv.losses import clip_linf, margin_loss
 
+# A target rounds differently in batches of different sizes; of the size of its outputs, a gain below this is none.
+_ROUNDING = 1e-6
+
 
 @dataclass
 class Moves:
@@ -40,8 +43,9 @@ class QueryAttack(Attack):
     lookahead: trials of a cloud evaluated at once. The accepted moves are those of ``lookahead=1``, in fewer rounds; the
         trials evaluated in vain count as queries all the same.
     sign_order: ``+-`` or ``-+``, which sign is tried first.
-    published_start: the first trial is accepted even if it is worse than the clean cloud, and moves of length zero are
-        tried too, as in the published code. Otherwise the clean cloud is what is to be improved on.
+    published_start: the first trial is accepted even if it is worse than the clean cloud, later ones for any rise of the
+        score, be it rounding, and moves of length zero are tried too, as in the published code. Otherwise a move must
+        improve on the clean cloud and on what was kept so far.
 
     Other arguments: see ``Attack``.
     """
@@ -82,16 +86,17 @@ class QueryAttack(Attack):
         return torch.tensor(signs).to(like) * self.step
 
     @torch.no_grad()
-    def _query(self, points: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Prediction, whether the goal is reached, and score, (b,) each."""
+    def _query(self, points: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Prediction, whether the goal is reached, score, and how much of the score is rounding, (b,) each."""
         output = self._forward(points, labels)
         score = margin_loss(output, labels, SCORE_FLOOR, targeted=not self.targeted, top_k=self.top_k)
-        return output.argmax(1), self._reached(output, labels), score
+        rounding = 0.0 if self.published_start else _ROUNDING
+        return output.argmax(1), self._reached(output, labels), score, rounding * output.abs().amax(1)
 
     def _attack(self, clean: Tensor, labels: Tensor, normals: Tensor | None, ids: Tensor) -> AttackResult:
         result = AttackResult.blank(clean.clone())
         everyone = torch.arange(len(clean), device=clean.device)
-        prediction, reached, best = self._query(clean, labels)
+        prediction, reached, best, _ = self._query(clean, labels)
         result.record(everyone, prediction, reached)
         paths = [[(1, score)] for score in best.tolist()]
         open_rows = everyone[~reached]
@@ -135,12 +140,12 @@ class QueryAttack(Attack):
             if self.eps is not None:
                 moved = clip_linf(moved, clean[batch, point], self.eps)
             points[each, point] = moved
-            prediction, reached, score = self._query(points, labels[batch])
+            prediction, reached, score, rounding = self._query(points, labels[batch])
             result.queries += torch.bincount(batch, minlength=len(result.queries))
 
             # Trials after the first that is kept were made from a state that is no more.
             better = torch.zeros_like(allowed)
-            better[item, slot] = score > best[item]
+            better[item, slot] = (score > best[item] + rounding) | reached
             keeps = better.any(1)
             first = better.to(torch.uint8).argmax(1)
             kept = each[(slot == first[item]) & keeps[item]]
