@@ -50,7 +50,12 @@ def _published_order(x: Tensor) -> Tensor:
 def pointwise(x: Tensor, conv: nn.Module, norm: nn.Module) -> Tensor:
     """norm(conv(x)) for channels-last x: (B, ..., in) -> (B, ..., out)."""
     if as_stored(conv, norm):
-        return _published_order(norm(conv(_published_order(x))))
+        # torch's batch norm on the CPU returns a wrong gradient for (B, C, K, 1) when the gradient it is given and its
+        # input differ in memory order; both are brought to the same one.
+        x = norm(conv(_published_order(x)).contiguous())
+        if x.requires_grad:
+            x.register_hook(Tensor.contiguous)
+        return _published_order(x)
     return F.linear(x, *folded(conv, norm))
 
 
@@ -80,6 +85,23 @@ def max_over_points(x: Tensor) -> Tensor:
     The gradient goes to one point a channel, as that of ``torch.max``.
     """
     return x.gather(2, _argmax(x.detach())[..., None])[..., 0]
+
+
+def max_over_neighbours(x: Tensor) -> Tensor:
+    """Largest value of every channel over the neighbours, channels last: (B, S, K, C) -> (B, S, C).
+
+    The gradient goes to one neighbour a channel. ``amax`` would share it among equal ones, for which its backward goes
+    over all K neighbours several times.
+    """
+    values = x.detach()
+    if x.device.type == "cpu":  # one neighbour after the other, each step a vector operation
+        best, winner = values[:, :, 0], torch.zeros_like(values[:, :, 0], dtype=torch.int64)
+        for rank in range(1, x.shape[2]):
+            winner.masked_fill_(values[:, :, rank] > best, rank)
+            best = torch.maximum(best, values[:, :, rank])
+    else:
+        winner = values.argmax(2)
+    return x.gather(2, winner[:, :, None])[:, :, 0]
 
 
 def pointwise_max(x: Tensor, conv: nn.Module, norm: nn.Module) -> Tensor:
