@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from shared_utils import UserError
-from shared_utils.checkpoint import Exportable, import_state_dict, load_tensors, save_safetensors
+from shared_utils.checkpoint import Exportable, import_state_dict, load_tensors
 from si_adv.models import build_victim
 from si_adv.published import PublishedReport, import_content, read_checkpoint
 
@@ -50,11 +50,6 @@ class Victim(nn.Module, Exportable):
 
     def forward(self, clouds: Tensor) -> Tensor:
         return self.model(clouds)
-
-    def _save_pretrained(self, save_directory: Path) -> None:
-        # Some architectures hold one module under two names, and safetensors refuses tensors that share memory.
-        state = {name: tensor.clone() for name, tensor in self.state_dict().items()}
-        save_safetensors(state, Path(save_directory) / "model.safetensors", {"format": "pt"})
 
 
 def load_victim(path: str | Path | None = None, num_classes: int | None = None, **options: Any) -> Victim:
