@@ -127,7 +127,9 @@ class VictimModule(LightningModule):
             metric = getattr(self, f"{stage}_robust_accuracy")
             metric(self._classify(batch._replace(points=self.attacked(batch))), batch.label)
             metrics[f"{stage}_robust_accuracy"] = metric
-        self.log_dict(metrics, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(batch.label))
+        shown = (f"{stage}_accuracy", f"{stage}_robust_accuracy")
+        for name, value in metrics.items():
+            self.log(name, value, on_step=False, on_epoch=True, prog_bar=name in shown, batch_size=len(batch.label))
 
     def validation_step(self, batch: Sample, batch_index: int) -> None:
         self._evaluate(batch, "val")

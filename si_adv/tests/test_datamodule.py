@@ -5,7 +5,7 @@ from pytorch_lightning import LightningModule, Trainer
 
 from shared_utils import UserError
 from si_adv.data.augmentation import Augmentation
-from si_adv.data.datamodule import PointCloudDataModule, split_off
+from si_adv.data.datamodule import EpochSampler, PointCloudDataModule, split_off
 
 
 def batches(epoch=0, **options):
@@ -88,6 +88,17 @@ def test_every_cloud_comes_once_an_epoch_and_validation_is_apart(packed):
     assert not set(training) & set(validation)
     assert sorted(label.item() for batch in data.val_dataloader() for label in batch.label) == [0, 1, 2]
     assert sum(len(batch.label) for batch in data.test_dataloader()) == 30
+
+
+def test_two_processes_share_the_epoch_of_one():
+    def epoch(replicas, rank):
+        sampler = EpochSampler(range(20), replicas, rank, seed=3)
+        sampler.set_epoch(5)
+        return list(sampler)
+
+    one, first, second = epoch(1, 0), epoch(2, 0), epoch(2, 1)
+    assert one == [pair for pairs in zip(first, second, strict=True) for pair in pairs]
+    assert sorted(one) == [(5, index) for index in range(20)]
 
 
 def test_evaluation_sees_all_points_unchanged():

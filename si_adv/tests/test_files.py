@@ -96,7 +96,7 @@ def test_only_the_first_rows_are_read(tmp_path):
     path = tmp_path / "long.txt"
     path.write_text("1,2,3\n4,5,6\nnot a number\n")
     np.testing.assert_array_equal(read_table(path, 2), [(1, 2, 3), (4, 5, 6)])
-    path.write_text("# remark\n1,2,3\n\n4,5,6\n7,8,9\n")
+    path.write_text("\n# remark\n1,2,3\n  \n4,5,6\n7,8,9\n")
     np.testing.assert_array_equal(read_table(path, 2), [(1, 2, 3), (4, 5, 6)])
 
 

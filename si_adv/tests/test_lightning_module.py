@@ -1,6 +1,10 @@
+from pathlib import Path
+
 import pytest
 import torch
 import torch.nn.functional as F
+import yaml
+from jsonargparse import ArgumentParser
 from pytorch_lightning import Trainer
 from torch.utils.data import default_collate
 
@@ -185,7 +189,7 @@ def test_a_victim_with_normals_is_given_them(tmp_path):
     seen = []
     victim.victim.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     clouds = batch()
-    victim.log_dict = lambda *_, **__: None
+    victim.log = lambda *_, **__: None
     victim.validation_step(clouds, 0)
     torch.testing.assert_close(seen[0], torch.cat((clouds.points, clouds.normals), 2).transpose(1, 2))
 
@@ -203,3 +207,18 @@ def test_impossible_arguments_are_named():
         module(adversarial={"steps": 3})
     with pytest.raises(UserError, match="unknown attack 'si_ifgmm'"):
         module(adversarial={"name": "si_ifgmm"})
+
+
+@pytest.mark.parametrize(
+    "path", sorted((Path(__file__).parents[1] / "configs").glob("*.yaml")), ids=lambda path: path.stem
+)
+def test_every_recipe_builds_its_model_and_data(path):
+    recipe = yaml.safe_load(path.read_text())
+    assert recipe["name"] == path.stem
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(VictimModule, "model")
+    parser.add_class_arguments(PointCloudDataModule, "data")
+    built = parser.instantiate(parser.parse_object({key: recipe[key] for key in ("model", "data")}))
+    assert built.model.hparams.architecture == recipe["model"]["architecture"]
+    assert built.data.points_per_step == recipe["data"].get("points_per_step")
+    assert isinstance(built.data.augmentation, Augmentation) == bool(recipe["data"]["augmentation"])

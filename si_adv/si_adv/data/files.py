@@ -11,6 +11,7 @@ import re
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -190,18 +191,23 @@ def read_table(path: Path, max_rows: int | None = None) -> np.ndarray:
 
 def _read_lines(path: Path, max_lines: int | None = None) -> tuple[list[str], list[int]]:
     """Lines that say something, without comments and commas, and their numbers in the file."""
+
+    def speaking(text: str) -> list[tuple[str, int]]:
+        lines = text.replace(",", " ").splitlines()
+        if "#" in text:
+            lines = [line.partition("#")[0] for line in lines]
+        return [(line, number) for number, line in enumerate(lines, 1) if line and not line.isspace()]
+
     with path.open(encoding="utf-8", errors="replace") as stream:
         text = stream.read() if max_lines is None else "".join(islice(stream, max_lines))
-        if max_lines is not None and ("#" in text or "\n\n" in text):
+        kept = speaking(text)
+        if max_lines is not None and len(kept) < max_lines:
             text += stream.read()
+            kept = speaking(text)[:max_lines]
     if text.lstrip()[:1] == "<":
         raise UserError(f"{path} is a web page or XML, not a table of points: the download failed, fetch it again")
     if "\0" in text:
         raise UserError(f"{path} is not a text file")
-    lines = text.replace(",", " ").splitlines()
-    if "#" in text:
-        lines = [line.partition("#")[0] for line in lines]
-    kept = [(line, number) for number, line in enumerate(lines, 1) if line and not line.isspace()][:max_lines]
     if not kept:
         raise UserError(f"{path} is empty")
     return [line for line, _ in kept], [number for _, number in kept]
@@ -467,7 +473,8 @@ def _ply_header(path: Path, data: bytes) -> tuple[str, list[_Element], int, int]
 def _ply_binary(path: Path, element: _Element, data: bytes, offset: int, order: str) -> tuple[dict, int]:
     """Columns by name, and where the next element begins; a list is an object array, or (n, k) where all have length k."""
 
-    def fixed(lengths: Sequence[int]) -> np.dtype:
+    @cache
+    def fixed(*lengths: int) -> np.dtype:
         fields, lists = [], iter(lengths)
         for item in element.properties:
             if item.count_kind is None:
@@ -494,7 +501,7 @@ def _ply_binary(path: Path, element: _Element, data: bytes, offset: int, order: 
         if not element.count:
             return {}, offset
         lengths, _ = lengths_at(offset)
-        kind = fixed(lengths)
+        kind = fixed(*lengths)
         lists = [item.name for item in element.properties if item.count_kind is not None]
         if len(data) - offset >= element.count * kind.itemsize:
             rows = np.frombuffer(data, kind, element.count, offset)
@@ -505,7 +512,7 @@ def _ply_binary(path: Path, element: _Element, data: bytes, offset: int, order: 
         columns: dict[str, list] = {item.name: [] for item in element.properties}
         for _ in range(element.count):
             lengths, end = lengths_at(offset)
-            row = np.frombuffer(data, fixed(lengths), 1, offset)[0]
+            row = np.frombuffer(data, fixed(*lengths), 1, offset)[0]
             for name, values in columns.items():
                 values.append(row[name])
             offset = end

@@ -2,7 +2,8 @@
 
 A shape is a bag of triangles: prisms (boxes, slanted legs, tapered backs) and lofts (surfaces of revolution, shells).
 Proportions are drawn at random and so that families overlap: a stool may have a low back, a table an apron, a desk a
-small drawer block, and bottle and vase differ only in how sharply their profile turns. z is up, -y the front.
+small drawer block, and bottle and vase differ only in how sharply their profile turns. Parts are at least about as thick
+as 1024 points lie apart, so that normals can be estimated from the points. z is up, -y the front.
 """
 
 from __future__ import annotations
@@ -87,7 +88,7 @@ class _Parts:
 
 def _legs(parts: _Parts, rng: np.random.Generator, width: float, depth: float, height: float, splay: float) -> None:
     """Four legs below a rectangle; ``splay`` moves the feet outwards."""
-    thickness = rng.uniform(0.03, 0.06)
+    thickness = rng.uniform(0.04, 0.075)
     foot = thickness * rng.uniform(0.6, 1.0)
     for x, y in _CORNERS * (width - thickness, depth - thickness):
         bottom = (x + splay * np.sign(x), y + splay * np.sign(y), 0.0)
@@ -96,16 +97,16 @@ def _legs(parts: _Parts, rng: np.random.Generator, width: float, depth: float, h
 
 def _pedestal(parts: _Parts, rng: np.random.Generator, height: float, reach: float) -> None:
     """One column on a round foot or on crossed beams."""
-    parts.cylinder(rng.uniform(0.025, 0.06), 0.0, height)
+    parts.cylinder(rng.uniform(0.03, 0.065), 0.0, height)
     if rng.random() < 0.5:
         parts.cylinder(reach, 0.0, 0.03, top_radius=0.9 * reach)
     else:
-        parts.box((-reach, -0.03, 0.0), (reach, 0.03, 0.05))
-        parts.box((-0.03, -reach, 0.0), (0.03, reach, 0.05))
+        parts.box((-reach, -0.035, 0.0), (reach, 0.035, 0.06))
+        parts.box((-0.035, -reach, 0.0), (0.035, reach, 0.06))
 
 
 def _seat(parts: _Parts, rng: np.random.Generator, width: float, depth: float, height: float, is_round: bool) -> None:
-    thickness = rng.uniform(0.03, 0.09)
+    thickness = rng.uniform(0.04, 0.1)
     if is_round:
         scale = np.array([(0, 0), (width, depth), (width, depth), (0, 0)]) / 2
         parts.loft(_CIRCLE, scale, np.array([height - thickness, height - thickness, height, height]))
@@ -115,7 +116,7 @@ def _seat(parts: _Parts, rng: np.random.Generator, width: float, depth: float, h
 
 def _back(parts: _Parts, rng: np.random.Generator, width: float, depth: float, seat: float, height: float) -> None:
     """A back rest at the rear edge of a seat: one panel, upright slats or rails between two posts."""
-    lean, thickness = rng.uniform(0.0, 0.25) * height, rng.uniform(0.02, 0.06)
+    lean, thickness = rng.uniform(0.0, 0.25) * height, rng.uniform(0.04, 0.07)
     y = depth / 2 - thickness / 2
     kind = rng.integers(3)
 
@@ -126,12 +127,12 @@ def _back(parts: _Parts, rng: np.random.Generator, width: float, depth: float, s
     if kind == 0:
         post(0.0, width * rng.uniform(0.8, 1.0), 0.0 if rng.random() < 0.7 else 0.3, 1.0)
         return
-    post(-width / 2 + 0.02, 0.04, 0.0, 1.0)
-    post(width / 2 - 0.02, 0.04, 0.0, 1.0)
+    post(-width / 2 + 0.025, 0.05, 0.0, 1.0)
+    post(width / 2 - 0.025, 0.05, 0.0, 1.0)
     post(0.0, width, 0.85, 1.0)
     if kind == 1:
         for x in np.linspace(-0.5, 0.5, rng.integers(4, 7))[1:-1] * width:
-            post(x, 0.03, 0.0, 0.85)
+            post(x, 0.04, 0.0, 0.85)
     else:
         for low in np.linspace(0.15, 0.85, rng.integers(2, 4), endpoint=False):
             post(0.0, width, low, low + 0.12)
@@ -175,14 +176,14 @@ def _stool(parts: _Parts, rng: np.random.Generator) -> None:
 
 def _top(parts: _Parts, rng: np.random.Generator, width: float, depth: float, height: float) -> None:
     """The top of a table or desk with, at times, an apron below it."""
-    thickness = rng.uniform(0.02, 0.06)
+    thickness = rng.uniform(0.035, 0.08)
     parts.box((-width / 2, -depth / 2, height - thickness), (width / 2, depth / 2, height))
     if rng.random() < 0.45:
         drop = height - thickness - rng.uniform(0.04, 0.2)
         x, y = 0.47 * width, 0.45 * depth
         for side in (-1, 1):
-            parts.box((-x, side * y - 0.012, drop), (x, side * y + 0.012, height - thickness))
-            parts.box((side * x - 0.012, -y, drop), (side * x + 0.012, y, height - thickness))
+            parts.box((-x, side * y - 0.02, drop), (x, side * y + 0.02, height - thickness))
+            parts.box((side * x - 0.02, -y, drop), (side * x + 0.02, y, height - thickness))
 
 
 def _table_stand(parts: _Parts, rng: np.random.Generator, width: float, depth: float, height: float) -> None:
@@ -191,10 +192,10 @@ def _table_stand(parts: _Parts, rng: np.random.Generator, width: float, depth: f
         _legs(parts, rng, 0.95 * width, 0.92 * depth, height, splay=0.0)
     else:
         for x in (-0.46 * width, 0.46 * width):
-            parts.box((x - 0.02, -0.45 * depth, 0.0), (x + 0.02, 0.45 * depth, height))
+            parts.box((x - 0.03, -0.45 * depth, 0.0), (x + 0.03, 0.45 * depth, height))
     if rng.random() < 0.35:
         low = height * rng.uniform(0.1, 0.6)
-        parts.box((-0.45 * width, 0.42 * depth, low), (0.45 * width, 0.44 * depth, height))
+        parts.box((-0.45 * width, 0.4 * depth, low), (0.45 * width, 0.45 * depth, height))
 
 
 def _table(parts: _Parts, rng: np.random.Generator) -> None:
@@ -211,7 +212,7 @@ def _table(parts: _Parts, rng: np.random.Generator) -> None:
     _table_stand(parts, rng, width, depth, height)
     if rng.random() < 0.2:
         shelf = height * rng.uniform(0.15, 0.45)
-        parts.box((-0.45 * width, -0.42 * depth, shelf), (0.45 * width, 0.42 * depth, shelf + 0.02))
+        parts.box((-0.45 * width, -0.42 * depth, shelf), (0.45 * width, 0.42 * depth, shelf + 0.04))
 
 
 def _desk(parts: _Parts, rng: np.random.Generator) -> None:
@@ -231,15 +232,15 @@ def _desk(parts: _Parts, rng: np.random.Generator) -> None:
 
 def _bookshelf(parts: _Parts, rng: np.random.Generator) -> None:
     width, depth, height = rng.uniform(0.5, 1.4), rng.uniform(0.22, 0.5), rng.uniform(0.6, 1.9)
-    board = rng.uniform(0.02, 0.04)
-    levels = np.linspace(rng.uniform(0.0, 0.12), height - board, rng.integers(3, 7))
+    board = rng.uniform(0.035, 0.06)
+    levels = np.linspace(rng.uniform(0.0, 0.12), height - board, rng.integers(3, 6))
     walls = np.linspace(-0.5, 0.5, 2 + rng.choice(3, p=(0.6, 0.25, 0.15))) * (width - board)
     for x in walls:
         parts.box((x - board / 2, -depth / 2, 0.0), (x + board / 2, depth / 2, height))
     for z in levels:
         parts.box((-width / 2, -depth / 2, z), (width / 2, depth / 2, z + board))
     if rng.random() < 0.75:
-        parts.box((-width / 2, depth / 2 - 0.015, 0.0), (width / 2, depth / 2, height))
+        parts.box((-width / 2, depth / 2 - board, 0.0), (width / 2, depth / 2, height))
     if rng.random() < 0.5:
         gap = levels[1] - levels[0]
         for z in levels[:-1]:
@@ -250,9 +251,9 @@ def _bookshelf(parts: _Parts, rng: np.random.Generator) -> None:
 
 def _profile(rng: np.random.Generator, sharpness: float) -> tuple[np.ndarray, np.ndarray]:
     """Radii and heights (0 to 1) of a vessel: foot, belly, neck and lip, joined by turns that ``sharpness`` makes narrow."""
-    belly, neck = rng.uniform(0.16, 0.34), rng.uniform(0.05, 0.14)
-    foot, lip = belly * rng.uniform(0.6, 1.0), neck * rng.uniform(1.2, 2.4)
-    shoulder = rng.uniform(0.5, 0.75)
+    belly, neck = rng.uniform(0.2, 0.3), rng.uniform(0.06, 0.11)
+    foot, lip = belly * rng.uniform(0.7, 1.0), neck * rng.uniform(1.2, 1.8)
+    shoulder = rng.uniform(0.55, 0.7)
     z = np.linspace(0.0, 1.0, 28)
 
     def turn(centre: float, span: float) -> np.ndarray:
@@ -278,7 +279,7 @@ def _bottle(parts: _Parts, rng: np.random.Generator) -> None:
 
 
 def _vase(parts: _Parts, rng: np.random.Generator) -> None:
-    _vessel(parts, rng, sharpness=rng.uniform(0.0, 0.5))
+    _vessel(parts, rng, sharpness=rng.uniform(0.0, 0.45))
 
 
 def _lamp(parts: _Parts, rng: np.random.Generator) -> None:
@@ -298,7 +299,7 @@ def _lamp(parts: _Parts, rng: np.random.Generator) -> None:
 def _monitor(parts: _Parts, rng: np.random.Generator) -> None:
     width, height = rng.uniform(0.4, 0.75), rng.uniform(0.26, 0.48)
     bottom, lean = rng.uniform(0.05, 0.2), rng.uniform(-0.02, 0.08)
-    thickness = rng.uniform(0.02, 0.07)
+    thickness = rng.uniform(0.035, 0.09)
     if rng.random() < 0.2:
         # A cathode-ray tube: a tapering hull behind the screen, built along y from three boxes.
         for step, share in enumerate((0.9, 0.7, 0.5)):
@@ -319,7 +320,7 @@ def _bathtub(parts: _Parts, rng: np.random.Generator) -> None:
     power = 2 / rng.uniform(2.0, 6.0)
     outline = np.sign(_CIRCLE) * np.abs(_CIRCLE) ** power / 2
     size, foot = np.array([length, width]), rng.uniform(0.6, 1.0)
-    base, wall, floor = rng.uniform(0.0, 0.12), rng.uniform(0.03, 0.1), rng.uniform(0.04, 0.1)
+    base, wall, floor = rng.uniform(0.0, 0.12), rng.uniform(0.06, 0.14), rng.uniform(0.06, 0.14)
     inner = size - 2 * wall
     scale = np.stack((0 * size, foot * size, size, inner, foot * inner * 0.9, 0 * size))
     parts.loft(outline, scale, np.array([base, base, height, height, base + floor, base + floor]))
