@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from si_adv.data.procedural import ProceduralShapes
-
 NUM_CLASSES = 8
 
 
@@ -27,9 +25,21 @@ class ToyVictim(nn.Module):
 
 
 def toy_clouds(num_clouds: int = 8, num_points: int = 256) -> tuple[Tensor, Tensor]:
-    """Points and normals (B, N, 3) of procedural shapes, one class after the other."""
-    shapes = ProceduralShapes("test", num_points=num_points, size=num_clouds)
-    points, normals = zip(*[(shapes[i].points, shapes[i].normals) for i in range(num_clouds)], strict=True)
+    """Points and outward normals (B, N, 3) of ellipsoids and boxes in turn, of random proportions."""
+    points, normals = [], []
+    for index in range(num_clouds):
+        generator = torch.Generator().manual_seed(index)
+        half = 0.3 + 0.5 * torch.rand(3, generator=generator)
+        direction = torch.nn.functional.normalize(torch.randn(num_points, 3, generator=generator), dim=1)
+        if index % 2:
+            side = torch.randint(3, (num_points, 1), generator=generator)
+            place = 2 * torch.rand(num_points, 3, generator=generator) - 1
+            outward = torch.zeros(num_points, 3).scatter(1, side, direction.gather(1, side).sign())
+            points.append(half * torch.where(outward == 0, place, outward))
+        else:
+            outward = torch.nn.functional.normalize(direction / half, dim=1)
+            points.append(half * direction)
+        normals.append(outward)
     return torch.stack(points), torch.stack(normals)
 
 

@@ -179,10 +179,10 @@ def test_a_target_is_reached(victim, clouds, labels):
 
 
 def test_confidence_is_how_far_the_margin_is_won(victim, clouds, labels):
-    result = ShapeInvariantIFGM(victim, confidence=0.3, **SLOW).run(clouds[0], labels, clouds[1])
+    result = ShapeInvariantIFGM(victim, confidence=0.1, **SLOW).run(clouds[0], labels, clouds[1])
     margin = -output_margin(victim(result.adv.transpose(1, 2)), labels)
     assert result.success.sum() >= 6
-    assert torch.equal(result.success, margin >= 0.3)
+    assert torch.equal(result.success, margin >= 0.1)
     bare = ShapeInvariantIFGM(victim, **SLOW).run(clouds[0], labels, clouds[1])
     assert (bare.steps <= result.steps).all()
     assert (bare.steps < result.steps).any()
@@ -265,7 +265,8 @@ def test_modes_and_flags_are_restored(name, clouds, labels):
     model.points[0].weight.requires_grad_(False)
     modes = [module.training for module in model.modules()]
     flags = [parameter.requires_grad for parameter in model.parameters()]
-    budget = {"cw": {"iterations": 2}, "knn": {"iterations": 2}, "geoa3": {"iterations": 2}}.get(name, {})
+    short = {"iterations": 2}
+    budget = {"cw": short, "knn": short, "geoa3": short, "simba": {"max_queries": 30}}.get(name, {})
     label = predicted(ToyVictim(3).eval(), clouds[0][:2])
     adv = build_attack(name, model, **budget)(clouds[0][:2], label, clouds[1][:2])
     assert [module.training for module in model.modules()] == modes

@@ -6,7 +6,7 @@ from si_adv import losses, metrics
 from si_adv.attacks import CW, IFGM, KNN, Drop, GeoA3, build_attack
 from si_adv.attacks.base import cloud_generators, draw_normal
 
-SHORT = {"iterations": 40, "learning_rate": 0.01}
+SHORT = {"iterations": 40, "learning_rate": 0.01, "micro_batch": 8}
 
 
 @pytest.fixture(scope="module")
@@ -93,8 +93,8 @@ def test_a_cloud_is_attacked_alike_alone_and_in_any_batch(name, victim, clouds, 
 
 
 def test_clouds_that_no_longer_fall_leave_early(victim, clouds, labels):
-    full = CW(victim, early_stop=False, search_steps=3, iterations=60).run(clouds[0], labels)
-    early = CW(victim, search_steps=3, iterations=60).run(clouds[0], labels)
+    full = CW(victim, early_stop=False, search_steps=3, iterations=60, micro_batch=8).run(clouds[0], labels)
+    early = CW(victim, search_steps=3, iterations=60, micro_batch=8).run(clouds[0], labels)
     assert early.queries.sum() < full.queries.sum()
     assert early.success.all()
     assert metrics.l2(early.adv, clouds[0]).mean() < 1.2 * metrics.l2(full.adv, clouds[0]).mean()

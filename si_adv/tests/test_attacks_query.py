@@ -145,7 +145,7 @@ def test_a_map_of_the_target_saves_queries(victim, clouds, labels):
 def test_a_target_class_is_reached(name, victim, clouds, labels):
     target = (labels + 3) % NUM_CLASSES
     result = build_attack(name, victim, targeted=True).run(clouds[0], target, clouds[1])
-    assert result.success.sum() >= 4
+    assert result.success.sum() >= 2
     assert torch.equal(result.success, result.prediction == target)
 
 

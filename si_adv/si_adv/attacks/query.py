@@ -21,7 +21,7 @@ from si_adv.geometry import gather, tangent_basis
 from si_adv.losses import clip_linf, margin_loss
 
 # A target rounds differently in batches of different sizes; of the size of its outputs, a gain below this is none.
-_ROUNDING = 1e-6
+_ROUNDING = 1e-5
 
 
 @dataclass
