@@ -78,7 +78,7 @@ def speed(golden: str = "../../shared/golden/si_adv", clouds: int = 6, steps: in
         print(f"{name:28}{seconds / clouds:9.3f}{best[first] / seconds:8.1f}x{step:>13}    {ratios}  {fooled}/{clouds}")
         previous = seconds
 
-    print("\npeak resident memory above the loaded victim, 32 clouds of 1024 points, one step:")
+    print("\npeak resident memory of the whole process, 32 clouds of 1024 points, one step:")
     for name, size in {"ours": None, "four at a time": 4, "all 32 at once": 32}.items():
         print(f"{name:28}{_peak_memory(golden, size):7.0f} MiB")
 
@@ -133,7 +133,7 @@ def _peak_memory(golden: str, micro_batch: int | None) -> float:
 
 
 def _attack_32(golden: str, micro_batch: int | None) -> float:
-    """MiB by which one step on 32 clouds raises the resident set of this process at its peak (Linux)."""
+    """Peak of the resident set of this process during one step on 32 clouds, in MiB (Linux)."""
     from pathlib import Path
 
     import torch
@@ -142,10 +142,10 @@ def _attack_32(golden: str, micro_batch: int | None) -> float:
     from si_adv.attacks import ShapeInvariantIFGM
     from si_adv.victim import load_victim
 
-    def resident(field: str) -> int:
+    def peak() -> int:
         """KiB, from the kernel's account of the process."""
         lines = Path("/proc/self/status").read_text().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith(field))
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
 
     torch.set_num_threads(1)
     victim = load_victim(f"{golden}/victim_pointnet_mn10.npz")
@@ -153,9 +153,8 @@ def _attack_32(golden: str, micro_batch: int | None) -> float:
     clouds, labels = clouds.repeat(2, 1, 1)[:32], labels.repeat(2)[:32]
     ShapeInvariantIFGM(victim, steps=1)(clouds[:1, :64], labels[:1])
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew from what is resident now
-    before = resident("VmRSS")
     ShapeInvariantIFGM(victim, steps=1, micro_batch=micro_batch)(clouds, labels)
-    return (resident("VmHWM") - before) / 1024
+    return peak() / 1024
 
 
 if __name__ == "__main__":
