@@ -209,9 +209,7 @@ def test_impossible_arguments_are_named():
         module(adversarial={"name": "si_ifgmm"})
 
 
-@pytest.mark.parametrize(
-    "path", sorted((Path(__file__).parents[1] / "configs").glob("*.yaml")), ids=lambda path: path.stem
-)
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_every_recipe_builds_its_model_and_data(path):
     recipe = yaml.safe_load(path.read_text())
     assert recipe["name"] == path.stem
