@@ -14,7 +14,7 @@ def attack(
     ckpt: str | None = None,
     data: str | None = None,
     split: Literal["train", "val", "test"] = "test",
-    limit: int | None = 100,
+    limit: int | None = 50,
     seeds: str | None = None,
     eps: float = 0.16,
     step_size: float = 0.007,
@@ -25,6 +25,7 @@ def attack(
     sweep: str | None = None,
     defence: str | None = None,
     punet: str | None = None,
+    draws: int = 1,
     num_points: int | None = None,
     allow_upsample: bool = False,
     batch_size: int = 32,
@@ -55,6 +56,7 @@ def attack(
         sweep: repeat for several budgets, e.g. eps:0.02,0.04,0.08 (or step_size:, steps:).
         defence: attack through this defence (srs, sor or dupnet), adaptively.
         punet: weights of PU-Net for dupnet.
+        draws: of a random defence, averaged in every forward pass (expectation over transformation).
         num_points: points of a cloud; what the victim was trained for where not given.
         allow_upsample: repeat the points of clouds that have too few.
         batch_size: clouds kept per file; an interrupted run loses no more than one batch.
@@ -65,7 +67,6 @@ def attack(
     """
     from shared_utils import UserError, distributed
     from si_adv import jobs, report
-    from si_adv.defences import Defended, build_defence
 
     names = jobs.split_names(COMPARED if compare and attack == "si_ifgm" else attack)
     shared = {
@@ -88,8 +89,7 @@ def attack(
         victims = jobs.open_victims(ckpt, place)
         through = None
         if defence is not None:
-            module = build_defence(defence, **({"weights": punet} if punet else {})).to(place)
-            through = lambda victim: Defended(victim, module)  # noqa: E731
+            through = jobs.defended_by(defence, punet, draws, place)
         for victim in victims.values():
             for make in attacks.values():
                 make(victim, 0)  # an unknown attack or option is found before anything is read
@@ -102,7 +102,7 @@ def attack(
             attacks,
             jobs.split_seeds(seeds or ("0,1,2" if compare else "0")),
             jobs.clouds_of(data, split, size, limit, allow_upsample),
-            job=job | {"defence": defence, "num_points": size},
+            job=job | {"defence": defence, "draws": draws, "num_points": size},
             resume=resume,
             target=target,
             through=through,

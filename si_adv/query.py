@@ -12,7 +12,7 @@ def query(
     target: str | None = None,
     data: str | None = None,
     split: Literal["train", "val", "test"] = "test",
-    limit: int | None = 100,
+    limit: int | None = 50,
     seeds: str = "0",
     step: float = 0.32,
     max_queries: int | None = None,

@@ -12,7 +12,7 @@ def transfer(
     attack: str = "si_ifgm",
     data: str | None = None,
     split: Literal["train", "val", "test"] = "test",
-    limit: int | None = 100,
+    limit: int | None = 50,
     seeds: str = "0",
     eps: float = 0.16,
     step_size: float = 0.007,

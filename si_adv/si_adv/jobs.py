@@ -21,6 +21,7 @@ from si_adv.attacks import ATTACKS, Attack, attack_options, build_attack
 from si_adv.attacks.gradient import FGM, GradientAttack
 from si_adv.comparison import Clouds, Parts, attack_batch, batches, load_clouds, predictions
 from si_adv.data.files import write_npz, write_ply, write_text
+from si_adv.defences import SRS, Defended, ExpectationOverTransformation, build_defence
 from si_adv.metrics import success_within, wilson_interval
 from si_adv.victim import Victim, load_victim
 
@@ -109,6 +110,23 @@ def sweep_builders(name: str, sweep: str, shared: dict[str, Any], own: dict[str,
     return made
 
 
+def defended_by(
+    name: str, punet: str | None, draws: int, device: torch.device
+) -> Callable[[nn.Module, int], nn.Module]:
+    """Puts a defence in front of a victim; a seed decides what a random one draws.
+
+    draws: of the defence, averaged in every forward pass.
+    """
+    fixed = build_defence(name, **({"weights": punet} if punet and name == "dupnet" else {})).to(device)
+
+    def through(victim: nn.Module, seed: int) -> nn.Module:
+        defence = build_defence(name, seed=seed).to(device) if isinstance(fixed, SRS) else fixed
+        model = Defended(victim, defence)
+        return ExpectationOverTransformation(model, draws) if draws > 1 else model
+
+    return through
+
+
 def target_labels(text: str | None, clouds: Clouds, num_classes: int) -> Tensor:
     """Labels for the attack: the true ones (None), ``next`` class of each, or one class by name or number."""
     if text is None:
@@ -155,7 +173,7 @@ def run_attacks(
     job: dict[str, Any],
     resume: bool,
     target: str | None = None,
-    through: Callable[[nn.Module], nn.Module] | None = None,
+    through: Callable[[nn.Module, int], nn.Module] | None = None,
     batch_size: int = 32,
     device: torch.device | None = None,
 ) -> tuple[list[dict[str, Any]], dict[tuple[str, str, int], dict[str, np.ndarray]]]:
@@ -183,7 +201,8 @@ def run_attacks(
 
     def compute(unit: str) -> dict[str, Any]:
         name, label, seed, rows = units[unit]
-        model = victims[name] if through is None else through(victims[name])
+        # A random defence draws by the seed and the place of the batch, so that a resumed run repeats itself.
+        model = victims[name] if through is None else through(victims[name], seed * 1_000_003 + rows.start)
         labels = target_labels(target, clouds[seed], victims[name].num_classes)
         return attack_batch(attacks[label](model, seed), clouds[seed], rows, labels, device)
 

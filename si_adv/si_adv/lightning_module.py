@@ -1,4 +1,4 @@
-"""``VictimModule``: training of a classifier on clean clouds or, adversarially, on clouds attacked on the fly."""
+"""Training of a victim (``VictimModule``, plain or adversarial) and of DUP-Net's up-sampler (``UpsamplingModule``)."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from si_adv.attacks import Attack, build_attack
 from si_adv.data.files import Sample
 from si_adv.models import build_victim
 from si_adv.models.pointnet import PointNet, transform_regulariser
+from si_adv.models.punet import PUNet, punet_losses, sparse_input
 
 
 class VictimModule(LightningModule):
@@ -157,6 +158,40 @@ class VictimModule(LightningModule):
             schedule = schedulers.OneCycleLR(optimizer, options.learning_rate, total_steps=steps)
         interval = "step" if options.schedule == "one_cycle" else "epoch"
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": interval}}
+
+
+class UpsamplingModule(LightningModule):
+    """The up-sampler of DUP-Net, trained without labels: from a random part of a dense cloud back to all of it.
+
+    num_points: of the dense clouds; PU-Net sees ``num_points / up_ratio`` of them. repulsion_weight: see
+    ``models.punet.punet_losses``. The learning rate falls to nothing by a cosine. Logged: ``train_loss``;
+    ``val_chamfer``, and ``val_chamfer_copy``, that of giving every input point ``up_ratio`` times.
+    """
+
+    def __init__(
+        self, num_points: int = 4096, up_ratio: int = 4, learning_rate: float = 1e-3, repulsion_weight: float = 0.01
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.punet = PUNet(num_points // up_ratio, up_ratio)
+
+    def training_step(self, batch: Sample, batch_index: int) -> Tensor:
+        sparse = sparse_input(batch.points, self.hparams.up_ratio)
+        loss = punet_losses(self.punet(sparse), batch.points, self.hparams.repulsion_weight)["loss"]
+        self.log("train_loss", loss, prog_bar=True, batch_size=len(sparse))
+        return loss
+
+    def validation_step(self, batch: Sample, batch_index: int) -> None:
+        sparse = sparse_input(batch.points, self.hparams.up_ratio, torch.Generator().manual_seed(batch_index))
+        for name, points in (("val_chamfer", self.punet(sparse)), ("val_chamfer_copy", sparse)):
+            value = punet_losses(points, batch.points)["chamfer"]
+            self.log(name, value, on_epoch=True, prog_bar=True, batch_size=len(sparse))
+
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.Adam(self.punet.parameters(), self.hparams.learning_rate)
+        steps = int(self.trainer.estimated_stepping_batches)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
 class _FeatureTransform:
