@@ -8,6 +8,7 @@ cloud is fooled. One effect after the other is then taken away. Interleaved runs
 best of the repeats; ratios are what counts. Peak memory is measured in fresh processes.
 """
 
+import copy
 import sys
 import time
 from dataclasses import dataclass
@@ -28,23 +29,22 @@ def speed(golden: str = "../../shared/golden/si_adv", clouds: int = 6, steps: in
     """Print CPU time relative to the published algorithm, distances relative to its clouds, and peak memory.
 
     Args:
-        golden: folder of the stored victim and clouds.
+        golden: folder of the stored victim and clouds; without them the package's victim on embedded clouds.
         clouds: number of clouds, of thirty.
         steps: steps of the attack.
         repeats: repeats, of which the fastest counts.
     """
     import torch
-    from published_figures import stored_clouds
+    from published_figures import victim_and_clouds
 
     from si_adv.attacks import ShapeInvariantIFGM
     from si_adv.metrics import distances
-    from si_adv.victim import load_victim
 
     torch.set_num_threads(1)
-    victim, layers = (load_victim(f"{golden}/victim_pointnet_mn10.npz") for _ in range(2))
+    victim, six, labels = victim_and_clouds(golden)
+    layers = copy.deepcopy(victim)
     for module in layers.modules():  # layers with hooks run one after the other, unfused, as published
         module.register_forward_hook(lambda *_: None)
-    six, labels = stored_clouds(golden)
     six, labels = six[:clouds], labels[:clouds]
     loops = {
         "published, published layers": lambda: written_out(layers, six, labels, steps, Variant()),
@@ -137,10 +137,9 @@ def _attack_32(golden: str, micro_batch: int | None) -> float:
     from pathlib import Path
 
     import torch
-    from published_figures import stored_clouds
+    from published_figures import victim_and_clouds
 
     from si_adv.attacks import ShapeInvariantIFGM
-    from si_adv.victim import load_victim
 
     def peak() -> int:
         """KiB, from the kernel's account of the process."""
@@ -148,8 +147,7 @@ def _attack_32(golden: str, micro_batch: int | None) -> float:
         return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
 
     torch.set_num_threads(1)
-    victim = load_victim(f"{golden}/victim_pointnet_mn10.npz")
-    clouds, labels = stored_clouds(golden)
+    victim, clouds, labels = victim_and_clouds(golden)
     clouds, labels = clouds.repeat(2, 1, 1)[:32], labels.repeat(2)[:32]
     ShapeInvariantIFGM(victim, steps=1)(clouds[:1, :64], labels[:1])
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew from what is resident now

@@ -102,7 +102,7 @@ def test_an_interrupted_attack_resumes_to_the_same_table(monkeypatch, capsys):
 def test_two_processes_make_the_table_of_one():
     arguments = ["--attack", "si_ifgm,pgd", "--limit", "8", "--batch_size", "2"]
     assert attack.main([*arguments, "--out", "one"]) == 0
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0"]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [*launch, ROOT / "attack.py", *arguments, "--out", "two"], env=environment, capture_output=True, text=True
