@@ -9,11 +9,15 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from PIL import Image
 
 from shared_utils import checkpoint
 
 _GREY, _INK = "#9aa4b1", "#1d2430"
+# From grey, a point that stays, to red: what moved stands out of what did not.
+_HEAT = LinearSegmentedColormap.from_list("heat", ["#c3cad3", "#e9b872", "#dd6e42", "#9d1c1c"])
 COLOURS = {
     "si_ifgm": "#0f7b6c",
     "ifgm": "#d1495b",
@@ -29,9 +33,13 @@ COLOURS = {
 
 
 def _save(figure: Figure, path: str | Path) -> None:
-    FigureCanvasAgg(figure)
+    canvas = FigureCanvasAgg(figure)
+    figure.set_dpi(100)
+    canvas.draw()
+    # A palette of 128 colours: a third of the size, and no difference to the eye.
+    image = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy()).quantize(128)
     with checkpoint.replacing(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=110, facecolor="white")
+        image.save(temporary, format="png", optimize=True)
 
 
 def _colour(name: str, position: int) -> str:
@@ -50,10 +58,16 @@ def draw_cloud(
     x, y, z = points.T
     x, y = np.cos(turn) * x - np.sin(turn) * y, np.sin(turn) * x + np.cos(turn) * y
     depth, height = np.cos(tilt) * y - np.sin(tilt) * z, np.sin(tilt) * y + np.cos(tilt) * z
-    order = np.argsort(-depth)
     near = 1 - (depth - depth.min()) / (np.ptp(depth) + 1e-9)
-    colour = {"c": _GREY} if values is None else {"c": values[order], "cmap": "viridis", "vmin": 0, "vmax": vmax}
-    drawn = axes.scatter(x[order], height[order], s=(2 + 7 * near[order]), linewidths=0, **colour)
+    size = 2 + 7 * near
+    if values is None:
+        order, colour = np.argsort(-depth), {"c": _GREY}
+    else:
+        heat = np.clip(values / (vmax or 1), 0, 1)
+        order = np.lexsort((-depth, heat > 0.1))  # what is hot is drawn last, and larger
+        size = size + 22 * heat
+        colour = {"c": values[order], "cmap": _HEAT, "vmin": 0, "vmax": vmax}
+    drawn = axes.scatter(x[order], height[order], s=size[order], linewidths=0, **colour)
     axes.set_aspect("equal")
     axes.set_axis_off()
     axes.set_title(title, fontsize=9, color=_INK)

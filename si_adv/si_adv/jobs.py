@@ -290,7 +290,7 @@ def _step_lines(arrays: dict[tuple[str, str, int], dict[str, np.ndarray]]) -> di
 
 
 def _examples(
-    arrays: dict[tuple[str, str, int], dict[str, np.ndarray]], class_names: Sequence[str], count: int = 3, most: int = 4
+    arrays: dict[tuple[str, str, int], dict[str, np.ndarray]], class_names: Sequence[str], count: int = 3, most: int = 3
 ) -> list[dict[str, Any]]:
     """The first clouds, of classes apart, that every attack of the first victim and seed has seen."""
     victim, _, seed = next(iter(arrays))
