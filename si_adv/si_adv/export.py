@@ -29,7 +29,8 @@ def export_victim(
         return
     clouds = torch.rand(batch_size, 6 if victim.with_normals else 3, victim.num_points)
     if to == "pt2":
-        program = torch.export.export(victim.eval(), (clouds,))
+        with torch.no_grad():
+            program = torch.export.export(victim.eval(), (clouds,))
         with checkpoint.replacing(out) as temporary, temporary.open("wb") as stream:
             torch.export.save(program, stream)
         return
@@ -37,7 +38,7 @@ def export_victim(
         import onnxscript  # noqa: F401 (what torch's exporter is written with)
     except ImportError:
         raise UserError('onnx needs the packages onnx and onnxscript: pip install "si_adv[onnx]"') from None
-    with checkpoint.replacing(out) as temporary, warnings.catch_warnings():
+    with checkpoint.replacing(out) as temporary, warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         names = {"input_names": ["clouds"], "output_names": ["scores"]}
         torch.onnx.export(victim.eval(), (clouds,), temporary, dynamo=True, external_data=False, **names)

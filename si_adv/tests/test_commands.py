@@ -180,6 +180,16 @@ def test_what_is_exported_comes_back_with_the_same_outputs():
         torch.testing.assert_close(torch.export.load("a.pt2").module()(clouds), expected)
 
 
+def test_onnx_computes_the_same_outputs():
+    reference = pytest.importorskip("onnx.reference", reason="onnx is not installed")
+    pytest.importorskip("onnxscript", reason="onnxscript is not installed")
+    assert export.main(["--to", "onnx", "--out", "a.onnx"]) == 0
+    clouds = torch.rand(1, 3, 1024)
+    (scores,) = reference.ReferenceEvaluator("a.onnx").run(None, {"clouds": clouds.numpy()})
+    with torch.no_grad():
+        np.testing.assert_allclose(scores, load_victim()(clouds).numpy(), atol=1e-5)
+
+
 def test_a_published_checkpoint_is_imported_and_exported_back():
     from si_adv import build_victim
 

@@ -16,6 +16,7 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import ClassVar
 
@@ -48,6 +49,12 @@ MODELNET40 = (
     "toilet", "tv_stand", "vase", "wardrobe", "xbox",
 )
 # fmt: on
+
+
+@cache
+def _say_estimated(root: str) -> None:
+    """Said once a data set, however often it is opened."""
+    log.info("%s: normals that are not stored are estimated from the 20 nearest points", root)
 
 
 class CloudDataset(Dataset):
@@ -139,8 +146,7 @@ class CloudDataset(Dataset):
 
     def _complete(self, index: int, points: np.ndarray, normals: np.ndarray | None) -> np.ndarray:
         if index not in self._estimated:
-            if not self._estimated:
-                log.info("%s: normals that are not stored are estimated from the 20 nearest points", self.root)
+            _say_estimated(str(self.root))
             self._estimated[index] = complete_normals(points, normals)
         return self._estimated[index]
 

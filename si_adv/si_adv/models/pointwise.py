@@ -85,6 +85,8 @@ def max_over_points(x: Tensor) -> Tensor:
 
     The gradient goes to one point a channel, as that of ``torch.max``.
     """
+    if not torch.is_grad_enabled():
+        return x.amax(2)
     return x.gather(2, _argmax(x.detach())[..., None])[..., 0]
 
 
@@ -94,6 +96,8 @@ def max_over_neighbours(x: Tensor) -> Tensor:
     The gradient goes to one neighbour a channel. ``amax`` would share it among equal ones, for which its backward goes
     over all K neighbours several times.
     """
+    if not torch.is_grad_enabled():
+        return x.amax(2)
     values = x.detach()
     if x.device.type == "cpu":  # one neighbour after the other, each step a vector operation
         best, winner = values[:, :, 0], torch.zeros_like(values[:, :, 0], dtype=torch.int64)
