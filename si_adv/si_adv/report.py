@@ -31,12 +31,11 @@ PRINTED = (
 
 CLAIM = (
     "At the published step, box and number of steps, shape-invariant perturbations fool the victim as often as free ones "
-    "(I-FGM), with a much smaller motion out of the surface; random motion along the surface fools nobody. "
-    "L2, Chamfer and Hausdorff distances are not claimed to fall."
+    "(I-FGM), with a much smaller motion out of the surface; random motion along the surface, though longer, fools it about as "
+    "often as it errs by itself. L2, Chamfer and Hausdorff distances are not claimed to fall."
 )
-# Bounds of the claim: the loss of success rate allowed, the share of I-FGM's out-of-surface motion, and how often
-# random motion may succeed on clouds that were classified correctly.
-SUCCESS_SLACK, SURFACE_SHARE, RANDOM_SUCCESS = 0.05, 0.6, 0.1
+# Bounds of the claim: the loss of success rate allowed, and the share of I-FGM's out-of-surface motion.
+SUCCESS_SLACK, SURFACE_SHARE = 0.05, 0.6
 
 
 def summarise(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
@@ -96,6 +95,9 @@ def over_seeds(rows: Sequence[dict[str, Any]], keys: Sequence[str]) -> list[dict
 def verdict(rows: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
     """Whether each run (victim and seed) that has the three attacks of the claim bears it out; None where none has.
 
+    A run holds when ASR(si) >= ASR(ifgm) - 0.05, surface(si) <= 0.6 surface(ifgm), and the 95% interval of
+    ASR(random_tangent) reaches down to the victim's error on the same clean clouds.
+
     Returns ``holds``, a sentence ``verdict``, and ``runs``: the numbers that decide, a row a run.
     """
     runs: dict[tuple, dict[str, dict[str, Any]]] = {}
@@ -107,9 +109,9 @@ def verdict(rows: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
             continue
         ours, free, chance = (by_attack[name] for name in ("si_ifgm", "ifgm", "random_tangent"))
         share = ours["surface"] / free["surface"] if free["surface"] else math.nan
-        holds = (
-            ours["asr"] >= free["asr"] - SUCCESS_SLACK and share <= SURFACE_SHARE and chance["asr"] <= RANDOM_SUCCESS
-        )
+        error = 1 - chance["attacked"] / chance["clouds"]
+        as_often = ours["asr"] >= free["asr"] - SUCCESS_SLACK
+        holds = as_often and share <= SURFACE_SHARE and chance["asr_low"] <= error
         decided.append(
             {
                 "victim": victim,
@@ -117,6 +119,7 @@ def verdict(rows: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
                 "asr si_ifgm": ours["asr"],
                 "asr ifgm": free["asr"],
                 "asr random_tangent": chance["asr"],
+                "clean error": error,
                 "surface si/ifgm": share,
                 "holds": "yes" if holds else "no",
             }
