@@ -284,6 +284,8 @@ def _step_lines(arrays: dict[tuple[str, str, int], dict[str, np.ndarray]]) -> di
         attacked = np.concatenate([~values["initial_success"] for values in chosen])
         success = np.concatenate([values["success"] for values in chosen])[attacked]
         steps = np.concatenate([values["steps"] for values in chosen])[attacked]
+        if not len(success):  # everything was wrong before the attack
+            continue
         budgets = np.arange(0, max(2, int(steps.max(initial=1)) + 1))
         lines[label] = (budgets, np.array([np.mean(success & (steps <= budget)) for budget in budgets]))
     return lines

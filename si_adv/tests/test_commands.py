@@ -19,6 +19,7 @@ import query
 import sensitivity
 import torch
 import train
+import train_punet
 import transfer
 
 from si_adv import load_victim
@@ -210,6 +211,28 @@ def test_training_then_attacking_what_was_trained(capsys):
     assert Path("runs/default/version_0/figures/training.png").is_file()
     assert evaluate.main(["--ckpt", "runs/default", "--limit", "10"]) == 0
     assert load_victim(next(Path("runs/default/version_0/checkpoints").glob("best*"))).class_names[0] == "bathtub"
+
+
+def test_an_upsampler_is_trained_and_attacked_through(capsys):
+    small = ["--data.procedural_sizes", "[8,2,2]", "--data.num_points", "256", "--trainer.max_epochs", "1"]
+    quiet = ["--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"]
+    assert train_punet.main(["--config", *small, *quiet]) == 0
+    weights = "runs/punet/version_0/punet.pth"
+    assert f"--defence dupnet --punet {weights}" in capsys.readouterr().out
+    attacked = ["--limit", "1", "--steps", "2", "--out", "d"]
+    assert attack.main(["--defence", "dupnet", "--punet", weights, *attacked]) == 0
+    assert attack.main(["--defence", "dupnet", *attacked]) == 2
+    assert "pu-in_1024-up_4.pth" in capsys.readouterr().err
+
+
+def test_a_random_defence_repeats_itself_after_an_interruption():
+    arguments = ["--defence", "srs", "--draws", "2", "--limit", "4", "--batch_size", "2", "--steps", "5"]
+    assert attack.main([*arguments, "--out", "a"]) == 0
+    assert attack.main([*arguments, "--out", "b"]) == 0
+    for path in Path("b/parts").rglob("*-000002.npz"):
+        path.unlink()
+    assert attack.main([*arguments, "--out", "b", "--resume"]) == 0
+    assert stripped("a") == stripped("b")
 
 
 @pytest.mark.parametrize(
