@@ -211,13 +211,16 @@ def _explain(message: str, parser: Any) -> str:
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
         near = near or difflib.get_close_matches(name.split(".")[-1], [key.split(".")[-1] for key in known], n=1)
         return f"unknown argument {name}" + (f": did you mean {near[0]}?" if near else f"; known: {', '.join(known)}")
-    mistyped = re.search(r'Parser key "([\w.]+)":.*?Got value: (.*)$', message)
-    if mistyped:
-        expected = re.search(r"Expected (?:a|an) <class '(?:\w+\.)*(\w+)'>", message)
-        wanted = {"int": "a whole number", "float": "a number", "bool": "true or false"}.get(
-            expected[1] if expected else ""
-        )
-        return f"{mistyped[1]}: {'expected ' + wanted if wanted else message}, got {mistyped[2]}" if wanted else message
+    mistyped = re.search(
+        r'Parser key "([\w.]+)":.*Got value: (.*)$|Parser key "([\w.]+)":.*Given value: (.*)$', message
+    )
+    expected = re.search(r"Expected an? <class '(?:\w+\.)*(\w+)'>", message)
+    if mistyped and expected:
+        wanted = {"int": "a whole number", "float": "a number", "bool": "true or false"}.get(expected[1])
+        if wanted:
+            either = " or null" if "NoneType" in message else ""
+            name, value = (part for part in mistyped.groups() if part is not None)
+            return f"{name}: expected {wanted}{either}, got {value}"
     return message
 
 

@@ -77,6 +77,7 @@ def test_help_of_training_answers_before_torch_is_loaded():
     [
         (["--tims", "3"], "unknown argument tims: did you mean times?"),
         (["--times", "many"], "times: expected a whole number, got many"),
+        (["--pause", "long"], "pause: expected a number or null, got long"),
         (["--mood", "angry"], "mood"),
         (["--config", "no.yaml"], "config no.yaml not found"),
         (["--config", "."], ". is a folder"),

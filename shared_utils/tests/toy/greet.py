@@ -1,6 +1,7 @@
 """A verb in miniature, for the tests of the command line."""
 
 import sys
+import time
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +13,7 @@ def greet(
     times: int = 1,
     mood: Literal["glad", "sad"] = "glad",
     loud: bool = False,
+    pause: float | None = None,
     out: Path | None = None,
 ) -> None:
     """Greet somebody.
@@ -21,6 +23,7 @@ def greet(
         times: how often.
         mood: in which mood.
         loud: whether to shout.
+        pause: seconds to wait before.
         out: a file for the greeting.
     """
     if name == "nobody":
@@ -28,11 +31,10 @@ def greet(
     if name == "bug":
         raise ZeroDivisionError("a bug")
     if name == "slow":
-        import time
-
         print("waiting", flush=True)
         time.sleep(30)
     text = f"hello {name} ({mood})\n" * times
+    time.sleep(pause or 0)
     text = text.upper() if loud else text
     if out is None:
         print(text, end="")
