@@ -1,0 +1,163 @@
+"""The claim side by side: methods, numbers of operators and seeds, trained alike on the same measurements."""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+
+from incomplete_sensing.data.datamodule import MeasurementDataModule
+from incomplete_sensing.identifiability import assess
+from incomplete_sensing.lightning_module import ReconstructionModule
+from incomplete_sensing.losses import Method
+from incomplete_sensing.operators import OperatorFamily
+from shared_utils import distributed
+from shared_utils.checkpoint import replacing
+from shared_utils.logging import progress, table
+
+
+class MethodComparison(pl.Callback):
+    """After a training and its test: train the same configuration by other methods, and print one table.
+
+    methods: to compare. num_operators: G's to compare them at; the run's own where empty. seeds: each draws its own
+    splits, operators, initial weights and batches. Supervised training is the only one that is given the truth. The
+    table is written to ``comparison.csv`` in the run's folder.
+    """
+
+    def __init__(
+        self,
+        methods: Sequence[Method] = ("mc", "moi", "sup"),
+        num_operators: Sequence[int] = (),
+        seeds: Sequence[int] = (0, 1, 2),
+    ) -> None:
+        self.methods, self.num_operators, self.seeds = list(methods), list(num_operators), list(seeds)
+        self.rows: list[dict[str, Any]] = []
+
+    def on_test_end(self, trainer: pl.Trainer, pl_module: ReconstructionModule) -> None:
+        if not trainer.is_global_zero:
+            return
+        data: MeasurementDataModule = trainer.datamodule
+        counts = self.num_operators or [data.family.num_operators]
+        cells = [(seed, count, method) for count in counts for method in self.methods for seed in self.seeds]
+        results: dict[tuple[int, Method], list[dict[str, float]]] = {}
+        for seed, count, method in progress(cells, "comparing methods"):
+            own = (seed, count, method) == (data.seed, data.family.num_operators, pl_module.objective.method)
+            measured = (
+                {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("test_")}
+                if own
+                else run_cell(pl_module, data, method, count, seed, trainer.max_epochs)
+            )
+            results.setdefault((count, method), []).append(measured)
+        self.rows = [self._row(data, count, method, values) for (count, method), values in results.items()]
+        write_rows(Path(trainer.log_dir) / "comparison.csv", self.rows)
+        shown = [{key: value for key, value in row.items() if key != "psnr by seed"} for row in self.rows]
+        print(table(shown, f"test PSNR in dB, mean over images and over the seeds {', '.join(map(str, self.seeds))}:"))
+        for line in self.conclusions():
+            print(line)
+
+    def _row(
+        self, data: MeasurementDataModule, count: int, method: Method, values: list[dict[str, float]]
+    ) -> dict[str, Any]:
+        psnr = np.array([value["test_psnr"] for value in values])
+        start = np.array([value["test_psnr_start"] for value in values])
+        return {
+            "G": count,
+            "theory": verdict(data.family.subset([0] * count), data.model_dimension),
+            "method": method,
+            "A^+ y": f"{start.mean():.2f}",
+            "psnr": f"{psnr.mean():.2f}",
+            "std": f"{psnr.std():.2f}",
+            "gain": f"{(psnr - start).mean():+.2f}",
+            "psnr by seed": " ".join(f"{value:.2f}" for value in psnr),
+        }
+
+    def conclusions(self) -> list[str]:
+        """What the table says of the claims, a sentence each; the least or the largest difference over the seeds."""
+
+        def by_seed(count: int, method: str) -> np.ndarray | None:
+            found = [row for row in self.rows if row["G"] == count and row["method"] == method]
+            return np.array([float(value) for value in found[0]["psnr by seed"].split()]) if found else None
+
+        lines = []
+        for count in sorted({row["G"] for row in self.rows}):
+            mc, moi, sup = (by_seed(count, method) for method in ("mc", "moi", "sup"))
+            if mc is not None and moi is not None:
+                low, high = (moi - mc).min(), (moi - mc).max()
+                lines.append(f"G = {count}: MOI is {low:+.2f} to {high:+.2f} dB from MC, seed by seed")
+            if sup is not None and moi is not None:
+                lines.append(
+                    f"G = {count}: supervised is {(sup - moi).min():+.2f} to {(sup - moi).max():+.2f} dB from MOI"
+                )
+        return lines
+
+
+def verdict(family: OperatorFamily, k: float | None) -> str:
+    """In three words what the conditions say of the number of operators and rows."""
+    if k is None:
+        return "-"
+    assessment = assess(family.num_pixels, family.num_measurements.tolist(), family.num_operators, k)
+    return {True: "identified", False: "impossible", None: "open"}[assessment.identified]
+
+
+def run_cell(
+    module: ReconstructionModule, data: MeasurementDataModule, method: Method, count: int, seed: int, epochs: int
+) -> dict[str, float]:
+    """Train ``module``'s configuration by another method, with other operators or from another seed; its test metrics."""
+    distributed.seed_everything(seed)
+    # This is called from within a test, where Lightning has switched gradients off.
+    with torch.inference_mode(False), torch.enable_grad(), quiet():
+        return _run_cell(module, data, method, count, seed, epochs)
+
+
+def _run_cell(
+    module: ReconstructionModule, data: MeasurementDataModule, method: Method, count: int, seed: int, epochs: int
+) -> dict[str, float]:
+    operators = replace(data.operator_options, num_operators=count)
+    own = MeasurementDataModule.from_options(data.options, operators=operators, seed=seed, truth=method == "sup")
+    other = ReconstructionModule(own.family, **{**module.options, "method": method})
+    other.announce = False
+    trainer = pl.Trainer(
+        accelerator="cpu" if module.device.type == "cpu" else "auto",
+        devices=1,
+        max_epochs=epochs,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(other, datamodule=own)
+    trainer.test(other, datamodule=own, verbose=False)
+    return {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("test_")}
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without Lightning's remarks on every fit, and warnings that the run itself has already given."""
+    loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "incomplete_sensing")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Rows of equal keys as CSV, durably."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    with replacing(path) as temporary:
+        temporary.write_text(text.getvalue())
