@@ -17,6 +17,9 @@ def classes():
 
 
 def after(training, folder: Path) -> None:
+    from incomplete_sensing import evaluation
+
+    evaluation.draw_learning_curves(folder)
     print(f"evaluate it: python evaluate.py --ckpt {folder}")
 
 

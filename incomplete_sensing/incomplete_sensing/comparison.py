@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,13 +13,14 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 
+from incomplete_sensing import figures
 from incomplete_sensing.data.datamodule import MeasurementDataModule
+from incomplete_sensing.evaluation import write_rows
 from incomplete_sensing.identifiability import assess
 from incomplete_sensing.lightning_module import ReconstructionModule
 from incomplete_sensing.losses import Method
 from incomplete_sensing.operators import OperatorFamily
 from shared_utils import distributed
-from shared_utils.checkpoint import replacing
 from shared_utils.logging import progress, table
 
 
@@ -30,7 +29,7 @@ class MethodComparison(pl.Callback):
 
     methods: to compare. num_operators: G's to compare them at; the run's own where empty. seeds: each draws its own
     splits, operators, initial weights and batches. Supervised training is the only one that is given the truth. The
-    table is written to ``comparison.csv`` in the run's folder.
+    table is written to ``comparison.csv`` in the run's folder, and drawn in ``figures/comparison.png``.
     """
 
     def __init__(
@@ -58,7 +57,9 @@ class MethodComparison(pl.Callback):
             )
             results.setdefault((count, method), []).append(measured)
         self.rows = [self._row(data, count, method, values) for (count, method), values in results.items()]
-        write_rows(Path(trainer.log_dir) / "comparison.csv", self.rows)
+        folder = Path(trainer.log_dir)
+        write_rows(folder / "comparison.csv", self.rows)
+        figures.method_comparison(folder / "figures" / "comparison.png", self.rows)
         shown = [{key: value for key, value in row.items() if key != "psnr by seed"} for row in self.rows]
         print(table(shown, f"test PSNR in dB, mean over images and over the seeds {', '.join(map(str, self.seeds))}:"))
         for line in self.conclusions():
@@ -121,8 +122,8 @@ def run_cell(
 def _run_cell(
     module: ReconstructionModule, data: MeasurementDataModule, method: Method, count: int, seed: int, epochs: int
 ) -> dict[str, float]:
-    operators = replace(data.operator_options, num_operators=count)
-    own = MeasurementDataModule.from_options(data.options, operators=operators, seed=seed, truth=method == "sup")
+    operators = replace(data.problem.operators, num_operators=count)
+    own = data.like(operators=operators, seed=seed, truth=method == "sup")
     other = ReconstructionModule(own.family, **{**module.options, "method": method})
     other.announce = False
     trainer = pl.Trainer(
@@ -151,13 +152,3 @@ def quiet() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
-
-
-def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Rows of equal keys as CSV, durably."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    with replacing(path) as temporary:
-        temporary.write_text(text.getvalue())

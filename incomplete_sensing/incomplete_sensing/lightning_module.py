@@ -160,10 +160,10 @@ class ReconstructionModule(LightningModule):
     # A checkpoint is a reconstruction that can be used by itself: network, operators and what they were trained on.
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["reconstructor"] = self.reconstructor.config()
+        data = getattr(self.trainer.datamodule, "options", None)
+        checkpoint["reconstructor"] = {**self.reconstructor.config(), "data": data}
         checkpoint["operators_sha256"] = self.operators.fingerprint()
         checkpoint["method"] = self.objective.method
-        checkpoint["data"] = getattr(self.trainer.datamodule, "options", None)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         stored = checkpoint.get("operators_sha256")

@@ -26,7 +26,7 @@ class Reconstructor(nn.Module, Exportable):
     then assigned to ``operators``. start: what the network is given: A^+ y, A^T y, or the filtered back-projection.
     rescale: divide y by the largest magnitude of A^T y and multiply the result, sample by sample, for measurements of
     arbitrary units. split_share, splits: of a network trained by splitting, which reconstructs as the mean over that
-    many random splits; None otherwise.
+    many random splits; None otherwise. data: the data module's arguments that it was trained with, for evaluation.
     """
 
     def __init__(
@@ -38,12 +38,14 @@ class Reconstructor(nn.Module, Exportable):
         rescale: bool = False,
         split_share: float | None = None,
         splits: int = 5,
+        data: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.image_shape = tuple(image_shape)
         self.network_options = complete_network(network, image_shape)
         self.network = build_network(network, image_shape)
         self.start, self.rescale, self.split_share, self.splits = start, rescale, split_share, splits
+        self.data = data
         self.operators: OperatorFamily | None = empty_family(operators) if operators else None
 
     @classmethod
@@ -65,6 +67,7 @@ class Reconstructor(nn.Module, Exportable):
             "rescale": self.rescale,
             "split_share": self.split_share,
             "splits": self.splits,
+            "data": self.data,
         }
 
     @property

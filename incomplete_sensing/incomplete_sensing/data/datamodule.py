@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import warnings
 from collections.abc import Iterator
 from dataclasses import asdict
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -16,19 +14,10 @@ from pytorch_lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, Subset
 
-from incomplete_sensing.data.images import ComplexImages, ImageSource
-from incomplete_sensing.data.layouts import Images, Layout, detect_layout, open_images
-from incomplete_sensing.data.measurements import (
-    SimulatedMeasurements,
-    StoredMeasurements,
-    assign_operators,
-    read_measurements,
-)
-from incomplete_sensing.noise import Noise
-from incomplete_sensing.operators import OperatorFamily, OperatorOptions, draw_operators, read_operators
+from incomplete_sensing.data.layouts import Layout
+from incomplete_sensing.data.problem import Problem
+from incomplete_sensing.operators import OperatorFamily, OperatorOptions
 from shared_utils import UserError, distributed
-
-log = logging.getLogger(__name__)
 
 
 class BatchOrder(DistributedSampler):
@@ -68,15 +57,13 @@ class BatchOrder(DistributedSampler):
 
 
 class MeasurementDataModule(LightningDataModule):
-    """Measurements of images through a family of operators, or measurements that are on disk already.
+    """Batches of measurements: of images through a family of operators, or of measurements that are on disk already.
 
-    root: the data, in any layout of the README; None: the embedded digits. layout: found out where "auto". operators:
-    which operators (on disk, measurements bring their own: ``operators.npz``). noise_sigma, noise_gain: of the
-    measurements, see ``Noise``. batch_size, batches: see ``BatchOrder``; drop_last: without the smaller last batch.
-    truth: whether training batches hold the truth; only supervised training may have it. val_fraction: share of the
-    training items held out to measure the training loss on. model_dimension: k, an estimate of the model's dimension for
-    the verdict before training. image_size: centre crop; halve: average 2 x 2 pixels after it (EI's Urban100); grey:
-    convert. seed: of the splits, the operators, the noise and the order. num_train, num_test: use at most so many.
+    root, layout, operators, noise_sigma, noise_gain, image_size, halve, grey, seed, num_train, num_test: what is
+    measured, see ``Problem``; the seed also gives the order of the batches. batch_size, batches: see ``BatchOrder``;
+    drop_last: without smaller batches. truth: whether training batches hold the truth; only supervised training may have
+    it. val_fraction: share of the training items held out to measure the training loss on. model_dimension: k, an
+    estimate of the model's dimension for the verdict before training.
     """
 
     def __init__(
@@ -107,84 +94,30 @@ class MeasurementDataModule(LightningDataModule):
         if not 0 <= val_fraction < 1:
             raise UserError(f"val_fraction must lie in [0, 1), got {val_fraction}")
         options = {key: value for key, value in locals().items() if key not in ("self", "__class__")}
-        options["operators"] = asdict(operators)
-        self.options: dict[str, Any] = options
-        self.root, self.layout, self.operator_options = root, layout, operators
-        self.noise = Noise(noise_sigma, noise_gain)
-        self.noise_sigma, self.noise_gain = noise_sigma, noise_gain
+        self.options: dict[str, Any] = {**options, "operators": asdict(operators)}
+        self.problem = Problem(
+            root, layout, operators, noise_sigma, noise_gain, image_size, halve, grey, seed, num_train, num_test
+        )
         self.batch_size, self.batches, self.drop_last = batch_size, batches, drop_last
         self.eval_batch_size, self.truth, self.val_fraction = eval_batch_size, truth, val_fraction
-        self.model_dimension = model_dimension
-        self.image_size, self.halve, self.grey = image_size, halve, grey
-        self.seed, self.num_train, self.num_test, self.num_workers = seed, num_train, num_test, num_workers
+        # What the module is told by links.
+        self.noise_sigma, self.noise_gain, self.model_dimension = noise_sigma, noise_gain, model_dimension
+        self.seed, self.num_workers = seed, num_workers
 
-    @classmethod
-    def from_options(cls, options: dict[str, Any], **changes: Any) -> MeasurementDataModule:
-        """The module that a checkpoint's ``data`` describes, with some arguments changed."""
-        options = {**options, **changes}
-        if isinstance(options["operators"], dict):
-            options["operators"] = OperatorOptions(**options["operators"])
-        return cls(**options)
+    def like(self, **changes: Any) -> MeasurementDataModule:
+        """The same module with some arguments changed."""
+        options = {**self.options, "operators": OperatorOptions(**self.options["operators"]), **changes}
+        return MeasurementDataModule(**options)
 
-    # What there is ----------------------------------------------------------------------------------------------------
-
-    @cached_property
-    def measured(self) -> bool:
-        """Whether the data are measurements already."""
-        if self.root is None:
-            return False
-        return self.layout == "measurements" or (
-            self.layout == "auto" and detect_layout(Path(self.root)) == "measurements"
-        )
-
-    def _measured_file(self, name: str) -> Path:
-        root = Path(self.root)
-        return root if root.is_file() else root / name
-
-    @cached_property
-    def images(self) -> Images:
-        images = open_images(self.root, self.layout, self.image_size, self.halve, self.grey, self.seed)
-        if self.operator_options.kind == "mri" and images.train.shape[0] == 1:
-            images = Images(ComplexImages(images.train), ComplexImages(images.test))
-        return images
-
-    @cached_property
+    @property
     def family(self) -> OperatorFamily:
-        """The operators."""
-        if self.measured:
-            stored = Path(self.root) / "operators.npz"
-            path = self.operator_options.path or (stored if stored.is_file() else None)
-            if path is None:
-                raise UserError(
-                    f"{stored} not found: measurements need their operators there, or in data.operators.path"
-                )
-            return read_operators(path)
-        return draw_operators(self.operator_options, self.images.train.shape, self.seed)
-
-    def _limited(self, count: int, limit: int | None, seed: int) -> Tensor:
-        """Numbers of ``count`` items, or of ``limit`` random ones."""
-        if limit is None or limit >= count:
-            return torch.arange(count)
-        return torch.from_numpy(np.sort(np.random.default_rng((self.seed, seed)).permutation(count)[:limit]))
-
-    def dataset(self, split: Literal["train", "test"], truth: bool, family: OperatorFamily | None = None) -> Dataset:
-        """The measurements of a split; ``family``: through other operators than the training ones."""
-        training = split == "train"
-        if self.measured:
-            arrays = read_measurements(self._measured_file(f"{split}.npz"), self.family)
-            if truth and training and arrays.images is None:
-                raise UserError(f"{self._measured_file('train.npz')} has no x: supervised training needs the truth")
-            return StoredMeasurements(*arrays, truth=truth)
-        source: ImageSource = self.images.train if training else self.images.test
-        family = family or self.family
-        numbers = self._limited(len(source), self.num_train if training else self.num_test, 4 + training)
-        g = assign_operators(len(numbers), family.num_operators, self.seed if training else self.seed + 1)
-        return SimulatedMeasurements(source, numbers, g, family, self.noise, self.seed, truth, skip_corrupt=training)
+        """The operators; known before ``setup``."""
+        return self.problem.family
 
     @cached_property
     def _fit(self) -> tuple[Dataset, Dataset | None, Tensor]:
         """(training, held-out, g of the training items)."""
-        dataset = self.dataset("train", self.truth)
+        dataset = self.problem.dataset("train", self.truth)
         held = round(self.val_fraction * len(dataset))
         if not held:
             return dataset, None, dataset.g
@@ -194,9 +127,7 @@ class MeasurementDataModule(LightningDataModule):
 
     @cached_property
     def _test(self) -> Dataset:
-        return self.dataset("test", truth=True)
-
-    # Lightning ----------------------------------------------------------------------------------------------------------
+        return self.problem.dataset("test", truth=True)
 
     def train_dataloader(self) -> DataLoader:
         dataset, _, g = self._fit

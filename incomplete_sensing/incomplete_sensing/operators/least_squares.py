@@ -25,27 +25,32 @@ def cgls(
 ) -> Tensor:
     """A^+ data: the solution of least norm of min ||A x - data||^2 + damping ||x||^2, for every sample on its own.
 
-    data: (B, ...). Stops when ||A^T residual|| has fallen below ``tolerance`` times its first value for all samples, or
-    after ``iterations``. Starting from zero keeps x in the row space of A, which makes it the pseudo-inverse's
-    (Hestenes and Stiefel 1952; the CGLS form, which never squares the condition number).
+    data: (B, ...). A sample is finished, and left alone, when ||A^T residual|| has fallen below ``tolerance`` times its
+    first value; all are after ``iterations``. What is returned is each sample's best iterate: rounding may carry later
+    ones away. Starting from zero keeps x in the row space of A, which makes it the pseudo-inverse's (Hestenes and Stiefel
+    1952; the CGLS form, which never squares the condition number).
     """
     residual = data
     gradient = adjoint(residual)
-    solution = torch.zeros_like(gradient)
+    solution = best = torch.zeros_like(gradient)
     direction = gradient
-    energy = _squared_norm(gradient)
+    energy = least = _squared_norm(gradient)
     goal = energy * tolerance**2
+    tiny = torch.finfo(energy.dtype).tiny
     for _ in range(iterations):
-        if bool((energy <= goal).all()):
+        active = least > goal
+        if not bool(active.any()):
             break
         image = forward(direction)
         curvature = _squared_norm(image) + damping * _squared_norm(direction)
-        # A finished sample has curvature zero; its step is zero, so it stays where it is.
-        step = torch.where(curvature > 0, energy / curvature.clamp_min(torch.finfo(curvature.dtype).tiny), 0.0)
+        step = torch.where(active & (curvature > 0), energy / curvature.clamp_min(tiny), 0.0)
         solution = solution + _per_sample(step, solution) * direction
         residual = residual - _per_sample(step, residual) * image
         gradient = adjoint(residual) - damping * solution
         previous, energy = energy, _squared_norm(gradient)
-        ratio = torch.where(previous > 0, energy / previous.clamp_min(torch.finfo(energy.dtype).tiny), 0.0)
+        better = energy < least
+        least = torch.where(better, energy, least)
+        best = torch.where(_per_sample(better, best), solution, best)
+        ratio = torch.where(active, energy / previous.clamp_min(tiny), 0.0)
         direction = gradient + _per_sample(ratio, direction) * direction
-    return solution
+    return best

@@ -29,7 +29,9 @@ class TomographyOperators(OperatorFamily):
         if angles.ndim != 2 or not angles.shape[1]:
             raise UserError(f"angles have shape (G, views), got {tuple(angles.shape)}")
         channels, height, width = (int(size) for size in image_shape)
-        self.num_detectors = math.ceil(math.hypot(height, width))
+        diagonal = math.ceil(math.hypot(height, width))
+        # As even or odd as the width, so that the view at 0 degrees sums whole columns.
+        self.num_detectors = diagonal + (diagonal - width) % 2
         super().__init__(image_shape, len(angles), (channels, angles.shape[1], self.num_detectors))
         self.register_buffer("angles", angles.to(torch.float32))
 
