@@ -47,7 +47,9 @@ def evaluate(
             raise UserError(f"{ckpt} has no operators to evaluate with: import it again with --operators")
         options = reconstructor.data or {"operators": {"kind": "mri" if seen.kind == "mri" else "file"}}
         changes = {"root": data, "layout": "auto"} if data else {}
-        problem = Problem.of(options, **changes, num_test=limit)
+        if limit is not None:
+            changes["num_test"] = limit
+        problem = Problem.of(options, **changes)
         dataset = problem.dataset("test", truth=True, family=seen)
         rows = [evaluation.evaluate_dataset(reconstructor, seen, dataset, batch_size, place, "seen")]
         other = None

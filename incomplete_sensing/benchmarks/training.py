@@ -230,7 +230,7 @@ def benchmark_epoch(pixels, workers):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--root", default="../shared/data/incomplete_sensing/mnist", help="a folder with MNIST's idx files"
+        "--root", default="../../shared/data/incomplete_sensing/mnist", help="a folder with MNIST's idx files"
     )
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--workers", type=int, default=4, help="of each published loader (published: 4)")

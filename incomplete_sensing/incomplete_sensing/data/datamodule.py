@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, DistributedSampler, Subset
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from incomplete_sensing.data.layouts import Layout
 from incomplete_sensing.data.problem import Problem
@@ -159,8 +159,14 @@ class MeasurementDataModule(LightningDataModule):
         )
 
 
-class _Rows(Subset):
+class _Rows(Dataset):
     """Some rows of a data set that is indexed by lists."""
 
-    def __getitem__(self, rows: list[int]) -> Any:
-        return self.dataset[self.indices[torch.as_tensor(rows)]]
+    def __init__(self, dataset: Dataset, rows: Tensor) -> None:
+        self.dataset, self.rows = dataset, rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, numbers: list[int]) -> Any:
+        return self.dataset[self.rows[torch.as_tensor(numbers)]]

@@ -29,15 +29,21 @@ class Batch(NamedTuple):
     truth: Tensor | None = None
 
 
-def assign_operators(num_items: int, num_operators: int, seed: int) -> Tensor:
-    """g of every item: equal contiguous chunks of one random permutation, the remainder to the last operator [MOI]."""
+def assign_operators(num_items: int, num_operators: int, seed: int, training: bool = True) -> Tensor:
+    """g of every item: equal contiguous chunks of one random permutation, the remainder to the last operator [MOI].
+
+    Raises UserError in training for fewer items than operators; in evaluation they are given different ones.
+    """
+    rng = np.random.default_rng((seed, 1))
     if num_items < num_operators:
-        raise UserError(
-            f"{num_items} images are fewer than {num_operators} operators: each operator needs at least one"
-        )
-    order = torch.from_numpy(np.random.default_rng((seed, 1)).permutation(num_items))
+        if training:
+            raise UserError(
+                f"{num_items} images are fewer than {num_operators} operators: each operator needs at least one"
+            )
+        return torch.from_numpy(rng.permutation(num_operators)[:num_items])
     g = torch.empty(num_items, dtype=torch.long)
-    g[order] = (torch.arange(num_items) // (num_items // num_operators)).clamp(max=num_operators - 1)
+    places = torch.from_numpy(rng.permutation(num_items))
+    g[places] = (torch.arange(num_items) // (num_items // num_operators)).clamp(max=num_operators - 1)
     return g
 
 

@@ -112,5 +112,5 @@ class Problem:
             return StoredMeasurements(*arrays, truth=truth)
         source: ImageSource = self.images.train if training else self.images.test
         numbers = self._numbers(len(source), self.num_train if training else self.num_test, 4 + training)
-        g = assign_operators(len(numbers), operators.num_operators, self.seed + (not training))
+        g = assign_operators(len(numbers), operators.num_operators, self.seed + (not training), training)
         return SimulatedMeasurements(source, numbers, g, operators, self.noise, self.seed, truth, skip_corrupt=training)
