@@ -16,10 +16,11 @@ import torch
 from incomplete_sensing import figures
 from incomplete_sensing.data.datamodule import MeasurementDataModule
 from incomplete_sensing.evaluation import write_rows
-from incomplete_sensing.identifiability import assess
 from incomplete_sensing.lightning_module import ReconstructionModule
 from incomplete_sensing.losses import Method
-from incomplete_sensing.operators import OperatorFamily
+from incomplete_sensing.operators import OperatorFamily, draw_operators
+from incomplete_sensing.transforms import Transform
+from incomplete_sensing.verdict import theory
 from shared_utils import distributed
 from shared_utils.logging import progress, table
 
@@ -56,7 +57,8 @@ class MethodComparison(pl.Callback):
                 else run_cell(pl_module, data, method, count, seed, trainer.max_epochs)
             )
             results.setdefault((count, method), []).append(measured)
-        self.rows = [self._row(data, count, method, values) for (count, method), values in results.items()]
+        transform = pl_module.objective.transform
+        self.rows = [self._row(data, count, method, transform, cell) for (count, method), cell in results.items()]
         folder = Path(trainer.log_dir)
         write_rows(folder / "comparison.csv", self.rows)
         figures.method_comparison(folder / "figures" / "comparison.png", self.rows)
@@ -66,13 +68,21 @@ class MethodComparison(pl.Callback):
             print(line)
 
     def _row(
-        self, data: MeasurementDataModule, count: int, method: Method, values: list[dict[str, float]]
+        self,
+        data: MeasurementDataModule,
+        count: int,
+        method: Method,
+        transform: Transform,
+        values: list[dict[str, float]],
     ) -> dict[str, Any]:
+        family = draw_operators(
+            replace(data.problem.operators, num_operators=count), data.family.image_shape, data.seed
+        )
         psnr = np.array([value["test_psnr"] for value in values])
         start = np.array([value["test_psnr_start"] for value in values])
         return {
             "G": count,
-            "theory": verdict(data.family.subset([0] * count), data.model_dimension),
+            "theory": verdict(family, method, data.model_dimension, transform),
             "method": method,
             "A^+ y": f"{start.mean():.2f}",
             "psnr": f"{psnr.mean():.2f}",
@@ -101,11 +111,11 @@ class MethodComparison(pl.Callback):
         return lines
 
 
-def verdict(family: OperatorFamily, k: float | None) -> str:
-    """In three words what the conditions say of the number of operators and rows."""
-    if k is None:
+def verdict(family: OperatorFamily, method: Method, k: float | None, transform: Transform) -> str:
+    """In one word what the conditions say of learning without truth; a dash where there is truth, or no k."""
+    assessment = None if method == "sup" else theory(family, method, k, transform)
+    if assessment is None:
         return "-"
-    assessment = assess(family.num_pixels, family.num_measurements.tolist(), family.num_operators, k)
     return {True: "identified", False: "impossible", None: "open"}[assessment.identified]
 
 

@@ -85,7 +85,7 @@ def _edges(values: Sequence[int]) -> np.ndarray:
     return np.concatenate([[2 * values[0] - middle[0]], middle, [2 * values[-1] - middle[-1]]])
 
 
-def neighbour_dimension(path: str | Path, rows: Sequence[tuple[str, float, float]], k: float, low: float, high: float):
+def dimension_estimates(path: str | Path, rows: Sequence[tuple[str, float, float]], k: float, low: float, high: float):
     """Dimension estimates (name, estimate, standard error) with 95 % bars, and the interval that covers them."""
     figure = Figure(figsize=(6.2, 0.9 + 0.45 * len(rows)), layout="constrained")
     axes: Axes = figure.subplots()
@@ -104,3 +104,60 @@ def _finish(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     if axes.get_legend_handles_labels()[0]:
         axes.legend(frameon=False, fontsize=9)
+
+
+# Reconstructions ----------------------------------------------------------------------------------------------------
+
+
+def panels(path: str | Path, columns: dict[str, np.ndarray], scores: dict[str, Sequence[str]] | None = None) -> None:
+    """Images side by side: a row an image, a column a kind; ``scores`` (kind -> a text a row) stand under the images.
+
+    columns: kind -> (rows, H, W) grey or (rows, H, W, 3), shown from 0 to 1; kinds that begin with | from 0 to 0.3.
+    """
+    rows = len(next(iter(columns.values())))
+    figure = Figure(figsize=(1.5 * len(columns) + 0.1, 1.7 * rows + 0.3), layout="constrained")
+    axes = figure.subplots(rows, len(columns), squeeze=False)
+    for column, (name, images) in enumerate(columns.items()):
+        for row, image in enumerate(images):
+            panel = axes[row, column]
+            error = name.startswith("|")
+            panel.imshow(np.clip(image, 0, 1), cmap="magma" if error else "gray", vmin=0, vmax=0.3 if error else 1)
+            panel.set_xticks([])
+            panel.set_yticks([])
+            if row == 0:
+                panel.set_title(name, fontsize=9, color=_INK)
+            if scores and name in scores:
+                panel.set_xlabel(scores[name][row], fontsize=8, color=_INK)
+    _save(figure, path)
+
+
+def learning_curves(path: str | Path, curves: dict[str, tuple[Sequence[int], Sequence[float]]]) -> None:
+    """Terms of a training loss over the epochs, by name, on a logarithmic axis."""
+    figure = Figure(figsize=(6.2, 3.6), layout="constrained")
+    axes: Axes = figure.subplots()
+    for name, (epochs, values) in curves.items():
+        axes.semilogy(epochs, np.maximum(values, 1e-12), label=name, linewidth=1.6)
+    axes.set(xlabel="epoch", ylabel="training loss")
+    _finish(axes)
+    _save(figure, path)
+
+
+def method_comparison(path: str | Path, rows: Sequence[dict]) -> None:
+    """Test PSNR over the number of operators, a line a method, every seed a dot; rows as ``MethodComparison`` has them."""
+    figure = Figure(figsize=(6.2, 3.6), layout="constrained")
+    axes: Axes = figure.subplots()
+    colours = {"mc": "#8d99ae", "moi": "#17a589", "sup": _INK, "ei": "#e08e45", "moei": "#d1495b", "split": "#6c5ce7"}
+    counts = sorted({row["G"] for row in rows})
+    for method in dict.fromkeys(row["method"] for row in rows):
+        own = {row["G"]: row for row in rows if row["method"] == method}
+        axes.plot(
+            range(len(counts)), [float(own[count]["psnr"]) for count in counts], color=colours[method], label=method
+        )
+        for place, count in enumerate(counts):
+            seeds = [float(value) for value in own[count]["psnr by seed"].split()]
+            axes.plot([place] * len(seeds), seeds, "o", color=colours[method], markersize=4)
+    theory = {row["G"]: row["theory"] for row in rows if row["method"] != "sup"}
+    axes.set_xticks(range(len(counts)), [f"{count}\n{theory.get(count, '')}" for count in counts])
+    axes.set(xlabel="operators G, and what the conditions say", ylabel="test PSNR (dB)")
+    _finish(axes)
+    _save(figure, path)

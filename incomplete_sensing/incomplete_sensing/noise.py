@@ -32,7 +32,9 @@ class Noise:
         noisy = clean
         if self.gain > 0:
             if bool((clean < 0).any()):
-                raise UserError("Poisson noise needs measurements that are not negative: these operators give negative ones")
+                raise UserError(
+                    "Poisson noise needs measurements that are not negative: these operators give negative ones"
+                )
             noisy = self.gain * torch.poisson(clean / self.gain, generator=generator)
         if self.sigma > 0:
             draw = torch.randn(noisy.shape, generator=generator, device=noisy.device, dtype=noisy.dtype)

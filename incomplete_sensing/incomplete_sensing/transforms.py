@@ -37,6 +37,10 @@ class PermutationGroup:
         """All elements, for images (C, H, W)."""
         raise NotImplementedError
 
+    def order(self, image_shape: Sequence[int]) -> int:
+        """|G|."""
+        return len(self.elements(image_shape))
+
     def act(self, images: Tensor, element) -> Tensor:
         """T_g x for images (..., H, W)."""
         raise NotImplementedError

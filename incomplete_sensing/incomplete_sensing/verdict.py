@@ -6,12 +6,14 @@ import numpy as np
 import torch
 
 from incomplete_sensing.identifiability import Assessment, assess, equivariance_defect, equivariance_warning
+from incomplete_sensing.irreps import Action, irreps
 from incomplete_sensing.losses import Method
 from incomplete_sensing.operators import DenseOperators, OperatorFamily, duplicates
 from incomplete_sensing.transforms import PermutationGroup, Transform
 from shared_utils import logging
 
 _SVD_LIMIT = 2**23
+_GROUP_LIMIT = 2**22
 
 
 def stacked_rank(family: OperatorFamily) -> tuple[int, float] | None:
@@ -55,6 +57,37 @@ def equivariant(family: OperatorFamily, transform: Transform, seed: int = 0) -> 
     return equivariance_warning(max(defects))
 
 
+def orbit_rank(family: OperatorFamily, group: PermutationGroup) -> int | None:
+    """rank [A T_g] over the group, of the first operator, tested directly; None where that is too large to compute."""
+    permutations = group.permutations(family.image_shape)
+    if len(permutations) * int(family.num_measurements[0]) * family.num_pixels > _SVD_LIMIT:
+        return None
+    matrix = family.subset([0]).as_matrices(_SVD_LIMIT)[0]
+    # Row i of A T_g has entry j where T_g takes pixel j, so its columns are permuted the other way round.
+    orbit = torch.cat([matrix[:, permutation.argsort()] for permutation in permutations])
+    values = torch.linalg.svdvals(orbit)
+    return int((values > 1e-9 * values[0]).sum())
+
+
+def theory(
+    family: OperatorFamily, method: Method, k: float | None, transform: Transform | None = None
+) -> Assessment | None:
+    """What the conditions say of a method, None where k is not given: several operators, or one and a group.
+
+    Equivariant imaging with one operator is judged by the irreps of its group, as far as that is a group of feasible size.
+    """
+    if k is None:
+        return None
+    n, repeated = family.num_pixels, dict(duplicates(family))
+    counts = [int(m) for g, m in enumerate(family.num_measurements.clamp(max=n)) if g not in repeated]
+    if method in ("ei", "moei") and len(counts) == 1 and isinstance(transform, PermutationGroup):
+        if transform.order(family.image_shape) * n > _GROUP_LIMIT:
+            return None
+        action = Action(transform.permutations(family.image_shape).numpy())
+        return assess(n, counts, 1, k, irreps(action))
+    return assess(n, counts, len(counts), k)
+
+
 def before_training(
     family: OperatorFamily, method: Method, model_dimension: float | None = None, transform: Transform | None = None
 ) -> tuple[list[str], list[str]]:
@@ -65,11 +98,22 @@ def before_training(
     repeated = duplicates(family)
     n, G = family.num_pixels, family.num_operators - len(repeated)
     counts = [int(m) for g, m in enumerate(family.num_measurements.clamp(max=n)) if g not in dict(repeated)]
-    lines, warnings = [f"n = {n} unknowns, m = {_counts(counts)} measurements, G = {G} operators of kind {family.kind}"], []
-    if model_dimension is not None:
-        lines += _assessed(assess(n, counts, G, model_dimension), model_dimension)
+    lines = [f"n = {n} unknowns, m = {_counts(counts)} measurements, G = {G} operators of kind {family.kind}"]
+    assessment = theory(family, method, model_dimension, transform)
+    if assessment is not None:
+        lines += _assessed(assessment, model_dimension)
+    elif model_dimension is not None:
+        lines.append("the group is too large to decompose: its conditions are not checked")
     elif method != "sup":
         lines.append("model dimension k not given (data.model_dimension): only the necessary condition is checked")
+    if method in ("ei", "moei") and G == 1 and isinstance(transform, PermutationGroup):
+        found = orbit_rank(family, transform)
+        if found is not None:
+            lines.append(
+                f"  your operator and {transform.name}, tested directly: rank [A T_g]_g = {found} of n = {n}"
+                f" ({'C4 holds' if found == n else 'C4 fails'})"
+            )
+        return lines, _warnings(family, method, transform, repeated, counts)
     rank, missed = stacked_rank(family), never_observed(family)
     if rank is not None:
         lines.append(
@@ -77,18 +121,30 @@ def before_training(
             f" ({'C1 holds' if rank[0] == n else 'C1 fails'}), smallest singular value {rank[1]:.2g} of the largest"
         )
     if missed is not None:
-        lines.append(f"  your masks, tested directly: {missed or 'no'} entries are observed by no operator")
+        seen = f"{missed} entries are observed by no operator" if missed else "every entry is observed by some operator"
+        lines.append(f"  your masks, tested directly: {seen}")
     if not isinstance(family, DenseOperators):
         lines.append("  the theorems are for almost every operator; these have structure, so take them as a guide")
+    return lines, _warnings(family, method, transform, repeated, counts)
+
+
+def _warnings(
+    family: OperatorFamily,
+    method: Method,
+    transform: Transform | None,
+    repeated: list[tuple[int, int]],
+    counts: list[int],
+) -> list[str]:
+    warnings = []
     if repeated:
-        warnings.append(f"{len(repeated)} operators repeat others ({_pairs(repeated)}): the effective G is {G}")
-    if method in ("mc", "moi") and G == 1 and min(counts) < n:
+        warnings.append(f"{len(repeated)} operators repeat others ({_pairs(repeated)}): the effective G is {len(counts)}")
+    if method in ("mc", "moi") and len(counts) == 1 and min(counts) < family.num_pixels:
         warnings.append("one operator: nothing beyond A^+ y can be learned from its measurements, this is plain MC")
-    if method == "mc" and G > 1:
+    if method == "mc" and len(counts) > 1:
         warnings.append("MC alone has the minimiser A^+: it learns nothing about what an operator does not see")
     if method in ("ei", "moei") and transform is not None and (warning := equivariant(family, transform)):
         warnings.append(warning)
-    return lines, warnings
+    return warnings
 
 
 def _assessed(assessment: Assessment, k: float) -> list[str]:
