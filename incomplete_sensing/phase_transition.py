@@ -1,6 +1,8 @@
 """How often a model is recovered from incomplete measurements, over (m, G) or (m, k), beside what the theory says."""
 
+import os
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -83,16 +85,21 @@ def phase_transition(
 
 
 def with_quick(arguments: list[str]) -> list[str]:
-    """``--quick`` stands for the ``_quick.yaml`` beside the config, so that what is typed after it still wins."""
-    completed = list(arguments)
-    if "--quick" in arguments:
-        last = max(place for place, argument in enumerate(arguments) if argument == "--config") + 1
-        config = Path(arguments[last])
-        completed[last + 1 : last + 1] = ["--config", str(config.with_name(f"{config.stem}_quick{config.suffix}"))]
-    return completed
+    """``--quick`` lays the ``_quick.yaml`` beside the config over it, before what is typed, which still wins."""
+    if "--quick" not in arguments:
+        return arguments
+    files = [argument.split("=", 1)[1] for argument in arguments if argument.startswith("--config=")]
+    files += [following for argument, following in pairwise(arguments) if argument == "--config"]
+    rest = [argument for argument in arguments if argument not in files and not argument.startswith("--config")]
+    overlay = Path(files[-1])
+    files.append(str(overlay.with_name(f"{overlay.stem}_quick{overlay.suffix}")))
+    return [part for file in files for part in ("--config", file)] + rest
 
 
 def main(argv: list[str] | None = None) -> int:
+    # Before MKL is loaded: the same matrix gives the same bits wherever it lies in memory, so that results do not depend
+    # on how many trials are computed at once.
+    os.environ.setdefault("MKL_CBWR", "AUTO")
     arguments = cli.with_default_config(sys.argv[1:] if argv is None else argv, DEFAULT)
     return cli.run(phase_transition, with_quick(arguments))
 

@@ -10,9 +10,10 @@ from typing import Any
 
 _HOMES = {
     "incomplete_sensing.deepinv_adapter": "PhysicsModel as_physics from_physics",
-    "incomplete_sensing.dimension": "estimate_dimension",
-    "incomplete_sensing.identifiability": "assess consistent_set",
-    "incomplete_sensing.irreps": "named_action",
+    "incomplete_sensing.dictionary": "learn_dictionary",
+    "incomplete_sensing.dimension": "estimate_dimension mle_dimension two_nn_dimension",
+    "incomplete_sensing.identifiability": "assess consistent_set equivariance_defect local_tests orbit",
+    "incomplete_sensing.irreps": "Action Irreps named_action",
     "incomplete_sensing.losses": "Objective cross_operator draw_cross_operators equivariance measurement_consistency splitting "
     "supervised sure_gaussian sure_poisson sure_poisson_gaussian",
     "incomplete_sensing.metrics": "consistency_residual nmse psnr ssim",
@@ -20,8 +21,10 @@ _HOMES = {
     "incomplete_sensing.noise": "Noise",
     "incomplete_sensing.operators": "CallableOperators DenseOperators MRIOperators MaskOperators MultiCoilMRIOperators "
     "OperatorFamily OperatorOptions TomographyOperators draw_operators estimate_coil_maps read_operators write_operators",
+    "incomplete_sensing.phase_transition": "Diagram sweep",
     "incomplete_sensing.published": "export_published import_published read_published_operators",
     "incomplete_sensing.reconstructor": "Reconstructor",
+    "incomplete_sensing.solvers": "alternating_least_squares closed_form nuclear_norm",
     "incomplete_sensing.transforms": "GROUPS build_transform",
 }
 _PLACES = {name: module for module, names in _HOMES.items() for name in names.split()}

@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from incomplete_sensing.solvers import RTOL, factor_update
 from torch import Tensor
+
+from incomplete_sensing.solvers import RTOL, factor_update
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def learn_dictionary(
     trial = torch.arange(batch, device=start.device) // starts
     everyone = torch.arange(batch, device=start.device)
     atoms = _unit(start.reshape(batch, n, p))
-    normal = (operators.mT @ operators).reshape(trials, families, n * n)[trial]
+    normal = (operators.mT @ operators).flatten(2)[trial]
     back = (operators.mT @ samples)[trial]
     pinned = (torch.linalg.pinv(operators, rtol=RTOL) @ samples).transpose(1, 2).flatten(2)
     measured, seen = samples[trial].reshape(batch * families, m, -1), operators[trial]

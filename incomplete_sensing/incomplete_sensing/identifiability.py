@@ -21,8 +21,8 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
-from incomplete_sensing.irreps import Action, Irreps
 
+from incomplete_sensing.irreps import Action, Irreps
 from shared_utils import UserError
 
 RTOL = 1e-9
@@ -38,7 +38,7 @@ STATEMENTS = {
     ),
     "C10": (
         "A splitting loss has the supervised minimiser where E[A_b^T A_b given A_a] has full rank (sufficient, not "
-        "necessary); with a finite set of masks see splitting_coverage."
+        "necessary); given masks are tested for it (--operators)."
     ),
 }
 
@@ -227,7 +227,6 @@ def _concluded(
     necessary = next(condition for condition in conditions if condition.kind == "necessary")
     sufficient = next((condition for condition in conditions if condition.kind == "sufficient"), None)
     recoverable = conditions[-1].holds or least == n
-    who = f"{G} operator{'s' * (G > 1)}"
     if max(rows) == n:
         identified = True
         verdict = "identified: an operator with m = n rows is almost surely invertible and sees everything"
@@ -239,9 +238,8 @@ def _concluded(
         )
     elif sufficient is not None and sufficient.holds:
         identified = True
-        verdict = (
-            f"identified by almost every choice of {who if irreps is None else 'the operator'} ({sufficient.name})"
-        )
+        who = f"almost every choice of {G} operators" if G > 1 else "almost every operator"
+        verdict = f"identified by {who} ({sufficient.name})"
     else:
         identified = None
         why = (
@@ -251,10 +249,12 @@ def _concluded(
         )
         verdict = f"left open by the theorems: {necessary.name} is met, {why}"
     if recoverable:
-        verdict += "; every signal of the known model is then determined by its measurement"
-        verdict += " (C3)" if conditions[-1].holds else " (m = n)"
+        unique = "every signal is then" if identified else "were the model known, every signal would be"
+        verdict += f"; {unique} recovered uniquely ({'C3' if conditions[-1].holds else 'm = n'})"
     else:
-        verdict += f"; unique recovery is not guaranteed (C3: m = {least} is not above 2k = {2 * k:g})"
+        verdict += (
+            f"; unique recovery is not guaranteed even with the model known (C3: {least} is not above 2k = {2 * k:g})"
+        )
     return Assessment(conditions, identified, recoverable, verdict, tuple(_advice(n, rows, k, irreps, identified)))
 
 
@@ -330,6 +330,8 @@ class ConsistentSet:
 
 def row_space(operator: np.ndarray, rtol: float = RTOL) -> np.ndarray:
     """Orthonormal rows (r, n) that span the row space of an operator (m, n)."""
+    if np.abs(operator @ operator.conj().T - np.eye(len(operator))).max(initial=0.0) < 1e-14:
+        return operator
     _, values, rows = np.linalg.svd(operator, full_matrices=False)
     return rows[values > rtol * values.max(initial=0.0)]
 
@@ -345,6 +347,24 @@ def real_form(operator: np.ndarray, real_signals: bool = False) -> np.ndarray:
         return np.asarray(operator, dtype=np.float64)
     left = np.concatenate([operator.real, operator.imag])
     return left if real_signals else np.concatenate([left, np.concatenate([-operator.imag, operator.real])], axis=1)
+
+
+def _singular_values(blocks: Sequence[np.ndarray]) -> np.ndarray:
+    """Singular values of stacked blocks (m_g, n); tall stacks are folded by QR on the way, in memory O(n^2)."""
+    stack, height = [], 0
+    for block in blocks:
+        stack.append(block)
+        height += len(block)
+        if height > 4 * block.shape[1]:
+            stack = [np.linalg.qr(np.concatenate(stack), mode="r")]
+            height = len(stack[0])
+    return np.linalg.svd(np.concatenate(stack), compute_uv=False)
+
+
+def stacked_rank(operators: Sequence[np.ndarray], rtol: float = RTOL) -> int:
+    """rank [A_1; ...; A_G], which C1 wants to be n (C4 with the orbit A T_g of one operator)."""
+    values = _singular_values(operators)
+    return int((values > rtol * values.max(initial=0.0)).sum())
 
 
 def consistent_set(operators: Sequence[np.ndarray], basis: np.ndarray, rtol: float = RTOL) -> ConsistentSet:
@@ -373,15 +393,14 @@ def consistent_set(operators: Sequence[np.ndarray], basis: np.ndarray, rtol: flo
         image = column_space(row @ model, rtol) if k else np.zeros((len(row), 0))
         recoverable.append(image.shape[1] == k)
         conditions.append(row - image @ (image.conj().T @ row))
-    values = np.linalg.svd(np.concatenate(conditions), compute_uv=False)
+    values = _singular_values(conditions)
     # The rows are orthonormal, so what is lost in a difference is measured against 1.
     scale = max(1.0, values.max(initial=0.0))
     rank = int((values > rtol * scale).sum())
-    stacked = np.linalg.svd(np.concatenate(rows), compute_uv=False)
     return ConsistentSet(
         n=n,
         k=k,
-        stacked_rank=int((stacked > rtol * stacked.max(initial=0.0)).sum()),
+        stacked_rank=stacked_rank(rows, rtol),
         dimension=n - rank,
         recoverable=tuple(recoverable),
         smallest_kept=float(values[rank - 1] / scale) if rank else math.nan,
@@ -395,7 +414,8 @@ def local_tests(
     """The direct test on tangent spaces of a smooth model that is known by samples (N, n).
 
     Around each of ``points`` samples, drawn from the seed, the tangent is spanned by the k leading directions of its
-    2k + 2 nearest neighbours. A local test: that all tangents pass is what identification needs, not a proof of it.
+    2k + 2 nearest neighbours. Where a tangent passes, X^ has no direction there that X lacks: identification to first
+    order, near that signal. Raises UserError for too few samples.
     """
     samples = np.asarray(samples, dtype=np.float64)
     neighbours = 2 * k + 2
@@ -411,12 +431,30 @@ def local_tests(
     return tests
 
 
+def different_operators(operators: Sequence[np.ndarray], seed: int = 0) -> list[int]:
+    """Places of the operators that see something different: of equal row spaces the first is kept.
+
+    Decided by projecting one random signal onto every row space, which tells two apart almost surely.
+    """
+    probe = np.random.default_rng(seed).standard_normal(operators[0].shape[1])
+    images: list[np.ndarray] = []
+    kept = []
+    for place, operator in enumerate(operators):
+        rows = row_space(operator)
+        image = rows.conj().T @ (rows @ probe)
+        if all(np.linalg.norm(image - other) > 1e-7 * np.linalg.norm(probe) for other in images):
+            images.append(image)
+            kept.append(place)
+    return kept
+
+
 # Groups -----------------------------------------------------------------------------------------------------------
 
 
 def orbit(operator: np.ndarray, action: Action) -> list[np.ndarray]:
-    """The operators A T_g, g over the group: what one operator measures of an invariant model."""
-    return [action.right_product(operator, g) for g in range(action.order)]
+    """Row spaces of the operators A T_g, g over the group: what one operator measures of an invariant model."""
+    rows = row_space(operator)
+    return [action.right_product(rows, g) for g in range(action.order)]
 
 
 def invariant_consistent_dimension(irreps: Irreps, inside: Sequence[int], m: int) -> int:

@@ -409,10 +409,9 @@ def trial_bytes(diagram: Diagram, solver: str, cells: Cells) -> int:
         each = 4 * (n * p) ** 2 + G * (n * n + m * n + 4 * m * N + n * N + p * N * 6 + (k + 2) * m * N)
         return 8 * (drawn + starts * each)
     width, batch = int(diagram.option(solver, "width")), int(diagram.option(solver, "batch"))
-    each = (
-        4 * G * n * N + 8 * G * m * n + 12 * max(batch, G, 200 * G) * (2 * width + 2 * n) + 8 * width * (width + 2 * n)
-    )
-    return len(cells) * 4 * (drawn + each)
+    held = 4 * G * n * N + 8 * G * m * n + 8 * 2 * width * (width + 2 * n)
+    each = held + max(12 * max(batch, G) * (2 * width + 2 * n), 200 * G * (4 * n + 3 * width))
+    return len(cells) * 4 * (2 * drawn + each)
 
 
 # The sweep ----------------------------------------------------------------------------------------------------------

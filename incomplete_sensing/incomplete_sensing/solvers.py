@@ -1,7 +1,8 @@
 """Recover an unknown linear model from incomplete samples: closed form, alternating least squares, nuclear norm.
 
 Everything is batched over independent trials T: ``operators`` (T, G, m, n), ``samples`` (T, G, m, N), the measurements
-Y_g = A_g X_g of N signals by each operator, float64. A trial's result does not depend on the others in its batch.
+Y_g = A_g X_g of N signals by each operator, float64. A trial's result does not depend on the others in its batch (to
+rounding: MKL's last bits depend on where a matrix lies in memory, unless ``MKL_CBWR=AUTO`` is set before it starts).
 An invariant model under one operator is the same problem with the operators A T_g and the same samples for all g.
 """
 
@@ -18,6 +19,7 @@ RTOL = 1e-9
 # Squared singular values, over the largest, that a Gram matrix in float64 tells from zero (below: surely rounding) and
 # resolves well enough for a projector (above). What lies between is decided by singular values instead.
 _NULL, _RESOLVED = 1e-13, 1e-8
+_CHECK_EVERY = 5
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ def closed_form(
     """
     trials, families, m, n = operators.shape
     counts = [families] if counts is None else list(counts)
-    outside, ranks = _complements(samples)
+    outside, ranks = _complements(samples, dimension)
     # Rows of W that lie inside the span are zero: (T, G, m, n).
     equations = outside @ operators
     # With fewer samples than dimensions the span is not the model's image, and the model need not be consistent.
@@ -75,19 +77,30 @@ def closed_form(
     return ConsistentSets(torch.stack(projectors, 1), torch.stack(dimensions, 1))
 
 
-def _complements(samples: Tensor) -> tuple[Tensor, Tensor]:
-    """Q_g^T (T, G, m, m), whose rows span the complement of Y_g and are zero beyond, and rank Y_g (T, G)."""
-    values, vectors = torch.linalg.eigh(samples @ samples.mT)
-    largest = values[..., -1:].clamp_min(torch.finfo(values.dtype).tiny)
-    inside = values >= 1e-6 * largest
-    doubtful = torch.nonzero(~(inside | (values <= _NULL * largest)).all(-1))
+def _complements(samples: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Q_g^T (T, G, m, m), whose rows span the complement of Y_g and are zero beyond, and rank Y_g (T, G).
+
+    The first k samples span what all do, unless they are badly conditioned or the rank is not k: then singular values
+    decide.
+    """
+    trials, families, m, count = samples.shape
+    rank = min(k, m, count)
+    frame, triangle = torch.linalg.qr(samples[..., :rank], mode="complete")
+    pivots = triangle.diagonal(dim1=2, dim2=3).abs()
+    outside = frame.mT.clone()
+    outside[:, :, :rank] = 0
+    ranks = torch.full((trials, families), rank, device=samples.device)
+    size = samples.square().sum((2, 3)).sqrt()
+    beyond = (outside @ samples).square().sum((2, 3)).sqrt()
+    sound = (pivots.amin(-1) > 1e-4 * size) & (beyond <= RTOL * 1e-3 * size)
+    doubtful = torch.nonzero(~sound)
     if len(doubtful):
         trial, family = doubtful.T
-        left, singular, _ = torch.linalg.svd(samples[trial, family])
-        padded = torch.zeros_like(values[trial, family])
-        padded[:, : singular.shape[1]] = singular
-        vectors[trial, family], inside[trial, family] = left, padded > RTOL * padded.amax(-1, keepdim=True)
-    return (vectors * ~inside[..., None, :]).mT, inside.sum(-1)
+        left, values, _ = torch.linalg.svd(samples[trial, family])
+        inside = torch.zeros(len(doubtful), m, dtype=torch.bool, device=samples.device)
+        inside[:, : values.shape[1]] = values > RTOL * values.amax(1, keepdim=True)
+        outside[trial, family], ranks[trial, family] = (left * ~inside[:, None]).mT, inside.sum(1)
+    return outside, ranks
 
 
 def _null_space(stack: Tensor) -> tuple[Tensor, Tensor]:
@@ -106,12 +119,12 @@ def factor_update(normal: Tensor, target: Tensor, codes: Tensor, old: Tensor, da
     term ``damping``, over the mean of the diagonal), so they are never singular.
 
     Args:
-        normal: A_g^T A_g as (B, G, n n).
+        normal: A_g^T A_g, flat, as (B, G, n n).
         target: sum_g A_g^T Y_g C_g^T, (B, n, p).
     """
     _, n, p = old.shape
     grams = (codes @ codes.mT).flatten(2)
-    system = (normal.mT @ grams).reshape(-1, n, n, p, p).permute(0, 3, 1, 4, 2).reshape(-1, n * p, n * p)
+    system = (grams.mT @ normal).reshape(-1, p, p, n, n).transpose(2, 3).reshape(-1, n * p, n * p)
     proximal = damping * system.diagonal(dim1=1, dim2=2).mean(1)[:, None]
     system.diagonal(dim1=1, dim2=2).add_(proximal)
     right = target.mT.reshape(-1, n * p, 1) + proximal[..., None] * old.mT.reshape(-1, n * p, 1)
@@ -142,30 +155,45 @@ def alternating_least_squares(
     Args:
         operators, samples: as in ``closed_form``.
         start: (T, R, n, k), the first U of each of R starts.
-        iterations: of each start; one whose relative residual falls below ``tolerance`` stops.
+        iterations: of each start; one whose relative residual is below ``tolerance`` stops (looked at every fifth).
     """
     trials, starts, n, k = start.shape
-    families = operators.shape[1]
+    families, m = operators.shape[1:3]
     leading = _leading(samples, k)
-    energy = leading.square().sum((1, 2, 3)).clamp_min(torch.finfo(start.dtype).tiny)
-    # Everything that does not change: per trial the normal matrices of the operators, (G, n n), and A_g^T Y_g.
-    normal = (operators.mT @ operators).reshape(trials, families, n * n)
-    back = operators.mT @ leading
-    basis = torch.linalg.qr(start).Q.reshape(trials * starts, n, k)
-    residual = basis.new_full((trials * starts,), torch.inf)
-    running = torch.arange(trials * starts, device=start.device)
-    for _ in range(iterations):
-        trial = running // starts
-        current = basis[running]
-        image = operators[trial] @ current[:, None]
-        codes = _codes(image, leading[trial])
-        updated = factor_update(normal[trial], (back[trial] @ codes.mT).sum(1), codes, current, damping=1e-12)
-        misfit = leading[trial] - (operators[trial] @ updated[:, None]) @ codes
-        residual[running] = (misfit.square().sum((1, 2, 3)) / energy[trial]).sqrt()
-        basis[running] = torch.linalg.qr(updated).Q
-        running = running[residual[running] > tolerance]
-        if not len(running):
-            break
+    # Everything that does not change, once a start: A_1, ..., A_G stacked, their normal matrices, and A_g^T Y_g.
+    fixed = (
+        operators.flatten(1, 2),
+        (operators.mT @ operators).flatten(2),
+        (operators.mT @ leading).transpose(1, 2).flatten(2),
+        leading,
+        leading.square().sum((1, 2, 3)).clamp_min(torch.finfo(start.dtype).tiny),
+    )
+    fixed = [values.repeat_interleave(starts, 0).contiguous() for values in fixed]
+    current = start.flatten(0, 1)
+    basis, residual = current.clone(), current.new_full((trials * starts,), torch.inf)
+    places = torch.arange(trials * starts, device=start.device)
+    for step in range(iterations + 1):
+        tall, normal, back, measured, energy = fixed
+        # The iterates do not depend on the basis chosen of their span: it is made orthonormal now and then.
+        checked = step % _CHECK_EVERY == 0 or step == iterations
+        current = torch.linalg.qr(current).Q if checked else current
+        image = (tall @ current).unflatten(1, (families, m))
+        codes = _codes(image, measured)
+        if checked:
+            misfit = ((measured - image @ codes).square().sum((1, 2, 3)) / energy).sqrt()
+            running = residual[places] > tolerance
+            basis[places[running]], residual[places[running]] = current[running], misfit[running]
+            running = residual[places] > tolerance
+            left = int(running.sum())
+            if step == iterations or not left:
+                break
+            # Copying what is left costs too: not before a quarter has stopped.
+            if left < 0.75 * len(places):
+                fixed = [values[running] for values in fixed]
+                places, current, codes = places[running], current[running], codes[running]
+                _, normal, back, _, _ = fixed
+        target = back @ codes.mT.flatten(1, 2)
+        current = factor_update(normal, target, codes, current, damping=1e-12)
     residual = residual.reshape(trials, starts).nan_to_num(torch.inf)
     best = residual.argmin(1)
     everyone = torch.arange(trials, device=start.device)
@@ -180,11 +208,19 @@ def _leading(samples: Tensor, k: int) -> Tensor:
 
 
 def _codes(image: Tensor, targets: Tensor) -> Tensor:
-    """Least-squares codes (..., k, r) with image (..., m, k) @ codes ~ targets (..., m, r), barely damped."""
-    gram = image.mT @ image
-    diagonal = gram.diagonal(dim1=-2, dim2=-1)
-    diagonal.add_(1e-13 * diagonal.mean(-1, keepdim=True) + torch.finfo(gram.dtype).tiny)
-    return torch.cholesky_solve(image.mT @ targets, torch.linalg.cholesky_ex(gram).L)
+    """Least-squares codes (..., k, r) with image (..., m, k) @ codes ~ targets (..., m, r), barely damped.
+
+    By elimination on the normal equations, over the whole batch at once: k is small and the batch is large.
+    """
+    k = image.shape[-1]
+    rows = image.mT @ torch.cat([image, targets], -1)
+    diagonal = rows.diagonal(dim1=-2, dim2=-1)
+    diagonal.add_(1e-13 * diagonal.mean(-1, keepdim=True) + torch.finfo(rows.dtype).tiny)
+    for j in range(k):
+        pivot = rows[..., j : j + 1, :] / rows[..., j : j + 1, j : j + 1]
+        rows = rows - rows[..., j : j + 1] * pivot
+        rows[..., j : j + 1, :] = pivot
+    return rows[..., k:]
 
 
 @dataclass(frozen=True)
