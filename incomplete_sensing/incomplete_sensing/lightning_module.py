@@ -129,7 +129,7 @@ class ReconstructionModule(LightningModule):
         logged = {f"train_{name}": value.detach() for name, value in terms.items()}
         if not self.trainer.val_dataloaders:
             logged["selection_loss"] = logged["train_loss"]
-        self.log_dict(logged, on_step=False, on_epoch=True, batch_size=len(batch.g))
+        self.log_dict(logged, on_step=False, on_epoch=True, batch_size=len(batch.g), sync_dist=True)
         return terms["loss"]
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
