@@ -58,7 +58,7 @@ def phase_transition(
         options: of solvers, e.g. {als: {iterations: 150, starts: 3}}.
         quick: the smaller diagram of the config's _quick.yaml.
         batch_size: trials computed at once; as many as fit memory_mb where not given. Results do not depend on it.
-        memory_mb: bound on the arrays of a solver.
+        memory_mb: bound on the arrays of a solver, as long as one trial fits it.
         device: auto, cpu, cuda.
         out: folder for the results; a new runs/phase_transition/version_N where not given.
         resume: go on with the sweep in --out, whose finished cells are kept.

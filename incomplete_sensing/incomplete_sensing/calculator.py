@@ -12,7 +12,6 @@ from incomplete_sensing.dimension import estimate_dimension
 from incomplete_sensing.identifiability import (
     STATEMENTS,
     Assessment,
-    ConsistentSet,
     assess,
     column_space,
     consistent_set,
@@ -351,10 +350,6 @@ def _directly(
             else "  The direct test disagrees with the numbers: check that k is right."
         )
     made.say(f"your operators: {'identified' if made.identified else 'not identified'}")
-
-
-def _weakest(tests: list[ConsistentSet]) -> float:
-    return min(test.smallest_kept for test in tests if test.identified)
 
 
 def _equivariance(matrices: list[np.ndarray], action: Action, most: int = 64) -> list[str]:

@@ -21,6 +21,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
+
 from incomplete_sensing.dictionary import learn_dictionary, matched_similarity
 from incomplete_sensing.generator import METHODS, generate, initial_networks, relative_errors, train_networks
 from incomplete_sensing.solvers import (
@@ -29,8 +31,6 @@ from incomplete_sensing.solvers import (
     nuclear_norm,
     signals_in_model,
 )
-from torch import Tensor
-
 from shared_utils import UserError, checkpoint, distributed
 from shared_utils import logging as reporting
 

@@ -11,8 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from sklearn.datasets import load_digits
-
 from incomplete_sensing.dimension import mle_dimension, two_nn_dimension
 from incomplete_sensing.identifiability import (
     assess,
@@ -41,6 +39,8 @@ from incomplete_sensing.published import import_published
 from incomplete_sensing.schedule import learning_rate
 from incomplete_sensing.solvers import closed_form
 from incomplete_sensing.transforms import Rotation, build_transform
+from sklearn.datasets import load_digits
+
 from shared_utils.testing import adapter_for, golden_cases
 
 # Theory --------------------------------------------------------------------------------------------------------------
