@@ -204,7 +204,8 @@ def save_safetensors(
     tensors: Mapping[str, torch.Tensor], path: str | Path, metadata: dict[str, str] | None = None
 ) -> None:
     """Write tensors durably as safetensors, with their SHA-256 in the metadata."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    # Cloned: safetensors refuses entries that share memory, as a module under two names does.
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     with replacing(path) as temporary:
         temporary.write_bytes(safetensors_bytes(tensors, {**(metadata or {}), "sha256": _tensor_digest(tensors)}))
 

@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import yaml
 
@@ -41,7 +41,7 @@ def run(function: Callable[..., Any], argv: Sequence[str] | None = None, positio
         parser.add_argument("--debug", action="store_true", help="on an error, show the traceback")
         parser.add_function_arguments(function, as_positional=positional, sub_configs=False)
         _check_config_files(arguments)
-        config = _parse(parser, arguments)
+        config = _parse(parser, _with_bare_flags(arguments, function))
         del config["config"], config["debug"]
         call = parser.instantiate(config).as_dict()
         logging.configure()
@@ -88,6 +88,17 @@ def train(
         )
 
     return _guarded(parse_and_train, argv)
+
+
+def _with_bare_flags(arguments: Sequence[str], function: Callable[..., Any]) -> list[str]:
+    """A truth value may be given by its name alone: ``--compare`` is ``--compare true``."""
+    flags = {f"--{name}" for name, hint in get_type_hints(function).items() if hint is bool}
+    completed = []
+    for position, argument in enumerate(arguments):
+        following = arguments[position + 1 : position + 2]
+        bare = argument in flags and (not following or following[0].lower() not in ("true", "false"))
+        completed += [argument, "true"] if bare else [argument]
+    return completed
 
 
 def with_default_config(arguments: Sequence[str], default: str | Path) -> list[str]:

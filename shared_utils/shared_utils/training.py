@@ -15,6 +15,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.plugins.io import TorchCheckpointIO
+from pytorch_lightning.utilities.model_helpers import is_overridden
 
 from shared_utils import UserError, checkpoint, logging
 
@@ -155,5 +156,14 @@ def run_training(
         raise
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    folder = Path(trainer.log_dir)
+    if (
+        cli.datamodule is not None
+        and is_overridden("test_step", cli.model)
+        and trainer.checkpoint_callback.best_model_path
+    ):
+        trainer.test(cli.model, datamodule=cli.datamodule, ckpt_path="best", weights_only=True)
     if trainer.is_global_zero:
-        print(f"run: {trainer.log_dir}")
+        if after is not None:
+            after(cli, folder)
+        print(f"run: {folder}")

@@ -211,3 +211,10 @@ def test_an_import_that_does_not_fit_names_the_entries_and_changes_nothing():
     for part in ("x.pth", "norm.weight", "extra", "layer.weight (2, 4) for (2, 3)"):
         assert part in str(caught.value)
     assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
+
+
+def test_a_module_held_under_two_names_can_be_exported(tmp_path):
+    weight = torch.rand(3, 2)
+    checkpoint.save_safetensors({"a": weight, "b": weight, "c": weight.T}, tmp_path / "x.safetensors")
+    loaded = checkpoint.load_tensors(tmp_path / "x.safetensors")
+    assert torch.equal(loaded["a"], weight) and torch.equal(loaded["b"], weight) and torch.equal(loaded["c"], weight.T)

@@ -46,6 +46,14 @@ def test_a_verb_takes_arguments_from_the_line_and_from_a_file(capsys):
     assert capsys.readouterr().out == "hello line (sad)\n" * 2
 
 
+@pytest.mark.parametrize(
+    ("given", "loud"), [([], False), (["--loud"], True), (["--loud", "false"], False), (["--loud", "true"], True)]
+)
+def test_a_truth_value_is_given_by_its_name_alone_or_in_words(given, loud, capsys):
+    assert greet.main([*given, "--times", "1"]) == 0
+    assert ("HELLO" in capsys.readouterr().out) == loud
+
+
 def test_print_config_of_a_verb_can_be_read_back(capsys):
     assert greet.main(["--times", "3", "--print_config"]) == 0
     assert yaml.safe_load(capsys.readouterr().out)["times"] == 3

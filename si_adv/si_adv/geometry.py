@@ -47,7 +47,7 @@ def _has_pytorch3d() -> bool:
 def _choose_backend(backend: str, device: torch.device) -> str:
     if backend == "auto":
         if device.type == "cpu":
-            return "scipy"
+            return "torch" if torch.compiler.is_compiling() else "scipy"  # a traced graph cannot hold a tree
         return "pytorch3d" if device.type == "cuda" and _has_pytorch3d() else "torch"
     if backend not in ("torch", "scipy", "pytorch3d"):
         raise UserError(f"unknown geometry backend {backend!r}: choose auto, torch, scipy or pytorch3d")
@@ -212,7 +212,8 @@ def farthest_point_sampling(points: Tensor, num_samples: int, start: FPSStart = 
         farthest = from_centroid.square().sum(-1).argmax(-1, keepdim=True)
     else:
         raise UserError(f"unknown start {start!r} of farthest point sampling: choose first, random or far")
-    search = _fps_numpy if points.device.type == "cpu" else _fps_torch
+    traced = torch.compiler.is_compiling()
+    search = _fps_numpy if points.device.type == "cpu" and not traced else _fps_torch
     return search(points.detach(), farthest, num_samples)
 
 

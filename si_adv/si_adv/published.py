@@ -196,14 +196,13 @@ def export_published(model: nn.Module) -> dict[str, dict[str, Tensor]]:
 
 
 def detect(state: State, source: str = "the state dict") -> str:
-    """The architecture whose signature the entries show; UserError, naming what was looked for, if there is none."""
+    """The architecture whose signature the entries show; UserError, naming what was found, if there is none."""
     for architecture, layout in LAYOUTS.items():
         if all(_shows(state, name, shape) for name, shape in layout.signature.items()):
             return architecture
     shown = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in list(state.items())[:3])
     raise UserError(
-        f"{source} is no known victim ({len(state)} entries: {shown}, ...): "
-        f"known are {', '.join(LAYOUTS)}; name its architecture to see what differs"
+        f"{source} has the entries of no published model ({shown}, ... {len(state)} in all); known: {', '.join(LAYOUTS)}"
     )
 
 
@@ -245,7 +244,7 @@ def read_quantised(path: str | Path) -> dict[str, Tensor]:
             value = value.astype(np.float32) * scale
         elif name.endswith("__scale"):
             continue
-        state[name] = torch.from_numpy(np.ascontiguousarray(value))
+        state[name] = torch.from_numpy(np.array(value))
     return state
 
 

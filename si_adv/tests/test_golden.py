@@ -4,6 +4,7 @@ One adapter a published module: it takes the case and returns the outputs that t
 inputs and outputs the case has. Cases of one module are told apart by their ``runner``.
 """
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,9 @@ import pytest
 import torch
 
 from shared_utils.testing import adapter_for, golden_cases, make_input
-from si_adv.defences import SOR, SRS
+from si_adv import losses, metrics
+from si_adv.attacks import AttackResult, ShapeInvariantIFGM, ShapeInvariantQuery, sensitivity_map
+from si_adv.defences import SOR, SRS, Defended
 from si_adv.geometry import estimate_normals, from_tangent, to_tangent
 from si_adv.published import LAYOUTS, import_published, read_quantised
 
@@ -134,6 +137,94 @@ def run_punet(case):
     return {"upsampled": punet(_tensors(case)["clouds"])}
 
 
+# Losses, metrics, attacks ---------------------------------------------------------------------------------------------
+
+
+def run_losses(case):
+    inputs = _tensors(case)
+    logits, labels, adv, ori = (inputs[name] for name in ("logits", "labels", "adv", "ori"))
+    # Constants of the published calls that the case has no entry for: the confidence, the two budgets, four clusters.
+    margin = {targeted: losses.margin_loss(logits, labels, confidence=0.5, targeted=targeted) for targeted in (0, 1)}
+    ours = {
+        "logits_adv_targeted": margin[1].mean()[None],
+        "logits_adv_untargeted": margin[0].mean()[None],
+        "cross_entropy_targeted": losses.cross_entropy_loss(logits, labels, targeted=True).mean()[None],
+        "cross_entropy_untargeted": losses.cross_entropy_loss(logits, labels).mean()[None],
+        "chamfer": metrics.chamfer(adv, ori),
+        "hausdorff": metrics.hausdorff(adv, ori),
+        "mse_l2": metrics.l2_published(adv, ori),
+        "knn_dist": losses.knn_distance(adv),
+        "l2_dist": losses.l2_distance(adv, ori),
+        "farthest": losses.farthest_distance(adv.unflatten(1, (4, -1))),
+        "clip_linf": losses.clip_linf(adv, ori, 0.16),
+        "clip_l2": losses.clip_l2(adv, ori, 0.9),
+        "project_inner": losses.project_inner_published(adv, ori, inputs["nrm"]),
+    }
+    for name in case.spec["outputs"]:
+        if margin_case := re.fullmatch(r"cw_top(\d+)_tar([01])_kappa(.+)", name):
+            top_k, targeted, floor = margin_case.groups()
+            ours[name] = losses.margin_loss(logits, labels, float(floor), targeted=targeted == "1", top_k=int(top_k))
+    return ours
+
+
+def run_sensitivity(case, architecture):
+    inputs = _tensors(case)
+    model, clouds, labels = _import(case, architecture=architecture), inputs["clouds6"], inputs["labels"]
+    sensitivity, direction = sensitivity_map(model, clouds, labels)
+    with torch.no_grad():
+        score = -losses.output_margin(model(clouds[..., :3].transpose(1, 2)), labels)
+    # The published frame at a pole is not orthonormal, which turns the direction a little.
+    turned = np.abs(direction.numpy() - case.stored["direction"])[exempt_sensitivity(case)["direction"]]
+    assert turned.max(initial=0) < 2e-2
+    return {"sensitivity": sensitivity, "direction": direction, "loss": score[:, None]}
+
+
+def exempt_sensitivity(case):
+    poles = np.abs(case.inputs()["clouds6"][..., 5].astype(np.float64) ** 2 - 1) < 1e-4
+    return {"direction": np.broadcast_to(poles[..., None], case.spec["outputs"]["direction"])}
+
+
+def run_attack(case, architecture):
+    inputs = _tensors(case)
+    clouds, labels = inputs["clouds6"], inputs["labels"]
+    model = _import(case, architecture=architecture)
+    if case.config.get("defense_method") == "sor":
+        model = Defended(model, SOR(2, 1.1, 1024))
+    top_k = 5 if case.config.get("top5_attack") else 1
+    runner = {"ifgm_ours": _published_white_box, "ours": _published_query}[case.config["attack"]]
+    adv, result, third = runner(case, model, clouds, labels, top_k)
+    pred = result.prediction
+    if top_k == 5:
+        pred = torch.where(result.success, -1, labels)
+    return {"adv_points": adv, "pred": pred.float(), "third": third.float()}
+
+
+def _published_white_box(case, model, clouds, labels, top_k):
+    config = case.config
+    attack = ShapeInvariantIFGM(
+        model, eps=config["eps"], step_size=config["step_size"], steps=config["max_steps"], top_k=top_k
+    )
+    result = attack.run(clouds, labels)
+    return result.adv, result, result.prediction != labels
+
+
+def _published_query(case, model, clouds, labels, top_k):
+    queried = []
+
+    def target(points):
+        queried.append(points.transpose(1, 2))
+        return model(points)
+
+    attack = ShapeInvariantQuery(target, model, step=case.config["step_size"], published_start=True, top_k=top_k)
+    adv, results = [], []
+    for row in range(len(clouds)):
+        results.append(attack.run(clouds[row : row + 1], labels[row : row + 1]))
+        adv.append(queried[-1])  # the published code returns the last query, accepted or not
+    result = AttackResult.cat(results)
+    assert len(queried) == result.queries.sum()
+    return torch.cat(adv), result, result.queries
+
+
 # By the case's ``module``; a victim's cases are told apart by their ``runner``, that of the trained one has none.
 VICTIM_MODULES = {
     "pointnet_cls": "pointnet",
@@ -141,15 +232,16 @@ VICTIM_MODULES = {
     "pointnet2_cls_msg": "pointnet2_msg",
     **{name: name for name in ("dgcnn", "pct", "pointconv", "paconv", "curvenet", "simple_view", "pointcnn")},
 }
-VICTIM_RUNNERS = {"victim": run_victim, "bench": run_bench}
+VICTIM_RUNNERS = {"victim": run_victim, "bench": run_bench, "attack": run_attack, "sensitivity": run_sensitivity}
 ADAPTERS = {
     "attacks:PointCloudAttack.get_transformed_point_cloud": run_transform,
     "attacks:PointCloudAttack.get_normal_vector": run_normals,
+    "attacks:PointCloudAttack.CWLoss + baselines + utils.set_distance": run_losses,
     "baselines.defense:SORDefense/SRSDefense": run_sor_and_srs,
     "baselines.defense.DUP_Net.pu_net:PUNet": run_punet,
 }
 # By the case's ``runner``: masks of what the case's note excepts.
-EXEMPTIONS = {"geom": exempt_transform}
+EXEMPTIONS = {"geom": exempt_transform, "sensitivity": exempt_sensitivity}
 
 
 def run_on_victim(case):

@@ -7,13 +7,20 @@ from typing import Literal
 from shared_utils import UserError, cli
 
 
-def greet(name: str = "world", times: int = 1, mood: Literal["glad", "sad"] = "glad", out: Path | None = None) -> None:
+def greet(
+    name: str = "world",
+    times: int = 1,
+    mood: Literal["glad", "sad"] = "glad",
+    loud: bool = False,
+    out: Path | None = None,
+) -> None:
     """Greet somebody.
 
     Args:
         name: who is greeted.
         times: how often.
         mood: in which mood.
+        loud: whether to shout.
         out: a file for the greeting.
     """
     if name == "nobody":
@@ -26,6 +33,7 @@ def greet(name: str = "world", times: int = 1, mood: Literal["glad", "sad"] = "g
         print("waiting", flush=True)
         time.sleep(30)
     text = f"hello {name} ({mood})\n" * times
+    text = text.upper() if loud else text
     if out is None:
         print(text, end="")
     else:

@@ -15,6 +15,7 @@ from si_adv.models.pointwise import (
     as_stored,
     check_clouds,
     folded,
+    max_over_neighbours,
     max_over_points,
     pointwise,
     pointwise_max,
@@ -43,7 +44,7 @@ class LocalFeatures(nn.Module):
             groups = gather(F.linear(features, relative), neighbours)
             groups = (groups + F.linear(of_centre, absolute - relative, bias)[:, :, None]).flatten(0, 1)
         groups = pointwise(F.relu(groups), self.conv2, self.bn2)
-        return F.relu(groups.amax(1)).unflatten(0, neighbours.shape[:2]).transpose(1, 2)
+        return F.relu(max_over_neighbours(groups.unflatten(0, neighbours.shape[:2]))).transpose(1, 2)
 
 
 class OffsetAttention(nn.Module):

@@ -13,7 +13,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from si_adv.geometry import FPSStart, ball_query, farthest_point_sampling, gather
-from si_adv.models.pointwise import as_stored, check_clouds, folded, pointwise_layers, pointwise_mlp
+from si_adv.models.pointwise import (
+    as_stored,
+    check_clouds,
+    folded,
+    max_over_neighbours,
+    pointwise,
+    pointwise_layers,
+    pointwise_mlp,
+)
 
 
 def _pool_neighbourhoods(
@@ -39,12 +47,19 @@ def _pool_neighbourhoods(
     if as_stored(convs[0], norms[0]):
         relative = gather(points, indices) - centres[:, :, None]
         groups = joined(relative, None if features is None else gather(features, indices))
-        return pointwise_mlp(groups, convs, norms).amax(2)
+        return _pool(groups, convs, norms)
     weight, bias = folded(convs[0], norms[0])
     of_point = weight[:, :3] if points_first else weight[:, -3:]
     groups = gather(F.linear(joined(points, features), weight, bias), indices)
     groups = F.relu(groups - F.linear(centres, of_point)[:, :, None], inplace=True)
-    return pointwise_mlp(groups, convs[1:], norms[1:]).amax(2)
+    return _pool(groups, convs[1:], norms[1:])
+
+
+def _pool(groups: Tensor, convs: nn.ModuleList, norms: nn.ModuleList) -> Tensor:
+    """The layers on every member of a group, then the maximum: (B, S, K, D) -> (B, S, width)."""
+    groups = pointwise_mlp(groups, convs[:-1], norms[:-1])
+    # The maximum of the ReLU is the ReLU of the maximum.
+    return F.relu(max_over_neighbours(pointwise(groups, convs[-1], norms[-1])))
 
 
 class SetAbstraction(nn.Module):
@@ -72,7 +87,7 @@ class SetAbstraction(nn.Module):
         features = None if features is None else features.transpose(1, 2)
         if self.group_all:
             group = (points if features is None else torch.cat((points, features), -1))[:, None]
-            pooled = pointwise_mlp(group, self.mlp_convs, self.mlp_bns).amax(2)
+            pooled = _pool(group, self.mlp_convs, self.mlp_bns)
             return torch.zeros_like(points[:, :1]).transpose(1, 2), pooled.transpose(1, 2)
         chosen = farthest_point_sampling(points, self.num_centres, self.fps_start)
         centres = gather(points, chosen)

@@ -3,7 +3,8 @@
 Activations are channels-last here, (B, N, D) for points and (B, S, K, D) for groups of K neighbours; the published
 victims hold the same axes in reverse order behind the batch: (B, D, N) and (B, D, K, S). In evaluation the norm is
 folded into the convolution and the pair runs as one matrix product. In training, where batch statistics are needed, and
-for layers with forward hooks, which expect the published activations, the stored modules run one after the other.
+for layers with forward hooks, which expect the published activations, the stored modules run one after the other; only
+a maximum over points takes a shorter way in training too.
 """
 
 from __future__ import annotations
@@ -50,7 +51,12 @@ def _published_order(x: Tensor) -> Tensor:
 def pointwise(x: Tensor, conv: nn.Module, norm: nn.Module) -> Tensor:
     """norm(conv(x)) for channels-last x: (B, ..., in) -> (B, ..., out)."""
     if as_stored(conv, norm):
-        return _published_order(norm(conv(_published_order(x))))
+        # torch's batch norm on the CPU returns a wrong gradient for (B, C, K, 1) when the gradient it is given and its
+        # input differ in memory order; both are brought to the same one.
+        x = norm(conv(_published_order(x)).contiguous())
+        if x.requires_grad:
+            x.register_hook(Tensor.contiguous)
+        return _published_order(x)
     return F.linear(x, *folded(conv, norm))
 
 
@@ -79,7 +85,28 @@ def max_over_points(x: Tensor) -> Tensor:
 
     The gradient goes to one point a channel, as that of ``torch.max``.
     """
+    if not torch.is_grad_enabled():
+        return x.amax(2)
     return x.gather(2, _argmax(x.detach())[..., None])[..., 0]
+
+
+def max_over_neighbours(x: Tensor) -> Tensor:
+    """Largest value of every channel over the neighbours, channels last: (B, S, K, C) -> (B, S, C).
+
+    The gradient goes to one neighbour a channel. ``amax`` would share it among equal ones, for which its backward goes
+    over all K neighbours several times.
+    """
+    if not torch.is_grad_enabled():
+        return x.amax(2)
+    values = x.detach()
+    if x.device.type == "cpu":  # one neighbour after the other, each step a vector operation
+        best, winner = values[:, :, 0], torch.zeros_like(values[:, :, 0], dtype=torch.int64)
+        for rank in range(1, x.shape[2]):
+            winner.masked_fill_(values[:, :, rank] > best, rank)
+            best = torch.maximum(best, values[:, :, rank])
+    else:
+        winner = values.argmax(2)
+    return x.gather(2, winner[:, :, None])[:, :, 0]
 
 
 def pointwise_max(x: Tensor, conv: nn.Module, norm: nn.Module) -> Tensor:
@@ -88,6 +115,8 @@ def pointwise_max(x: Tensor, conv: nn.Module, norm: nn.Module) -> Tensor:
     Only one point a channel decides the maximum. With a gradient to take, that point is found first and its value
     computed again from its own row, so the backward touches ``out`` rows instead of an (N, out) matrix.
     """
+    if _trains_from_moments(x, conv, norm):
+        return _training_max(x, conv, norm)
     if as_stored(conv, norm):
         return max_over_points(norm(conv(_published_order(x))))
     weight, bias = folded(conv, norm)
@@ -96,6 +125,39 @@ def pointwise_max(x: Tensor, conv: nn.Module, norm: nn.Module) -> Tensor:
     if not torch.is_grad_enabled():
         return values.amax(2) + bias
     return (gather(x, _argmax(values)) * weight).sum(-1) + bias
+
+
+def _trains_from_moments(x: Tensor, conv: nn.Module, norm: nn.Module) -> bool:
+    """Whether ``_training_max`` stands in for the stored layers: an ordinary batch norm in training, in full precision.
+
+    Not where the norm gathers its statistics from other processes, averages them in another way, or somebody hooked it.
+    """
+    hooked = any(module._forward_hooks or module._forward_pre_hooks for module in (conv, norm))
+    plain = type(norm) is nn.BatchNorm1d and norm.affine and norm.momentum is not None and norm.track_running_stats
+    return plain and norm.training and not hooked and not torch.is_autocast_enabled(x.device.type)
+
+
+def _training_max(x: Tensor, conv: nn.Module, norm: nn.Module) -> Tensor:
+    """``pointwise_max`` with batch statistics, without the (B, N, out) activations and their gradient.
+
+    The norm is increasing or decreasing in each channel, so the deciding point is known before it; and mean and variance
+    of w.x + b over all points are w.m + b and w.Cw, with m and C the mean and covariance of the rows of x.
+    """
+    weight, rows = conv.weight.flatten(1), x.flatten(0, -2)
+    centre = rows.mean(0)
+    centred = rows - centre
+    bias = 0 if conv.bias is None else conv.bias
+    mean = weight @ centre + bias
+    variance = ((weight @ (centred.T @ centred / len(rows))) * weight).sum(1)
+    with torch.no_grad():
+        signed = weight * torch.where(norm.weight < 0, -1.0, 1.0)[:, None]
+        deciding = _argmax(torch.bmm(signed.expand(len(x), -1, -1), x.transpose(1, 2)))
+        norm.num_batches_tracked += 1
+        norm.running_mean.lerp_(mean, norm.momentum)
+        norm.running_var.lerp_(variance * (len(rows) / max(len(rows) - 1, 1)), norm.momentum)
+    # The bias drops out, with a gradient of zero: distributed training wants one for every parameter.
+    largest = (gather(x, deciding) * weight).sum(-1) + bias - mean
+    return largest * torch.rsqrt(variance + norm.eps) * norm.weight + norm.bias
 
 
 def _argmax(x: Tensor) -> Tensor:

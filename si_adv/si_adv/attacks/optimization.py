@@ -1,0 +1,284 @@
+"""Attacks that minimise loss + weight * distance with Adam: 3d-Adv (CW), kNN and GeoA3.
+
+One loop serves the three: an outer search for the weight, cloud by cloud, around an inner descent from the clean cloud.
+They differ in the distance, and in how the weight is searched. Every iterate is looked at and the nearest success kept;
+a cloud without any comes back as its last iterate.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import torch
+from torch import Tensor
+
+from si_adv.attacks.base import Attack, AttackResult, Victim, cloud_generators, draw_normal
+from si_adv.losses import (
+    clip_linf,
+    curvature_consistency,
+    knn_distance,
+    l2_distance,
+    local_curvature,
+    nearest_squared_distances,
+    project_inner,
+    project_inner_published,
+)
+
+_BETA1, _BETA2, _ADAM_EPS = 0.9, 0.999, 1e-8
+
+
+class OptimizationAttack(Attack):
+    """Adam on ``loss + weight * distance``, with a bisection for the weight.
+
+    learning_rate, iterations: of the descent. search_steps: number of descents. weight, max_weight: where the search
+    for the weight starts and its upper bound; after a success the lower bound rises to the weight, after a failure the
+    upper bound falls to it, and the next weight is the middle. Without an upper bound it doubles until the first failure.
+    start_noise: standard deviation of the noise every descent starts from.
+    early_stop: a cloud that has been fooled leaves the descent when its objective has not fallen by 1e-4 of itself over
+        a tenth of the iterations (the rule of Carlini and Wagner's own code). Otherwise every descent runs to its end.
+
+    Other arguments: see ``Attack``. Clouds that are successes from the start are left as they are.
+    """
+
+    def __init__(
+        self,
+        model: Victim,
+        *,
+        learning_rate: float,
+        iterations: int,
+        search_steps: int,
+        weight: float,
+        max_weight: float | None,
+        start_noise: float,
+        early_stop: bool = True,
+        **options,
+    ) -> None:
+        super().__init__(model, **options)
+        self.learning_rate = learning_rate
+        self.iterations = iterations
+        self.search_steps = search_steps
+        self.weight = weight
+        self.max_weight = max_weight
+        self.start_noise = start_noise
+        self.early_stop = early_stop
+
+    # What a subclass says --------------------------------------------------------------------------------------------
+
+    def _context(self, clean: Tensor, normals: Tensor | None) -> tuple[Tensor, ...]:
+        """What the distance is measured against, every tensor with a row a cloud."""
+        return (clean,)
+
+    @abstractmethod
+    def _distance(self, points: Tensor, *context: Tensor) -> Tensor:
+        """Distance (a,) of clouds (a, N, 3) to their rows of the context, differentiable."""
+
+    def _project(self, points: Tensor, clean: Tensor, normals: Tensor | None) -> Tensor:
+        """What is done to the points after every step."""
+        return points
+
+    # The search for the weight, and the descent -----------------------------------------------------------------------
+
+    def _attack(self, clean: Tensor, labels: Tensor, normals: Tensor | None, ids: Tensor) -> AttackResult:
+        result = AttackResult.blank(clean.clone())
+        rows = torch.arange(len(clean), device=clean.device)
+        prediction, reached = self._look(clean, labels)
+        result.record(rows, prediction, reached)
+        rows = rows[~reached]
+        if not len(rows):
+            return result
+        context = self._context(clean, normals)
+        generators = cloud_generators(self.seed, ids)
+        nearest = torch.full_like(clean[:, 0, 0], torch.inf)
+        weight = torch.full_like(nearest, self.weight)
+        lower = torch.zeros_like(nearest)
+        upper = torch.full_like(nearest, torch.inf if self.max_weight is None else self.max_weight)
+        for _ in range(self.search_steps):
+            points = clean + self.start_noise * draw_normal(generators, clean.shape[1:], clean)
+            found = self._descend(points, rows, weight, clean, labels, normals, context, nearest, result)
+            lower, upper = torch.where(found, weight, lower), torch.where(found, upper, weight)
+            weight = torch.where(upper.isinf(), 2 * weight, (lower + upper) / 2)
+        failed = rows[~result.success[rows]]
+        if len(failed):
+            result.adv[failed] = points[failed]
+            prediction, reached = self._look(points[failed], labels[failed])
+            result.record(failed, prediction, reached)
+        return result
+
+    def _descend(
+        self,
+        points: Tensor,
+        rows: Tensor,
+        weight: Tensor,
+        clean: Tensor,
+        labels: Tensor,
+        normals: Tensor | None,
+        context: tuple[Tensor, ...],
+        nearest: Tensor,
+        result: AttackResult,
+    ) -> Tensor:
+        """One descent of the clouds in ``rows`` of ``points``, in place; which clouds (b,) were fooled by an iterate.
+
+        Successes nearer than ``nearest`` (b,) go into the result.
+        """
+        found = torch.zeros_like(result.success)
+        first, second = torch.zeros_like(points), torch.zeros_like(points)
+        checked = torch.full_like(nearest, torch.inf)
+        patience = max(1, self.iterations // 10)
+        for iteration in range(1, self.iterations + 1):
+            current = points[rows].requires_grad_()
+            output = self._forward(current, labels[rows])
+            distance = self._distance(current, *(item[rows] for item in context))
+            objective = self._loss(output, labels[rows]) + weight[rows] * distance
+            (gradient,) = torch.autograd.grad(objective.sum(), current)
+            with torch.no_grad():
+                reached = self._reached(output, labels[rows])
+                result.queries[rows] += 1
+                found[rows] |= reached
+                better = reached & (distance < nearest[rows])
+                kept = rows[better]
+                nearest[kept] = distance[better]
+                result.adv[kept], result.success[kept] = current[better], True
+                result.prediction[kept] = output[better].argmax(1)
+
+                first[rows] = _BETA1 * first[rows] + (1 - _BETA1) * gradient
+                second[rows] = _BETA2 * second[rows] + (1 - _BETA2) * gradient.square()
+                scale = (second[rows] / (1 - _BETA2**iteration)).sqrt() + _ADAM_EPS
+                moved = current - self.learning_rate / (1 - _BETA1**iteration) * first[rows] / scale
+                points[rows] = self._project(moved, clean[rows], None if normals is None else normals[rows])
+                result.steps[rows] += 1
+                if self.early_stop and iteration % patience == 0:
+                    falling = objective < checked[rows] * (1 - 1e-4)
+                    checked[rows] = objective
+                    rows = rows[falling | ~found[rows]]
+                    if not len(rows):
+                        break
+        return found
+
+
+class CW(OptimizationAttack):
+    """3d-Adv, points shifted (Xiang et al., CVPR 2019): the distance is the L2 norm of the displacement."""
+
+    def __init__(
+        self,
+        model: Victim,
+        *,
+        learning_rate: float = 0.01,
+        iterations: int = 500,
+        search_steps: int = 10,
+        weight: float = 10.0,
+        max_weight: float | None = 80.0,
+        start_noise: float = 1e-7,
+        **options,
+    ) -> None:
+        super().__init__(
+            model,
+            learning_rate=learning_rate,
+            iterations=iterations,
+            search_steps=search_steps,
+            weight=weight,
+            max_weight=max_weight,
+            start_noise=start_noise,
+            **options,
+        )
+
+    def _distance(self, points: Tensor, *context: Tensor) -> Tensor:
+        return l2_distance(points, *context)
+
+
+class KNN(OptimizationAttack):
+    """The kNN attack (Tsai et al., AAAI 2020): one descent on loss + N (5 Chamfer to the clean cloud + 3 kNN distance).
+
+    eps: half-width of the box. Where normals are given they must point outwards: points that moved inwards are
+    projected back after every step. published_projection: with the published formula, which is not a projection (see
+    ``losses.project_inner_published``).
+    """
+
+    fixed = ("search_steps", "weight", "max_weight")
+
+    def __init__(
+        self,
+        model: Victim,
+        *,
+        eps: float | None = 0.16,
+        learning_rate: float = 1e-3,
+        iterations: int = 2500,
+        chamfer_weight: float = 5.0,
+        knn_weight: float = 3.0,
+        published_projection: bool = False,
+        start_noise: float = 1e-7,
+        **options,
+    ) -> None:
+        super().__init__(
+            model,
+            learning_rate=learning_rate,
+            iterations=iterations,
+            search_steps=1,
+            weight=1.0,
+            max_weight=None,
+            start_noise=start_noise,
+            **options,
+        )
+        self.eps = eps
+        self.chamfer_weight = chamfer_weight
+        self.knn_weight = knn_weight
+        self.published_projection = published_projection
+
+    def _distance(self, points: Tensor, *context: Tensor) -> Tensor:
+        chamfer = nearest_squared_distances(points, *context).mean(1)
+        return points.shape[1] * (self.chamfer_weight * chamfer + self.knn_weight * knn_distance(points))
+
+    def _project(self, points: Tensor, clean: Tensor, normals: Tensor | None) -> Tensor:
+        if normals is not None:
+            project = project_inner_published if self.published_projection else project_inner
+            points = project(points, clean, normals)
+        return points if self.eps is None else clip_linf(points, clean, self.eps)
+
+
+class GeoA3(OptimizationAttack):
+    """GeoA3 (Wen et al., TPAMI 2020): Chamfer, one-sided Hausdorff and consistency of the local curvature."""
+
+    needs_normals = True
+
+    def __init__(
+        self,
+        model: Victim,
+        *,
+        learning_rate: float = 0.01,
+        iterations: int = 500,
+        search_steps: int = 10,
+        weight: float = 10.0,
+        max_weight: float | None = None,
+        chamfer_weight: float = 1.0,
+        hausdorff_weight: float = 0.1,
+        curvature_weight: float = 1.0,
+        k: int = 16,
+        start_noise: float = 1e-3,
+        **options,
+    ) -> None:
+        super().__init__(
+            model,
+            learning_rate=learning_rate,
+            iterations=iterations,
+            search_steps=search_steps,
+            weight=weight,
+            max_weight=max_weight,
+            start_noise=start_noise,
+            **options,
+        )
+        self.chamfer_weight = chamfer_weight
+        self.hausdorff_weight = hausdorff_weight
+        self.curvature_weight = curvature_weight
+        self.k = k
+
+    def _context(self, clean: Tensor, normals: Tensor | None) -> tuple[Tensor, ...]:
+        return clean, normals, local_curvature(clean, normals, self.k)
+
+    def _distance(self, points: Tensor, *context: Tensor) -> Tensor:
+        clean, normals, curvature = context
+        to_clean = nearest_squared_distances(points, clean)
+        chamfer = to_clean.mean(1) + nearest_squared_distances(clean, points).mean(1)
+        return (
+            self.chamfer_weight * chamfer
+            + self.hausdorff_weight * to_clean.amax(1)
+            + self.curvature_weight * curvature_consistency(points, clean, normals, curvature, self.k)
+        )

@@ -1,0 +1,1 @@
+"""Data sets, single clouds in and out, augmentation, and the Lightning data module."""

@@ -1,0 +1,44 @@
+"""Victims in the forms that others want."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from shared_utils import UserError, checkpoint
+from si_adv.published import export_published
+from si_adv.victim import Victim
+
+
+def export_victim(
+    victim: Victim, out: str | Path, to: Literal["pretrained", "published", "pt2", "onnx"], batch_size: int = 1
+):
+    """Write a victim to ``out``; input (batch_size, 3, num_points), 6 channels where it takes normals.
+
+    Raises UserError for onnx without its packages.
+    """
+    out = Path(out)
+    if to == "pretrained":
+        victim.save_pretrained(out)
+        return
+    if to == "published":
+        checkpoint.save(export_published(victim), out)
+        return
+    clouds = torch.rand(batch_size, 6 if victim.with_normals else 3, victim.num_points)
+    if to == "pt2":
+        with torch.no_grad():
+            program = torch.export.export(victim.eval(), (clouds,))
+        with checkpoint.replacing(out) as temporary, temporary.open("wb") as stream:
+            torch.export.save(program, stream)
+        return
+    try:
+        import onnxscript  # noqa: F401 (what torch's exporter is written with)
+    except ImportError:
+        raise UserError('onnx needs the packages onnx and onnxscript: pip install "si_adv[onnx]"') from None
+    with checkpoint.replacing(out) as temporary, warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        names = {"input_names": ["clouds"], "output_names": ["scores"]}
+        torch.onnx.export(victim.eval(), (clouds,), temporary, dynamo=True, external_data=False, **names)
