@@ -332,8 +332,10 @@ def _directly(
             f"  {what} (first order, local): {passed} of {len(tests)} identified, worst dim X^ = {worst.dimension} for {worst.k}"
         )
     if passed:
+        weakest = min((test for test in tests if test.identified), key=lambda test: test.smallest_kept)
         made.say(
-            f"  stability: smallest retained singular value {_weakest(tests):.2g} of the largest (1 is best, 0 is lost)"
+            f"  stability: smallest retained singular value {weakest.smallest_kept:.2g} of the largest (1 is best, 0 is "
+            f"lost), largest dropped {weakest.largest_dropped:.1g}"
         )
     blind = sum(not all(test.recoverable) for test in tests)
     made.say(
