@@ -229,9 +229,7 @@ def benchmark_epoch(pixels, workers):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--root", default="../../shared/data/incomplete_sensing/mnist", help="a folder with MNIST's idx files"
-    )
+    parser.add_argument("--root", help="a folder with MNIST's idx files; without it, no epoch is measured")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--workers", type=int, default=4, help="of each published loader (published: 4)")
     arguments = parser.parse_args()
@@ -239,13 +237,12 @@ def main():
     torch.manual_seed(0)
     print(f"torch {torch.__version__}, one thread, {os.cpu_count()} CPUs")
     benchmark_step(arguments.repeats)
-    root = Path(arguments.root)
-    file = find_mnist(root, "train") or find_mnist(root, "t10k")
-    if file is None:
-        print(f"no MNIST in {root}: random images of its size instead")
-        pixels = torch.randint(256, (10_000, 28, 28), dtype=torch.uint8)
-    else:
-        pixels = torch.from_numpy(read_idx_images(file).copy())
+    file = arguments.root and (find_mnist(Path(arguments.root), "train") or find_mnist(Path(arguments.root), "t10k"))
+    if not file:
+        where = f"no MNIST in {arguments.root}" if arguments.root else "no --root"
+        print(f"epochs are not measured: {where}; give a folder with MNIST's idx files")
+        return
+    pixels = torch.from_numpy(read_idx_images(file).copy())
     benchmark_epoch(pixels, arguments.workers)
 
 

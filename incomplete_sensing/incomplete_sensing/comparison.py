@@ -15,14 +15,19 @@ import torch
 
 from incomplete_sensing import figures
 from incomplete_sensing.data.datamodule import MeasurementDataModule
-from incomplete_sensing.evaluation import write_rows
+from incomplete_sensing.data.measurements import Batch
+from incomplete_sensing.evaluation import grey_or_colour, to_device, write_rows
 from incomplete_sensing.lightning_module import ReconstructionModule
 from incomplete_sensing.losses import Method
+from incomplete_sensing.metrics import psnr
 from incomplete_sensing.operators import OperatorFamily, draw_operators
+from incomplete_sensing.reconstructor import starting_image
 from incomplete_sensing.transforms import Transform
 from incomplete_sensing.verdict import theory
 from shared_utils import distributed
 from shared_utils.logging import progress, table
+
+_NAMES = {"mc": "MC", "moi": "MOI", "ei": "EI", "moei": "MO-EI", "split": "splitting", "sup": "supervised"}
 
 
 class MethodComparison(pl.Callback):
@@ -30,7 +35,8 @@ class MethodComparison(pl.Callback):
 
     methods: to compare. num_operators: G's to compare them at; the run's own where empty. seeds: each draws its own
     splits, operators, initial weights and batches. Supervised training is the only one that is given the truth. The
-    table is written to ``comparison.csv`` in the run's folder, and drawn in ``figures/comparison.png``.
+    table is written to ``comparison.csv`` in the run's folder, and drawn in ``figures/comparison.png``; the first
+    ``panels`` test images as each method has them, with the run's own seed and operators, in ``figures/panels.png``.
     """
 
     def __init__(
@@ -38,7 +44,9 @@ class MethodComparison(pl.Callback):
         methods: Sequence[Method] = ("mc", "moi", "sup"),
         num_operators: Sequence[int] = (),
         seeds: Sequence[int] = (0, 1, 2),
+        panels: int = 6,
     ) -> None:
+        self.panels = panels
         self.methods, self.num_operators, self.seeds = list(methods), list(num_operators), list(seeds)
         self.rows: list[dict[str, Any]] = []
 
@@ -49,20 +57,24 @@ class MethodComparison(pl.Callback):
         counts = self.num_operators or [data.family.num_operators]
         cells = [(seed, count, method) for count in counts for method in self.methods for seed in self.seeds]
         results: dict[tuple[int, Method], list[dict[str, float]]] = {}
+        trained: dict[Method, ReconstructionModule] = {}
         for seed, count, method in progress(cells, "comparing methods"):
-            own = (seed, count, method) == (data.seed, data.family.num_operators, pl_module.objective.method)
-            measured = (
-                {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("test_")}
-                if own
-                else run_cell(pl_module, data, method, count, seed, trainer.max_epochs)
-            )
+            here = (seed, count) == (data.seed, data.family.num_operators)
+            if here and method == pl_module.objective.method:
+                module, measured = pl_module, test_metrics(trainer)
+            else:
+                module, measured = run_cell(pl_module, data, method, count, seed, trainer.max_epochs)
+            if here:
+                trained[method] = module
             results.setdefault((count, method), []).append(measured)
         transform = pl_module.objective.transform
         self.rows = [self._row(data, count, method, transform, cell) for (count, method), cell in results.items()]
         folder = Path(trainer.log_dir)
         write_rows(folder / "comparison.csv", self.rows)
         figures.method_comparison(folder / "figures" / "comparison.png", self.rows)
-        shown = [{key: value for key, value in row.items() if key != "psnr by seed"} for row in self.rows]
+        if trained and self.panels:
+            draw_panels(folder / "figures" / "panels.png", trained, next(iter(data.test_dataloader())), self.panels)
+        shown = [{key: value for key, value in row.items() if "seed" not in key} for row in self.rows]
         print(table(shown, f"test PSNR in dB, mean over images and over the seeds {', '.join(map(str, self.seeds))}:"))
         for line in self.conclusions():
             print(line)
@@ -78,17 +90,19 @@ class MethodComparison(pl.Callback):
         family = draw_operators(
             replace(data.problem.operators, num_operators=count), data.family.image_shape, data.seed
         )
-        psnr = np.array([value["test_psnr"] for value in values])
+        reached = np.array([value["test_psnr"] for value in values])
         start = np.array([value["test_psnr_start"] for value in values])
         return {
             "G": count,
             "theory": verdict(family, method, data.model_dimension, transform),
             "method": method,
             "A^+ y": f"{start.mean():.2f}",
-            "psnr": f"{psnr.mean():.2f}",
-            "std": f"{psnr.std():.2f}",
-            "gain": f"{(psnr - start).mean():+.2f}",
-            "psnr by seed": " ".join(f"{value:.2f}" for value in psnr),
+            "psnr": f"{reached.mean():.2f}",
+            "std": f"{reached.std():.2f}",
+            "gain": f"{(reached - start).mean():+.2f}",
+            "psnr by seed": " ".join(f"{value:.2f}" for value in reached),
+            "A^+ y by seed": " ".join(f"{value:.2f}" for value in start),
+            "seeds": " ".join(map(str, self.seeds)),
         }
 
     def conclusions(self) -> list[str]:
@@ -121,8 +135,8 @@ def verdict(family: OperatorFamily, method: Method, k: float | None, transform: 
 
 def run_cell(
     module: ReconstructionModule, data: MeasurementDataModule, method: Method, count: int, seed: int, epochs: int
-) -> dict[str, float]:
-    """Train ``module``'s configuration by another method, with other operators or from another seed; its test metrics."""
+) -> tuple[ReconstructionModule, dict[str, float]]:
+    """Train ``module``'s configuration by another method, with other operators or from another seed; test metrics too."""
     distributed.seed_everything(seed)
     # This is called from within a test, where Lightning has switched gradients off.
     with torch.inference_mode(False), torch.enable_grad(), quiet():
@@ -131,7 +145,7 @@ def run_cell(
 
 def _run_cell(
     module: ReconstructionModule, data: MeasurementDataModule, method: Method, count: int, seed: int, epochs: int
-) -> dict[str, float]:
+) -> tuple[ReconstructionModule, dict[str, float]]:
     operators = replace(data.problem.operators, num_operators=count)
     own = data.like(operators=operators, seed=seed, truth=method == "sup")
     other = ReconstructionModule(own.family, **{**module.options, "method": method})
@@ -147,7 +161,33 @@ def _run_cell(
     )
     trainer.fit(other, datamodule=own)
     trainer.test(other, datamodule=own, verbose=False)
+    return other, test_metrics(trainer)
+
+
+def test_metrics(trainer: pl.Trainer) -> dict[str, float]:
     return {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("test_")}
+
+
+@torch.inference_mode()
+def draw_panels(path: Path, trained: dict[Method, ReconstructionModule], batch: Batch, count: int) -> None:
+    """The first ``count`` images of a batch: the truth, A^+ y, every method's with its PSNR, and MOI's error."""
+    columns, scores = {}, {}
+    for method, module in trained.items():
+        reconstructor = module.reconstructor
+        flag = reconstructor.complex_valued
+        part = to_device(Batch(*(value[:count] for value in batch)), module.device)
+        start = starting_image(part.measurements, reconstructor.operators, part.g, reconstructor.start)
+        images = reconstructor.predict(part.measurements, part.g)
+        named = {"A^+ y": start, _NAMES[method]: images}
+        columns |= {"truth": part.truth, **named}
+        for name, values in named.items():
+            scores[name] = [f"{value:.1f} dB" for value in psnr(values, part.truth, complex_valued=flag).tolist()]
+    columns = {name: grey_or_colour(images, flag) for name, images in columns.items()}
+    shown = next((name for name in ("MOI", "EI", "MO-EI") if name in columns), None)
+    if shown:
+        error = np.abs(columns[shown] - columns["truth"])
+        columns[f"|error| of {shown}"] = error.mean(-1) if error.ndim == 4 else error
+    figures.panels(path, columns, scores)
 
 
 @contextmanager

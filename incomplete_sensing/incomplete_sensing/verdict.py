@@ -33,7 +33,9 @@ def never_observed(family: OperatorFamily) -> int | None:
     """Entries that no operator of a family of masks observes, of pixels or of k-space; None for other kinds."""
     if family.kind not in ("mask", "mri"):
         return None
-    covered = torch.stack([family.observed(g).expand(1, *family.measurement_shape)[0] for g in range(family.num_operators)])
+    covered = torch.stack(
+        [family.observed(g).expand(1, *family.measurement_shape)[0] for g in range(family.num_operators)]
+    )
     return int((covered.amax(0) == 0).sum())
 
 
@@ -137,7 +139,9 @@ def _warnings(
 ) -> list[str]:
     warnings = []
     if repeated:
-        warnings.append(f"{len(repeated)} operators repeat others ({_pairs(repeated)}): the effective G is {len(counts)}")
+        warnings.append(
+            f"{len(repeated)} operators repeat others ({_pairs(repeated)}): the effective G is {len(counts)}"
+        )
     if method in ("mc", "moi") and len(counts) == 1 and min(counts) < family.num_pixels:
         warnings.append("one operator: nothing beyond A^+ y can be learned from its measurements, this is plain MC")
     if method == "mc" and len(counts) > 1:

@@ -251,6 +251,7 @@ def test_comparison_bears_the_verdict_out(tmp_path, capsys):
     )
     trainer.fit(module, datamodule=data)
     trainer.test(module, datamodule=data, verbose=False)
+    assert all(next(tmp_path.rglob(name)).stat().st_size > 1000 for name in ("comparison.png", "panels.png"))
     with next(tmp_path.rglob("comparison.csv")).open(newline="") as file:
         rows = {(int(row["G"]), row["method"]): row for row in csv.DictReader(file)}
     psnr = {key: float(row["psnr"]) for key, row in rows.items()}
