@@ -12,6 +12,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import time
@@ -116,6 +117,9 @@ def main(arguments: list[str]) -> int:
         if name not in projects:
             print(f"no project {name}: known are {', '.join(projects)}", file=sys.stderr)
             return 2
+    # What an earlier run left is not what these commands make.
+    for name in wanted:
+        shutil.rmtree(ROOT / name / projects[name]["demo_results" if demo else "claim_results"], ignore_errors=True)
     if demo:
         for name in wanted:
             run_commands(name, projects[name]["demo"])

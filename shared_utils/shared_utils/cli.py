@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import os
 import re
 import sys
 import traceback
@@ -129,6 +130,10 @@ def _guarded(body: Callable[[list[str]], None], argv: Sequence[str] | None) -> i
         raise
     except UserError as error:
         return _fail(str(error), debug)
+    except BrokenPipeError:
+        # The reader has gone, as in `... | head`; nothing more can be said, not even by the flush at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except OSError as error:
         if error.errno in _NO_SPACE:
             place = f" while writing {error.filename}" if error.filename else ""

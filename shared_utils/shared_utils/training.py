@@ -126,11 +126,14 @@ def run_training(
 ) -> None:
     """Build everything from the arguments, fit, test the best checkpoint where there is a test, and call ``after``."""
     logging.configure()
-    # "last" is the newest epoch's end; beside it stands the best by the monitored metric.
-    best = (
-        {"filename": "best-{epoch}", "monitor": monitor[0], "mode": monitor[1]} if monitor else {"filename": "{epoch}"}
-    )
-    callbacks = [RandomState(), ModelCheckpoint(save_last=True, auto_insert_metric_name=False, **best)]
+    # "last" is the newest epoch's end, whether or not it is the best, which is kept beside it.
+    last = ModelCheckpoint(filename="last", enable_version_counter=False)
+    callbacks = [RandomState(), last]
+    if monitor:
+        best = ModelCheckpoint(
+            filename="best-{epoch}", auto_insert_metric_name=False, monitor=monitor[0], mode=monitor[1]
+        )
+        callbacks.insert(1, best)
     module_class, data_class = classes
     cli = WorkspaceCLI(
         module_class,

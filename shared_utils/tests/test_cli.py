@@ -116,6 +116,12 @@ def test_a_bug_is_not_dressed_as_a_mistake_of_the_user():
     assert done.returncode == 1 and "ZeroDivisionError" in done.stderr
 
 
+def test_a_reader_that_leaves_ends_it_quietly():
+    line = f"{sys.executable} {TOY / 'greet.py'} --times 200000 | head -1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "hello world (glad)\n" and done.stderr == "" and done.returncode == 141
+
+
 def test_control_c_ends_with_130():
     process = subprocess.Popen(
         [sys.executable, TOY / "greet.py", "--name", "slow"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -183,6 +189,13 @@ def test_training_leaves_a_run_folder_with_everything_in_it():
     assert yaml.safe_load((run / "config.yaml").read_text())["trainer"]["max_epochs"] == 1
     assert "val/loss" in (run / "metrics.csv").read_text()
     assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["best-0.ckpt", "last.ckpt"]
+
+
+def test_the_last_epoch_is_kept_even_where_it_is_not_the_best():
+    assert train.main(["--model.learning_rate", "0"]) == 0
+    folder = Path("runs/line/version_0/checkpoints")
+    assert sorted(path.name for path in folder.iterdir()) == ["best-0.ckpt", "last.ckpt"]
+    assert torch.load(folder / "last.ckpt", weights_only=True)["epoch"] == 3
 
 
 def test_a_resumed_run_ends_with_the_weights_and_curves_of_an_unbroken_one():

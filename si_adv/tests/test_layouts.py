@@ -11,7 +11,7 @@ from si_adv.data.files import normalise
 from si_adv.data.layouts import LAYOUTS, MODELNET40, open_dataset, recognise
 
 CLASSES = ("chair", "glass_box", "sofa")
-MODELNET10 = Path("/work/shared/data/si_adv/modelnet10_1024.npz")
+MODELNET10 = Path(__file__).parents[3] / "shared" / "data" / "si_adv" / "modelnet10_1024.npz"
 
 
 def rows_of(seed, count=40, columns=6):

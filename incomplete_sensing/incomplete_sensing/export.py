@@ -1,0 +1,64 @@
+"""Reconstructions in the forms that others want."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from incomplete_sensing.models import UnrolledProximalGradient
+from incomplete_sensing.published import export_published
+from incomplete_sensing.reconstructor import Reconstructor
+from shared_utils import UserError, checkpoint
+
+Form = Literal["pretrained", "published", "torchscript", "pt2", "onnx"]
+
+
+def export_reconstructor(reconstructor: Reconstructor, out: str | Path, to: Form, batch_size: int = 1) -> None:
+    """Write ``out``; for torchscript, pt2 and onnx the network alone, input (batch_size, C, H, W).
+
+    Raises UserError for onnx without its packages, for an unrolled network, which is no function of an image alone, and
+    when the exported network's output is not the network's.
+    """
+    out = Path(out)
+    if to == "pretrained":
+        reconstructor.save_pretrained(out)
+        return
+    if to == "published":
+        checkpoint.save(export_published(reconstructor), out)
+        return
+    network = reconstructor.network.eval()
+    if isinstance(network, UnrolledProximalGradient):
+        raise UserError(f"an unrolled network needs its operators, which {to} cannot hold: use pretrained")
+    images = torch.rand(batch_size, *reconstructor.image_shape, generator=torch.Generator().manual_seed(0))
+    with checkpoint.replacing(out) as temporary, warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        if to == "torchscript":
+            traced = torch.jit.trace(network, images)
+            torch.jit.save(traced, str(temporary))
+            result = torch.jit.load(str(temporary))(images)
+        elif to == "pt2":
+            with temporary.open("wb") as stream:
+                torch.export.save(torch.export.export(network, (images,)), stream)
+            with temporary.open("rb") as stream:
+                result = torch.export.load(stream).module()(images)
+        else:
+            result = _onnx(network, images, temporary)
+        difference = float((result - network(images)).abs().max())
+        if difference > 1e-4 * max(1.0, float(result.abs().max())):
+            raise UserError(f"the {to} network differs from the original by {difference:.2g}: nothing was written")
+
+
+def _onnx(network: torch.nn.Module, images: torch.Tensor, path: Path) -> torch.Tensor:
+    try:
+        import onnx
+        import onnxscript  # noqa: F401 (what torch's exporter is written with)
+        from onnx.reference import ReferenceEvaluator
+    except ImportError:
+        raise UserError('onnx needs the packages onnx and onnxscript: pip install "incomplete_sensing[onnx]"') from None
+    names = {"input_names": ["images"], "output_names": ["reconstructions"]}
+    torch.onnx.export(network, (images,), path, dynamo=True, external_data=False, verbose=False, **names)
+    model = onnx.load(path)
+    return torch.from_numpy(ReferenceEvaluator(model).run(None, {"images": images.numpy()})[0].copy())

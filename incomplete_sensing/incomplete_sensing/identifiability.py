@@ -1,0 +1,527 @@
+"""Can the signal model be learned from incomplete measurements alone? The conditions of the papers, and exact tests.
+
+Two questions are kept apart. *Identification*: do the observed sets A_g X determine the unknown set X of plausible
+signals? *Recovery*: is x -> A x one-to-one on a known X? ``assess`` answers both from numbers alone, for almost every
+operator; ``consistent_set`` answers them for the operators and the linear model at hand, whatever they are.
+
+All a noiseless learner can know is the consistent set X^ = {v : A_g v in A_g X for every g}, the intersection of the
+X + N(A_g); the model is identified if and only if X^ = X. Operators are real or complex float64 arrays (m_g, n); rank
+decisions are singular values in float64 against 1e-9 of the largest.
+
+Sources: Tachella, Chen, Davies, arXiv 2201.12151 (several operators) and 2203.12513 (invariance); recovery is the
+embedding theorem of Sauer, Yorke, Casdagli (1991); what is called exact is dimension counting for linear models.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from incomplete_sensing.irreps import Action, Irreps
+from shared_utils import UserError
+
+RTOL = 1e-9
+
+STATEMENTS = {
+    "C7": (
+        "Additive noise whose characteristic function has no zero (Gaussian, say) changes nothing here: the model is "
+        "identified from noisy measurements if and only if it is from clean ones. It changes how many samples that takes."
+    ),
+    "C9": (
+        "Without a low-dimensional (or invariant) model no finite set of operators with m < n identifies a distribution: "
+        "its characteristic function is seen on the union of the row spaces only."
+    ),
+    "C10": (
+        "A splitting loss has the supervised minimiser where E[A_b^T A_b given A_a] has full rank (sufficient, not "
+        "necessary); given masks are tested for it (--operators)."
+    ),
+}
+
+
+# From numbers alone: almost every operator ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One inequality: ``here`` against ``bound`` (strictly above it where ``strict``)."""
+
+    name: str
+    statement: str
+    kind: str
+    """necessary | sufficient | exact (both) | recovery (sufficient, with the model known)"""
+    assumes: str
+    bound: float
+    here: float
+    strict: bool
+
+    @property
+    def holds(self) -> bool:
+        return self.here > self.bound if self.strict else self.here >= self.bound
+
+    @property
+    def margin(self) -> float:
+        """How far ``here`` lies above the bound."""
+        return self.here - self.bound
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """What the theorems say. ``identified`` is None where they leave it open."""
+
+    conditions: tuple[Condition, ...]
+    identified: bool | None
+    recoverable: bool
+    verdict: str
+    advice: tuple[str, ...]
+
+    def __getitem__(self, name: str) -> Condition:
+        return next(condition for condition in self.conditions if condition.name == name)
+
+
+def check_numbers(n: int, rows: Sequence[int], k: float) -> None:
+    """Raise UserError unless 1 <= m_g <= n, 0 <= k < n and there is at least one operator."""
+    if n < 1:
+        raise UserError(f"n = {n}: the signal needs at least one entry")
+    if not rows:
+        raise UserError("G = 0: at least one operator is needed, give G >= 1")
+    for m in rows:
+        if not 1 <= m <= n:
+            raise UserError(f"m = {m} with n = {n}: an operator has between 1 and n rows (m > n adds nothing)")
+    if not 0 <= k < n:
+        raise UserError(f"k = {k:g} with n = {n}: the model's dimension lies in 0 <= k < n (k = n is no model)")
+
+
+def repeated(m: int | Sequence[int], G: int | None) -> list[int]:
+    """Row counts m_1, ..., m_G from one count and G, or from the list itself."""
+    if isinstance(m, int):
+        if G is None or G < 1:
+            raise UserError(f"G = {G}: at least one operator is needed, give G >= 1")
+        return [m] * G
+    if G not in (None, len(m)):
+        raise UserError(f"G = {G}, but {len(m)} row counts are given: leave G out, or give as many")
+    return list(m)
+
+
+def smallest_rows(n: int, k: float, G: int) -> int | None:
+    """Smallest m with m > k + n/G (C2), m <= n; None where there is none."""
+    m = math.floor(Fraction(k) + Fraction(n, G)) + 1
+    return m if m <= n else None
+
+
+def smallest_operators(n: int, k: float, m: int) -> int | None:
+    """Smallest G with m > k + n/G (C2); None where no number is enough (m <= k)."""
+    return math.floor(n / (m - Fraction(k))) + 1 if m > k else None
+
+
+def subspace_rows(n: int, k: int, G: int) -> int:
+    """Smallest m at which G generic operators identify a k-dimensional subspace: m > k and G (m - k) >= n - k."""
+    return k + math.ceil(Fraction(n - k, G))
+
+
+def subspace_operators(n: int, k: int, m: int) -> int | None:
+    """Smallest G at which generic operators with m rows identify a k-dimensional subspace; None where m <= k."""
+    return math.ceil(Fraction(n - k, m - k)) if m > k else None
+
+
+def subspace_consistent_dimension(n: int, k: int, m: int | Sequence[int], G: int | None = None) -> int:
+    """dim X^ of a k-dimensional subspace under generic operators: max(k, n - sum_g max(0, m_g - k)).
+
+    The subspace is identified if and only if this is k. Exact for almost every choice of operators.
+    """
+    rows = repeated(m, G)
+    check_numbers(n, rows, k)
+    return max(k, n - sum(max(0, m - k) for m in rows))
+
+
+def assess(n: int, m: int | Sequence[int], G: int | None, k: float, irreps: Irreps | None = None) -> Assessment:
+    """The conditions C1, C2 (C8 for different row counts), C3 and, for a group, C4 and C6.
+
+    Args:
+        n: unknowns of the signal. Complex problems count real dimensions: 2n, 2m, and a real k.
+        m: rows of an operator, or one count an operator.
+        G: number of (different) operators; None where ``m`` is a list.
+        k: box-counting dimension of the model, 0 <= k < n; need not be whole.
+        irreps: decomposition of the action of a group under which the model is invariant; with one operator, G = 1.
+
+    Raises UserError for numbers that make no sense.
+    """
+    rows = repeated(m, G)
+    check_numbers(n, rows, k)
+    G, same = len(rows), len(set(rows)) == 1
+    if irreps is not None and (G > 1 or irreps.n != n):
+        raise UserError(
+            f"a group acting on {irreps.n} entries with G = {G}, n = {n}: C4 and C6 are about one operator on n"
+        )
+    mean, least = float(Fraction(sum(rows), G)), min(rows)
+    sufficient = Fraction(k) + Fraction(n, G)
+    generic = "almost every set of operators"
+    conditions = []
+    if irreps is None:
+        conditions.append(
+            Condition("C1", "m >= n/G", "necessary", "any model", n / G, mean, False)
+            if same
+            else Condition("C1", "sum m_g >= n", "necessary", "any model", n, sum(rows), False)
+        )
+        if same:
+            conditions.append(Condition("C2", "m > k + n/G", "sufficient", generic, float(sufficient), mean, True))
+        else:
+            # Operators with m_g <= k only take from the plain sum, and the rest identify without them.
+            helping = [m for m in rows if m > k]
+            conditions.append(
+                Condition(
+                    "C8",
+                    "sum m_g > n + kG over m_g > k",
+                    "sufficient",
+                    generic,
+                    float(n + Fraction(k) * len(helping)),
+                    sum(helping),
+                    True,
+                )
+            )
+    else:
+        largest = max(irreps.multiplicities)
+        conditions.append(
+            Condition("C4", "m >= max c_j/s_j", "necessary", "invariant model", irreps.largest_ratio, least, False)
+        )
+        if irreps.cyclic:
+            conditions.append(
+                Condition(
+                    "C6",
+                    "m > 2k + max c_j + 1",
+                    "sufficient",
+                    "invariant, cyclic, almost every A",
+                    float(2 * Fraction(k) + largest + 1),
+                    least,
+                    True,
+                )
+            )
+    if irreps is None:
+        whole = math.ceil(k)
+        if same:
+            needed = float(whole + Fraction(n - whole, G))
+            conditions.append(
+                Condition("linear", "m >= k + (n-k)/G", "exact", f"subspace, {generic}", needed, mean, False)
+            )
+        else:
+            gained = sum(max(0, m - whole) for m in rows)
+            conditions.append(
+                Condition(
+                    "linear", "sum (m_g - k)_+ >= n - k", "exact", f"subspace, {generic}", n - whole, gained, False
+                )
+            )
+    conditions.append(
+        Condition("C3", "m > 2k", "recovery", "model known, almost every A", float(2 * Fraction(k)), least, True)
+    )
+    return _concluded(tuple(conditions), n, rows, k, irreps)
+
+
+def _concluded(
+    conditions: tuple[Condition, ...], n: int, rows: list[int], k: float, irreps: Irreps | None
+) -> Assessment:
+    G, least = len(rows), min(rows)
+    necessary = next(condition for condition in conditions if condition.kind == "necessary")
+    sufficient = next((condition for condition in conditions if condition.kind == "sufficient"), None)
+    recoverable = conditions[-1].holds or least == n
+    if max(rows) == n:
+        identified = True
+        verdict = "identified: an operator with m = n rows is almost surely invertible and sees everything"
+    elif not necessary.holds:
+        identified = False
+        verdict = (
+            f"not identified, by no method: {necessary.name} ({necessary.statement}) is necessary, and {necessary.here:g} "
+            f"is below {necessary.bound:.4g}"
+        )
+    elif sufficient is not None and sufficient.holds:
+        identified = True
+        who = f"almost every choice of {G} operators" if G > 1 else "almost every operator"
+        verdict = f"identified by {who} ({sufficient.name})"
+    else:
+        identified = None
+        why = (
+            f"{sufficient.name} is not met ({sufficient.here:g} is not above {sufficient.bound:.4g})"
+            if sufficient is not None
+            else "no sufficient condition is known for a group that is not cyclic"
+        )
+        verdict = f"left open by the theorems: {necessary.name} is met, {why}"
+    if recoverable:
+        unique = "every signal is then" if identified else "were the model known, every signal would be"
+        verdict += f"; {unique} recovered uniquely ({'C3' if conditions[-1].holds else 'm = n'})"
+    else:
+        verdict += (
+            f"; unique recovery is not guaranteed even with the model known (C3: {least} is not above 2k = {2 * k:g})"
+        )
+    return Assessment(conditions, identified, recoverable, verdict, tuple(_advice(n, rows, k, irreps, identified)))
+
+
+def _more(count: int, thing: str) -> str:
+    return f"{count} more {thing}{'s' * (count > 1)}"
+
+
+def _advice(n: int, rows: list[int], k: float, irreps: Irreps | None, identified: bool | None):
+    """What would have to change, or how much is to spare, in sentences."""
+    G, m = len(rows), min(rows)
+    if irreps is not None:
+        if irreps.cyclic:
+            needed = math.floor(2 * Fraction(k) + max(irreps.multiplicities)) + 2
+            if m < needed <= n:
+                yield f"For C6 the operator needs {_more(needed - m, 'row')} (m >= {needed})."
+            elif identified:
+                yield f"Smallest m for C6: {min(needed, n)}."
+        else:
+            yield "C6 is proved for cyclic groups only: use the direct test (--operators with --basis or --data)."
+    elif len(set(rows)) == 1:
+        fewest, least = smallest_operators(n, k, m), smallest_rows(n, k, G)
+        if identified and m < n:
+            yield f"Smallest G for m = {m}: {fewest}; smallest m for G = {G}: {least}."
+            yield f"C2 holds for every k below {float(m - Fraction(n, G)):.4g}."
+        elif not identified:
+            ways = []
+            if fewest is not None:
+                ways.append(f"{_more(fewest - G, 'operator')} (G >= {fewest})")
+            if least is not None:
+                ways.append(f"m >= {least} ({_more(least - m, 'row')} each)")
+            yield f"For C2 it needs {', or '.join(ways)}." if ways else "No G and no m < n is enough: it needs m = n."
+            if fewest is None:
+                yield f"No number of operators is enough while m <= k (m = {m}, k = {k:g})."
+            whole = math.ceil(k)
+            few, low = subspace_operators(n, whole, m), subspace_rows(n, whole, G)
+            if few is not None and few <= G and identified is None:
+                yield f"Were the model linear (a subspace of dimension {whole}), it would be identified already (exact)."
+            else:
+                fewer = "" if few is None else f"G >= {few}, or "
+                yield f"Were the model linear (a subspace of dimension {whole}), {fewer}m >= {low} would do (exact)."
+    elif not identified:
+        missing = math.floor(n + Fraction(k) * sum(m > k for m in rows)) + 1 - sum(m for m in rows if m > k)
+        yield f"For C8 it needs {_more(missing, 'row')} in all, on operators that have more than k = {k:g} rows."
+    if not (m > 2 * k or m == n):
+        yield f"For unique recovery (C3) it needs m >= {math.floor(2 * Fraction(k)) + 1}."
+
+
+# Linear models and given operators: exact -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ConsistentSet:
+    """The direct test of a linear model on given operators.
+
+    ``dimension`` is dim X^, ``k`` that of the model; ``stacked_rank`` the rank of [A_1; ...; A_G] (C1 asks for n);
+    ``recoverable`` says of each operator whether it is one-to-one on the model; ``smallest_kept`` and
+    ``largest_dropped`` are the singular values, over the largest one, between which the rank decision fell:
+    identification is as stable as the first is large.
+    """
+
+    n: int
+    k: int
+    stacked_rank: int
+    dimension: int
+    recoverable: tuple[bool, ...]
+    smallest_kept: float
+    largest_dropped: float
+
+    @property
+    def identified(self) -> bool:
+        return self.dimension == self.k
+
+
+def row_space(operator: np.ndarray, rtol: float = RTOL) -> np.ndarray:
+    """Orthonormal rows (r, n) that span the row space of an operator (m, n)."""
+    if np.abs(operator @ operator.conj().T - np.eye(len(operator))).max(initial=0.0) < 1e-14:
+        return operator
+    _, values, rows = np.linalg.svd(operator, full_matrices=False)
+    return rows[values > rtol * values.max(initial=0.0)]
+
+
+def column_space(matrix: np.ndarray, rtol: float = RTOL) -> np.ndarray:
+    """Orthonormal columns (m, r) that span the columns of a matrix (m, p)."""
+    return row_space(matrix.conj().T, rtol).conj().T
+
+
+def real_form(operator: np.ndarray, real_signals: bool = False) -> np.ndarray:
+    """A complex operator (m, n) over the reals: (2m, 2n), or (2m, n) where the signals are known to be real."""
+    if not np.iscomplexobj(operator):
+        return np.asarray(operator, dtype=np.float64)
+    left = np.concatenate([operator.real, operator.imag])
+    return left if real_signals else np.concatenate([left, np.concatenate([-operator.imag, operator.real])], axis=1)
+
+
+def _singular_values(blocks: Sequence[np.ndarray]) -> np.ndarray:
+    """Singular values of stacked blocks (m_g, n); tall stacks are folded by QR on the way, in memory O(n^2)."""
+    stack, height = [], 0
+    for block in blocks:
+        stack.append(block)
+        height += len(block)
+        if height > 4 * block.shape[1]:
+            stack = [np.linalg.qr(np.concatenate(stack), mode="r")]
+            height = len(stack[0])
+    return np.linalg.svd(np.concatenate(stack), compute_uv=False)
+
+
+def stacked_rank(operators: Sequence[np.ndarray], rtol: float = RTOL) -> int:
+    """rank [A_1; ...; A_G], which C1 wants to be n (C4 with the orbit A T_g of one operator)."""
+    values = _singular_values(operators)
+    return int((values > rtol * values.max(initial=0.0)).sum())
+
+
+def consistent_set(operators: Sequence[np.ndarray], basis: np.ndarray, rtol: float = RTOL) -> ConsistentSet:
+    """All that measurements of a linear model can say about it, for exactly these operators.
+
+    Works for masks, Fourier rows, anything: no operator is assumed generic. For one operator and an invariant model
+    give the operators A T_g. Every operator counts through its null space only (its row space is orthonormalised), so
+    scales do not matter.
+
+    Args:
+        operators: arrays (m_g, n); m_g may differ.
+        basis: (n, p), columns that span the model; p = 0 is the model {0}.
+
+    Source: the exact test for linear models: with Q_g the complement of A_g X, dim X^ = n - rank [Q_g^T A_g]_g.
+    """
+    basis = np.asarray(basis)
+    n = basis.shape[0]
+    for number, operator in enumerate(operators):
+        if operator.ndim != 2 or operator.shape[1] != n:
+            raise ValueError(f"operator {number} has shape {operator.shape}, the basis needs (m, {n})")
+    model = column_space(basis, rtol)
+    k = model.shape[1]
+    rows = [row_space(operator, rtol) for operator in operators]
+    conditions, recoverable = [], []
+    for row in rows:
+        image = column_space(row @ model, rtol) if k else np.zeros((len(row), 0))
+        recoverable.append(image.shape[1] == k)
+        conditions.append(row - image @ (image.conj().T @ row))
+    values = _singular_values(conditions)
+    # The rows are orthonormal, so what is lost in a difference is measured against 1.
+    scale = max(1.0, values.max(initial=0.0))
+    rank = int((values > rtol * scale).sum())
+    return ConsistentSet(
+        n=n,
+        k=k,
+        stacked_rank=stacked_rank(rows, rtol),
+        dimension=n - rank,
+        recoverable=tuple(recoverable),
+        smallest_kept=float(values[rank - 1] / scale) if rank else math.nan,
+        largest_dropped=float(values[rank] / scale) if rank < len(values) else 0.0,
+    )
+
+
+def local_tests(
+    operators: Sequence[np.ndarray], samples: np.ndarray, k: int, points: int = 20, seed: int = 0
+) -> list[ConsistentSet]:
+    """The direct test on tangent spaces of a smooth model that is known by samples (N, n).
+
+    Around each of ``points`` samples, drawn from the seed, the tangent is spanned by the k leading directions of its
+    2k + 2 nearest neighbours. Where a tangent passes, X^ has no direction there that X lacks: identification to first
+    order, near that signal. Raises UserError for too few samples.
+    """
+    samples = np.asarray(samples, dtype=np.float64)
+    neighbours = 2 * k + 2
+    if len(samples) <= neighbours:
+        raise UserError(
+            f"{len(samples)} samples are too few for tangents of dimension {k}: give more than {neighbours}"
+        )
+    chosen = np.random.default_rng(seed).permutation(len(samples))[:points]
+    tests = []
+    for point in samples[chosen]:
+        near = samples[np.argsort(((samples - point) ** 2).sum(1), kind="stable")[1 : neighbours + 1]] - point
+        tests.append(consistent_set(operators, np.linalg.svd(near, full_matrices=False)[2][:k].T))
+    return tests
+
+
+def different_operators(operators: Sequence[np.ndarray], seed: int = 0) -> list[int]:
+    """Places of the operators that see something different: of equal row spaces the first is kept.
+
+    Decided by projecting one random signal onto every row space, which tells two apart almost surely.
+    """
+    probe = np.random.default_rng(seed).standard_normal(operators[0].shape[1])
+    images: list[np.ndarray] = []
+    kept = []
+    for place, operator in enumerate(operators):
+        rows = row_space(operator)
+        image = rows.conj().T @ (rows @ probe)
+        if all(np.linalg.norm(image - other) > 1e-7 * np.linalg.norm(probe) for other in images):
+            images.append(image)
+            kept.append(place)
+    return kept
+
+
+# Groups -----------------------------------------------------------------------------------------------------------
+
+
+def orbit(operator: np.ndarray, action: Action) -> list[np.ndarray]:
+    """Row spaces of the operators A T_g, g over the group: what one operator measures of an invariant model."""
+    rows = row_space(operator)
+    return [action.right_product(rows, g) for g in range(action.order)]
+
+
+def invariant_consistent_dimension(irreps: Irreps, inside: Sequence[int], m: int) -> int:
+    """dim X^ of an invariant subspace under one generic operator with m rows and a finite group.
+
+    inside: k_j, the multiplicity of irrep j (in the order of ``irreps``) in the model; k = sum s_j k_j.
+    The subspace is identified if and only if m > k and m - k >= max_j (c_j - k_j)/s_j; {0} gives C4.
+    """
+    if len(inside) != len(irreps.dimensions):
+        raise ValueError(f"{len(inside)} multiplicities for {len(irreps.dimensions)} irreps")
+    k = sum(s * kept for s, kept in zip(irreps.dimensions, inside, strict=True))
+    free = max(0, m - k)
+    return irreps.n - sum(
+        s * min(c - kept, free * s) for s, c, kept in zip(irreps.dimensions, irreps.multiplicities, inside, strict=True)
+    )
+
+
+def equivariance_defect(
+    forward: Callable[[Any], Any],
+    pseudo_inverse: Callable[[Any], Any],
+    transforms: Sequence[Callable[[Any], Any]],
+    probes: Sequence[Any],
+) -> float:
+    """How far A is from being equivariant (A T_g = T~_g A): the largest |A T_g v| / |A T_g z| over g and probes.
+
+    v = z - A^+ A z is the part of the probe z that A does not see. Where A is equivariant no T_g moves it into sight,
+    the defect is zero, rank [A T_g]_g stays m, and C4 fails for m < n: equivariant imaging teaches nothing (C5). Torch
+    tensors and numpy arrays alike; operators and transforms are callables.
+    """
+
+    def size(value: Any) -> float:
+        return math.sqrt(float((abs(value) ** 2).sum()))
+
+    worst = 0.0
+    for probe in probes:
+        unseen = probe - pseudo_inverse(forward(probe))
+        for transform in transforms:
+            whole = size(forward(transform(probe)))
+            worst = max(worst, size(forward(transform(unseen))) / whole if whole else 0.0)
+    return worst
+
+
+def equivariance_warning(defect: float, tolerance: float = 1e-5) -> str | None:
+    """The sentence for a user whose operator commutes with the group (see ``equivariance_defect``), else None."""
+    if defect > tolerance:
+        return None
+    return (
+        "the operator is equivariant to this group (A T_g = T~_g A): what it does not see stays unseen in every "
+        "transformed image, so invariance adds nothing to measurement consistency (C5); use another group or operator"
+    )
+
+
+# Splitting losses -------------------------------------------------------------------------------------------------
+
+
+def splitting_coverage(masks: np.ndarray, keep: float = 0.5, draws: int = 1000, seed: int = 0) -> float:
+    """C10 for a finite set of masks (G, n): the share of random splits whose input leaves every entry learnable.
+
+    A split keeps each observed entry of a mask drawn at random with probability ``keep`` as input a. Given a, the
+    operator may be any that contains it; E[A_b^T A_b given A_a] has full rank, on the entries that a lacks, where
+    these operators together cover them.
+    """
+    masks = np.asarray(masks, dtype=bool)
+    rng = np.random.default_rng(seed)
+    full = 0
+    for _ in range(draws):
+        given = masks[rng.integers(len(masks))] & (rng.random(masks.shape[1]) < keep)
+        possible = ~(given & ~masks).any(axis=1)
+        full += bool((masks[possible].any(axis=0) | given).all())
+    return full / draws

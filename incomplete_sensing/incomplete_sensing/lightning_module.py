@@ -1,0 +1,173 @@
+"""``ReconstructionModule``: how a reconstruction is trained. Wiring only."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from pytorch_lightning import LightningModule
+from pytorch_lightning.utilities import rank_zero_only
+from torch import Tensor
+
+from incomplete_sensing.data.measurements import Batch
+from incomplete_sensing.losses import Method, Objective
+from incomplete_sensing.metrics import consistency_residual, psnr, ssim
+from incomplete_sensing.noise import Noise
+from incomplete_sensing.operators import OperatorFamily
+from incomplete_sensing.reconstructor import Reconstructor, Start, starting_image
+from incomplete_sensing.schedule import learning_rate as scheduled_rate
+from incomplete_sensing.verdict import before_training
+from shared_utils import UserError
+
+log = logging.getLogger(__name__)
+
+
+class ReconstructionModule(LightningModule):
+    """A reconstruction network, its training method and its schedule.
+
+    operators, noise_sigma, noise_gain, model_dimension: of the data. method and the arguments from cross_weight to
+    split_share: see ``Objective``. network, start, rescale, splits: see ``Reconstructor``. learning_rate, weight_decay:
+    of Adam; a tenth of the rate from each of ``milestones`` (epochs) on, or the ``cosine`` schedule.
+
+    Logged: ``train_`` and each term of the loss; ``selection_loss``, by which the best checkpoint is chosen: the
+    training loss on held-out measurements, or of the epoch where none are held out; so in self-supervised training it
+    is chosen without truth. At test: ``test_psnr``, ``test_psnr_start`` of A^+ y, ``test_ssim``, ``test_residual``.
+    """
+
+    def __init__(
+        self,
+        operators: OperatorFamily,
+        method: Method = "moi",
+        network: dict[str, Any] = {"name": "mlp"},  # noqa: B006 (never changed)
+        start: Start = "pinv",
+        rescale: bool = False,
+        learning_rate: float = 1e-3,
+        weight_decay: float = 0.0,
+        milestones: Sequence[int] = (),
+        cosine: bool = False,
+        cross_weight: float = 1.0,
+        equivariance_weight: float = 1.0,
+        cross_draw: Literal["sample", "batch"] = "sample",
+        exclude_self: bool = True,
+        transform: str = "shift",
+        num_transforms: int = 1,
+        detach: bool = False,
+        normalise: Literal["all", "observed"] = "all",
+        noise_sigma: float = 0.0,
+        noise_gain: float = 0.0,
+        virtual_noise: bool = False,
+        tau: float = 0.01,
+        consistency_weight: float = 1.0,
+        split_share: float = 0.6,
+        splits: int = 5,
+        model_dimension: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.options = {key: value for key, value in locals().items() if key not in ("self", "__class__", "operators")}
+        if splits < 1:
+            raise UserError(f"splits must be at least 1, got {splits}")
+        self.objective = Objective(
+            method,
+            cross_weight,
+            equivariance_weight,
+            cross_draw,
+            exclude_self,
+            transform,
+            num_transforms,
+            detach,
+            normalise,
+            Noise(noise_sigma, noise_gain),
+            virtual_noise,
+            tau,
+            consistency_weight,
+            split_share,
+        )
+        self.reconstructor = Reconstructor.of(
+            operators,
+            network,
+            start=start,
+            rescale=rescale,
+            split_share=split_share if method == "split" else None,
+            splits=splits,
+        )
+        self.learning_rate, self.weight_decay = learning_rate, weight_decay
+        self.milestones, self.cosine = tuple(milestones), cosine
+        self.model_dimension = model_dimension
+        self.announce = True
+
+    @property
+    def operators(self) -> OperatorFamily:
+        return self.reconstructor.operators
+
+    def forward(self, measurements: Tensor, g: Tensor) -> Tensor:
+        """(B, *measurement_shape), (B,) -> (B, C, H, W)."""
+        return self.reconstructor(measurements, g)
+
+    def on_fit_start(self) -> None:
+        if self.announce:
+            self.print_verdict()
+
+    @rank_zero_only
+    def print_verdict(self) -> None:
+        """The conditions' verdict on standard output, warnings in the log."""
+        lines, warnings = before_training(
+            self.operators, self.objective.method, self.model_dimension, self.objective.transform
+        )
+        print("\n".join(lines), flush=True)
+        for warning in warnings:
+            log.warning(warning)
+
+    def _terms(self, batch: Batch) -> dict[str, Tensor]:
+        return self.objective(self.reconstructor, self.operators, batch.measurements, batch.g, batch.truth)
+
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor | None:
+        if not len(batch.g):
+            return None  # every image of the batch was corrupt; each has been named
+        terms = self._terms(batch)
+        logged = {f"train_{name}": value.detach() for name, value in terms.items()}
+        if not self.trainer.val_dataloaders:
+            logged["selection_loss"] = logged["train_loss"]
+        self.log_dict(logged, on_step=False, on_epoch=True, batch_size=len(batch.g), sync_dist=True)
+        return terms["loss"]
+
+    def validation_step(self, batch: Batch, batch_index: int) -> None:
+        value = self._terms(batch)["loss"]
+        self.log("selection_loss", value, on_epoch=True, batch_size=len(batch.g), prog_bar=True, sync_dist=True)
+
+    def test_step(self, batch: Batch, batch_index: int) -> None:
+        images = self.reconstructor.predict(batch.measurements, batch.g)
+        logged = {"test_residual": consistency_residual(images, batch.measurements, self.operators, batch.g).mean()}
+        if batch.truth is not None:
+            flag = {"complex_valued": self.reconstructor.complex_valued}
+            start = starting_image(batch.measurements, self.operators, batch.g, self.reconstructor.start)
+            logged["test_psnr"] = psnr(images, batch.truth, **flag).mean()
+            logged["test_psnr_start"] = psnr(start, batch.truth, **flag).mean()
+            logged["test_ssim"] = ssim(images, batch.truth, **flag).mean()
+        self.log_dict(logged, on_epoch=True, batch_size=len(batch.g), sync_dist=True)
+
+    def configure_optimizers(self) -> Any:
+        parameters = self.reconstructor.parameters()
+        optimizer = torch.optim.Adam(parameters, self.learning_rate, weight_decay=self.weight_decay, fused=True)
+        epochs = self.trainer.max_epochs
+
+        def factor(epoch: int) -> float:
+            return scheduled_rate(epoch, 1.0, epochs, self.milestones, self.cosine)
+
+        return [optimizer], [torch.optim.lr_scheduler.LambdaLR(optimizer, factor)]
+
+    # A checkpoint is a reconstruction that can be used by itself: network, operators and what they were trained on.
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        data = getattr(self.trainer.datamodule, "options", None)
+        checkpoint["reconstructor"] = {**self.reconstructor.config(), "data": data}
+        checkpoint["operators_sha256"] = self.operators.fingerprint()
+        checkpoint["method"] = self.objective.method
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        stored = checkpoint.get("operators_sha256")
+        if stored is not None and stored != self.operators.fingerprint():
+            raise UserError(
+                "the checkpoint was trained with other operators than the data has now: use the run's own config"
+            )

@@ -1,0 +1,179 @@
+"""``Reconstructor``: a network with the operators it was trained for, f(y, g). What checkpoints hold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from incomplete_sensing.losses import draw_splits
+from incomplete_sensing.models import UnrolledProximalGradient, build_network, complete_network
+from incomplete_sensing.operators import OperatorFamily, TomographyOperators, empty_family
+from shared_utils import UserError
+from shared_utils.checkpoint import Exportable, import_state_dict, load_tensors, newest_good
+
+Start = Literal["pinv", "adjoint", "fbp"]
+
+
+class Reconstructor(nn.Module, Exportable):
+    """f(y, g) = net(A_g^+ y), or an unrolled network of (y, A_g).
+
+    network: ``{"name": ..., **options}`` of ``incomplete_sensing.models``. image_shape: (C, H, W). operators: the
+    description of a family, whose numbers come with the weights; None for a network without operators, which are
+    then assigned to ``operators``. start: what the network is given: A^+ y, A^T y, or the filtered back-projection.
+    rescale: divide y by the largest magnitude of A^T y and multiply the result, sample by sample, for measurements of
+    arbitrary units. split_share, splits: of a network trained by splitting, which reconstructs as the mean over that
+    many random splits; None otherwise. data: the data module's arguments that it was trained with, for evaluation.
+    """
+
+    def __init__(
+        self,
+        network: dict[str, Any],
+        image_shape: Sequence[int],
+        operators: dict[str, Any] | None = None,
+        start: Start = "pinv",
+        rescale: bool = False,
+        split_share: float | None = None,
+        splits: int = 5,
+        data: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.image_shape = tuple(image_shape)
+        self.network_options = complete_network(network, image_shape)
+        self.network = build_network(network, image_shape)
+        self.start, self.rescale, self.split_share, self.splits = start, rescale, split_share, splits
+        self.data = data
+        self.operators: OperatorFamily | None = empty_family(operators) if operators else None
+
+    @classmethod
+    def of(cls, operators: OperatorFamily, network: dict[str, Any], **options: Any) -> Reconstructor:
+        """A new network for these operators."""
+        reconstructor = cls(network, operators.image_shape, **options)
+        if options.get("start") == "fbp" and not isinstance(operators, TomographyOperators):
+            raise UserError(f"start: fbp is for tomography, these operators are of kind {operators.kind}")
+        reconstructor.operators = operators
+        return reconstructor
+
+    def config(self) -> dict[str, Any]:
+        """The constructor's arguments, in plain values."""
+        return {
+            "network": self.network_options,
+            "image_shape": list(self.image_shape),
+            "operators": None if self.operators is None else self.operators.description(),
+            "start": self.start,
+            "rescale": self.rescale,
+            "split_share": self.split_share,
+            "splits": self.splits,
+            "data": self.data,
+        }
+
+    @property
+    def complex_valued(self) -> bool:
+        """Whether the two channels are real and imaginary part."""
+        return self.operators is not None and self.operators.kind in ("mri", "multicoil_mri")
+
+    def forward(self, measurements: Tensor, g: int | Tensor) -> Tensor:
+        """(B, *measurement_shape) and operator numbers -> (B, C, H, W)."""
+        return self.reconstruct(measurements, self.operators, g)
+
+    def reconstruct(self, measurements: Tensor, operators: OperatorFamily | None, g: int | Tensor) -> Tensor:
+        """f(y, A_g) for operators of any family, such as ones never trained on."""
+        if operators is None:
+            raise UserError("this network comes without operators: give them (--operators)")
+        scale = None
+        if self.rescale:
+            scale = operators.adjoint(measurements, g).detach().flatten(1).abs().amax(1).clamp_min(1e-12)
+            measurements = measurements / scale.reshape(-1, *([1] * (measurements.ndim - 1)))
+        if isinstance(self.network, UnrolledProximalGradient):
+            images = self.network(measurements, operators, g)
+        else:
+            images = self.network(starting_image(measurements, operators, g, self.start))
+        return images if scale is None else images * scale[:, None, None, None]
+
+    def predict(self, measurements: Tensor, g: Tensor, operators: OperatorFamily | None = None) -> Tensor:
+        """The reconstruction as it is meant to be used: the mean over random splits where it was trained so."""
+        operators = operators or self.operators
+        if self.split_share is None or operators is None:
+            return self.reconstruct(measurements, operators, g)
+        generator = torch.Generator().manual_seed(0)
+        splits = [draw_splits(operators, g, self.split_share, generator) for _ in range(self.splits)]
+        return torch.stack([self.reconstruct(split * measurements, operators, g) for split in splits]).mean(0)
+
+    def save_pretrained(self, save_directory: str | Path, **options: Any) -> str | None:
+        """Write ``model.safetensors``, operators included, and ``config.json`` into a folder."""
+        if self.operators is not None and not self.operators.stored():
+            raise UserError(
+                "operators that are functions cannot be stored: set operators to None to save the network alone"
+            )
+        return super().save_pretrained(save_directory, config=self.config(), **options)
+
+    @classmethod
+    def load(cls, path: str | Path, operators: OperatorFamily | None = None) -> Reconstructor:
+        """From a folder of ``save_pretrained``, a training checkpoint, or the folder of a run; ready to evaluate.
+
+        operators: instead of the stored ones, or where none are.
+
+        Raises UserError, naming the file, for whatever is none of these.
+        """
+        path = Path(path)
+        if path.is_dir() and (path / "config.json").is_file():
+            reconstructor = cls.from_pretrained(path)
+        else:
+            found = newest_checkpoint(path) if path.is_dir() else path
+            reconstructor = cls.from_training(load_tensors(found), str(found), operators)
+        if operators is not None:
+            if operators.image_shape != reconstructor.image_shape:
+                raise UserError(
+                    f"{path} reconstructs images of shape {reconstructor.image_shape},"
+                    f" the operators are for {operators.image_shape}"
+                )
+            reconstructor.operators = operators
+        return reconstructor.eval()
+
+    @classmethod
+    def from_training(
+        cls, content: dict[str, Any], source: str, operators: OperatorFamily | None = None
+    ) -> Reconstructor:
+        """From the content of a training checkpoint."""
+        if not isinstance(content, dict) or "reconstructor" not in content:
+            raise UserError(
+                f"{source} is no checkpoint of ours: import a published one with import_checkpoint.py first"
+            )
+        config = dict(content["reconstructor"])
+        prefix = "reconstructor."
+        state = {name[len(prefix) :]: value for name, value in content["state_dict"].items() if name.startswith(prefix)}
+        if operators is not None:
+            config["operators"] = None
+            state = {name: value for name, value in state.items() if not name.startswith("operators.")}
+        reconstructor = cls(**config)
+        import_state_dict(reconstructor, state, source=source)
+        return reconstructor
+
+
+def starting_image(measurements: Tensor, operators: OperatorFamily, g: int | Tensor, start: Start) -> Tensor:
+    """A^+ y, A^T y, or the filtered back-projection."""
+    if start == "adjoint":
+        return operators.adjoint(measurements, g)
+    if start == "fbp":
+        return operators.fbp(measurements, g)
+    return operators.pinv(measurements, g)
+
+
+def newest_checkpoint(folder: Path) -> Path:
+    """The best checkpoint of a run's folder (or of its newest version): ``best-*``, else ``last``.
+
+    Raises UserError when there is none.
+    """
+    for pattern in ("checkpoints/best-*.ckpt", "checkpoints/*.ckpt", "best-*.ckpt", "*.ckpt"):
+        found = newest_good(folder.glob(pattern))
+        if found is not None:
+            return found
+    versions = sorted(folder.glob("version_*"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    for version in versions:
+        return newest_checkpoint(version)
+    raise UserError(
+        f"no checkpoint in {folder}: expected a run's folder, or one with config.json and model.safetensors"
+    )

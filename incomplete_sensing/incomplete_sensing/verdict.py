@@ -1,0 +1,177 @@
+"""What the theory says about a training that is about to start, and what would make it pointless."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from incomplete_sensing.identifiability import Assessment, assess, equivariance_defect, equivariance_warning
+from incomplete_sensing.irreps import Action, irreps
+from incomplete_sensing.losses import Method
+from incomplete_sensing.operators import DenseOperators, OperatorFamily, duplicates
+from incomplete_sensing.transforms import PermutationGroup, Transform
+from shared_utils import logging
+
+_SVD_LIMIT = 2**23
+_GROUP_LIMIT = 2**22
+
+
+def stacked_rank(family: OperatorFamily) -> tuple[int, float] | None:
+    """(rank of [A_1; ...; A_G], its smallest singular value over the largest); None where that is too large to compute.
+
+    In float64 with 1e-9 of the largest as zero: C1, tested directly on the operators at hand.
+    """
+    matrices = family.as_matrices(_SVD_LIMIT)
+    if matrices is None:
+        return None
+    values = torch.linalg.svdvals(torch.cat(matrices)).numpy()
+    kept = values[values > 1e-9 * values[0]]
+    return len(kept), float(kept[-1] / values[0])
+
+
+def never_observed(family: OperatorFamily) -> int | None:
+    """Entries that no operator of a family of masks observes, of pixels or of k-space; None for other kinds."""
+    if family.kind not in ("mask", "mri"):
+        return None
+    covered = torch.stack(
+        [family.observed(g).expand(1, *family.measurement_shape)[0] for g in range(family.num_operators)]
+    )
+    return int((covered.amax(0) == 0).sum())
+
+
+def equivariant(family: OperatorFamily, transform: Transform, seed: int = 0) -> str | None:
+    """A warning where every operator commutes with the transforms, so that EI adds nothing (C5); else None."""
+    generator = torch.Generator().manual_seed(seed)
+    probes = [torch.randn(1, *family.image_shape, generator=generator) for _ in range(2)]
+    if isinstance(transform, PermutationGroup):
+        elements = transform.elements(family.image_shape)[1:]
+        elements = [elements[i] for i in torch.randperm(len(elements), generator=generator)[:8].tolist()]
+    else:
+        elements = transform.draw(8, family.image_shape, generator)
+    actions = [lambda images, element=element: transform.apply(images, [element]) for element in elements]
+    with torch.no_grad():
+        defects = [
+            equivariance_defect(
+                lambda images, g=g: family(images, g), lambda data, g=g: family.pinv(data, g), actions, probes
+            )
+            for g in range(min(family.num_operators, 4))
+        ]
+    return equivariance_warning(max(defects))
+
+
+def orbit_rank(family: OperatorFamily, group: PermutationGroup) -> int | None:
+    """rank [A T_g] over the group, of the first operator, tested directly; None where that is too large to compute."""
+    permutations = group.permutations(family.image_shape)
+    if len(permutations) * int(family.num_measurements[0]) * family.num_pixels > _SVD_LIMIT:
+        return None
+    matrix = family.subset([0]).as_matrices(_SVD_LIMIT)[0]
+    # Row i of A T_g has entry j where T_g takes pixel j, so its columns are permuted the other way round.
+    orbit = torch.cat([matrix[:, permutation.argsort()] for permutation in permutations])
+    values = torch.linalg.svdvals(orbit)
+    return int((values > 1e-9 * values[0]).sum())
+
+
+def theory(
+    family: OperatorFamily, method: Method, k: float | None, transform: Transform | None = None
+) -> Assessment | None:
+    """What the conditions say of a method, None where k is not given: several operators, or one and a group.
+
+    Equivariant imaging with one operator is judged by the irreps of its group, as far as that is a group of feasible size.
+    """
+    if k is None:
+        return None
+    n, repeated = family.num_pixels, dict(duplicates(family))
+    counts = [int(m) for g, m in enumerate(family.num_measurements.clamp(max=n)) if g not in repeated]
+    if method in ("ei", "moei") and len(counts) == 1 and isinstance(transform, PermutationGroup):
+        if transform.order(family.image_shape) * n > _GROUP_LIMIT:
+            return None
+        action = Action(transform.permutations(family.image_shape).numpy())
+        return assess(n, counts, 1, k, irreps(action))
+    return assess(n, counts, len(counts), k)
+
+
+def before_training(
+    family: OperatorFamily, method: Method, model_dimension: float | None = None, transform: Transform | None = None
+) -> tuple[list[str], list[str]]:
+    """(the verdict of the conditions, warnings), both as lines of text.
+
+    model_dimension: k; without it only the necessary condition is judged. transform: of methods that use one.
+    """
+    repeated = duplicates(family)
+    n, G = family.num_pixels, family.num_operators - len(repeated)
+    counts = [int(m) for g, m in enumerate(family.num_measurements.clamp(max=n)) if g not in dict(repeated)]
+    lines = [f"n = {n} unknowns, m = {_counts(counts)} measurements, G = {G} operators of kind {family.kind}"]
+    assessment = theory(family, method, model_dimension, transform)
+    if assessment is not None:
+        lines += _assessed(assessment, model_dimension)
+    elif model_dimension is not None:
+        lines.append("the group is too large to decompose: its conditions are not checked")
+    elif method != "sup":
+        lines.append("model dimension k not given (data.model_dimension): only the necessary condition is checked")
+    if method in ("ei", "moei") and G == 1 and isinstance(transform, PermutationGroup):
+        found = orbit_rank(family, transform)
+        if found is not None:
+            lines.append(
+                f"  your operator and {transform.name}, tested directly: rank [A T_g]_g = {found} of n = {n}"
+                f" ({'C4 holds' if found == n else 'C4 fails'})"
+            )
+        return lines, _warnings(family, method, transform, repeated, counts)
+    rank, missed = stacked_rank(family), never_observed(family)
+    if rank is not None:
+        lines.append(
+            f"  your operators, tested directly: rank [A_1; ...; A_G] = {rank[0]} of n = {n}"
+            f" ({'C1 holds' if rank[0] == n else 'C1 fails'}), smallest singular value {rank[1]:.2g} of the largest"
+        )
+    if missed is not None:
+        seen = f"{missed} entries are observed by no operator" if missed else "every entry is observed by some operator"
+        lines.append(f"  your masks, tested directly: {seen}")
+    if not isinstance(family, DenseOperators):
+        lines.append("  the theorems are for almost every operator; these have structure, so take them as a guide")
+    return lines, _warnings(family, method, transform, repeated, counts)
+
+
+def _warnings(
+    family: OperatorFamily,
+    method: Method,
+    transform: Transform | None,
+    repeated: list[tuple[int, int]],
+    counts: list[int],
+) -> list[str]:
+    warnings = []
+    if repeated:
+        warnings.append(
+            f"{len(repeated)} operators repeat others ({_pairs(repeated)}): the effective G is {len(counts)}"
+        )
+    if method in ("mc", "moi") and len(counts) == 1 and min(counts) < family.num_pixels:
+        warnings.append("one operator: nothing beyond A^+ y can be learned from its measurements, this is plain MC")
+    if method == "mc" and len(counts) > 1:
+        warnings.append("MC alone has the minimiser A^+: it learns nothing about what an operator does not see")
+    if method in ("ei", "moei") and transform is not None and (warning := equivariant(family, transform)):
+        warnings.append(warning)
+    return warnings
+
+
+def _assessed(assessment: Assessment, k: float) -> list[str]:
+    rows = [
+        {
+            "condition": condition.name,
+            "": condition.statement,
+            "kind": condition.kind,
+            "bound": round(float(condition.bound), 2),
+            "here": round(float(condition.here), 2),
+            "holds": "yes" if condition.holds else "no",
+        }
+        for condition in assessment.conditions
+    ]
+    table = logging.table(rows, f"conditions for a model of dimension k = {k:g}:").splitlines()
+    return [table[0], *(f"  {line}" for line in table[1:]), f"verdict: {assessment.verdict}", *assessment.advice]
+
+
+def _counts(counts: list[int]) -> str:
+    low, high = min(counts), max(counts)
+    return str(low) if low == high else f"{low} to {high} (mean {np.mean(counts):.4g})"
+
+
+def _pairs(repeated: list[tuple[int, int]]) -> str:
+    shown = ", ".join(f"{g} = {first}" for g, first in repeated[:5])
+    return shown + (", ..." if len(repeated) > 5 else "")

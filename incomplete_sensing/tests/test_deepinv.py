@@ -1,0 +1,128 @@
+"""deepinv beside ours, where it is installed (pip install "incomplete_sensing[peer]")."""
+
+import pytest
+import torch
+
+from incomplete_sensing.deepinv_adapter import PhysicsModel, as_physics, from_physics
+from incomplete_sensing.losses import cross_operator, equivariance, measurement_consistency, splitting, sure_gaussian
+from incomplete_sensing.operators import (
+    DenseOperators,
+    MaskOperators,
+    MRIOperators,
+    MultiCoilMRIOperators,
+    OperatorOptions,
+    draw_operators,
+)
+from incomplete_sensing.reconstructor import Reconstructor
+from incomplete_sensing.transforms import GROUPS
+from shared_utils import UserError
+
+deepinv = pytest.importorskip("deepinv", reason="deepinv is not installed", exc_type=ImportError)
+
+
+def _pairs():
+    torch.manual_seed(0)
+    sensing = deepinv.physics.CompressedSensing(m=12, img_size=(1, 5, 6))
+    mask = (torch.rand(3, 6, 8) < 0.6).float()
+    columns = (torch.rand(9, 12) < 0.5).float()
+    maps = torch.complex(*torch.randn(2, 3, 9, 12))
+    return {
+        "sensing": (sensing, DenseOperators(sensing._A[None], (1, 5, 6))),
+        "inpainting": (deepinv.physics.Inpainting((3, 6, 8), mask=mask), MaskOperators(mask[None], (3, 6, 8))),
+        "mri": (deepinv.physics.MRI(mask=columns, img_size=(2, 9, 12)), MRIOperators(columns[None], (2, 9, 12))),
+        "multi-coil": (
+            deepinv.physics.MultiCoilMRI(mask=columns, coil_maps=maps[None], img_size=(2, 9, 12)),
+            MultiCoilMRIOperators(columns[None], maps),
+        ),
+    }
+
+
+@pytest.mark.parametrize("name", ["sensing", "inpainting", "mri", "multi-coil"])
+def test_operators_agree(name):
+    physics, family = _pairs()[name]
+    x = torch.rand(2, *family.image_shape)
+    y = family(x, 0)
+    assert torch.allclose(physics.A(x), y, atol=1e-5)
+    assert torch.allclose(physics.A_adjoint(y), family.adjoint(y, 0), atol=1e-5)
+    if name != "multi-coil":  # theirs is approximate
+        assert torch.allclose(physics.A_dagger(y), family.pinv(y, 0), atol=1e-4)
+
+
+@pytest.fixture
+def setting():
+    """(our family, their physics, f of ours, their model, y of operator 0)."""
+    torch.manual_seed(0)
+    family = draw_operators(OperatorOptions("mask", 2, keep=0.6), (1, 8, 6))
+    physics = [deepinv.physics.Inpainting((1, 8, 6), mask=family.masks[g]) for g in range(2)]
+    network = torch.nn.Conv2d(1, 1, 3, padding=1)
+
+    class Model(torch.nn.Module):
+        def forward(self, y, physics, **options):
+            return network(physics.A_adjoint(y))
+
+    y = family(torch.rand(3, 1, 8, 6), 0)
+    return family, physics, lambda y, g: network(family.adjoint(y, g)), Model(), y
+
+
+def test_losses_agree(setting):
+    family, physics, f, model, y = setting
+    x1 = f(y, 0)
+    theirs = deepinv.loss.MCLoss()(x_net=x1, y=y, physics=physics[0])
+    assert torch.allclose(measurement_consistency(x1, y, family, 0), theirs.mean())
+    theirs = deepinv.loss.MOILoss([physics[1]])(x_net=x1, physics=physics[0], model=model)
+    assert torch.allclose(cross_operator(x1, f, family, 1), theirs.mean())
+
+    class Transform:
+        def __call__(self, images):
+            return GROUPS["shift"].apply(images, [(2, -1), (1, 3)])
+
+    transformed = Transform()(x1)
+    theirs = deepinv.loss.EILoss(Transform())(x_net=x1, physics=physics[0], model=model)
+    assert torch.allclose(equivariance(transformed, f, family, 0), theirs.mean())
+    theirs = deepinv.loss.MOEILoss(Transform(), [physics[1]])(x_net=x1, physics=physics[0], model=model)
+    assert torch.allclose(equivariance(transformed, f, family, 1), theirs.mean())
+    generator = torch.Generator().manual_seed(1)
+    theirs = deepinv.loss.SureGaussianLoss(0.1, rng=generator)(y=y, x_net=x1, physics=physics[0], model=model)
+    probe = torch.empty_like(y).normal_(generator=torch.Generator().manual_seed(1))
+    ours = sure_gaussian(x1, y, f, family, 0, 0.1, probe=probe, num_measurements=y[0].numel()).loss
+    assert torch.allclose(ours, theirs, rtol=1e-4)
+
+
+def test_splitting_agrees(setting):
+    family, physics, f, model, y = setting
+    loss = deepinv.loss.SplittingLoss(split_ratio=0.6, normalize_loss=False)
+    adapted = loss.adapt_model(model)
+    adapted.train()
+    estimate = adapted(y, physics[0], update_parameters=True)
+    given = adapted.get_mask() * family.observed(0)
+    target = family.observed(0) - given
+    theirs = loss(x_net=estimate, y=y, physics=physics[0], model=adapted)
+    assert torch.allclose(f(given * y, 0), estimate, atol=1e-6)
+    assert torch.allclose(splitting(estimate, y, family, 0, target, normalise=False), theirs.mean(), rtol=1e-5)
+
+
+def test_their_operators_serve_as_ours():
+    for physics, family in list(_pairs().values())[:3]:
+        wrapped = from_physics([physics], family.image_shape)
+        x = torch.rand(2, *family.image_shape)
+        y = wrapped(x, 0)
+        assert torch.allclose(y, family(x, 0), atol=1e-5)
+        assert torch.allclose(wrapped.pinv(y, torch.tensor([0, 0])), family.pinv(y, 0), atol=1e-4)
+
+
+def test_our_operators_and_network_serve_as_theirs():
+    family = draw_operators(OperatorOptions("gaussian", 2, 10), (1, 4, 4))
+    physics = as_physics(family, 1)
+    assert isinstance(physics, deepinv.physics.LinearPhysics)
+    x = torch.rand(2, 1, 4, 4)
+    assert abs(float(physics.adjointness_test(x))) < 1e-3
+    reconstructor = Reconstructor.of(family, {"name": "mlp", "hidden": [8]})
+    y = physics.A(x)
+    assert torch.allclose(PhysicsModel(reconstructor)(y, physics), reconstructor(y, 1), atol=1e-6)
+
+
+def test_what_cannot_be_is_said():
+    with pytest.raises(UserError, match="at least one"):
+        from_physics([], (1, 4, 4))
+    with pytest.raises(UserError, match="differ in shape"):
+        from_physics([deepinv.physics.CompressedSensing(m=m, img_size=(1, 4, 4)) for m in (3, 4)], (1, 4, 4))
