@@ -30,6 +30,8 @@ def greet(
         raise UserError("nobody cannot be greeted: give --name")
     if name == "bug":
         raise ZeroDivisionError("a bug")
+    if name == "unheard":
+        raise BrokenPipeError(32, "Broken pipe")
     if name == "slow":
         print("waiting", flush=True)
         time.sleep(30)
