@@ -28,6 +28,11 @@ def shell(script, *arguments, **options):
     )
 
 
+def interruptible():
+    """Before a child starts: hear Ctrl-C also where the tests themselves run in the background, deaf to it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def run_and_list_modules(code):
     code = f"import sys; sys.path.insert(0, {str(TOY)!r}); {code}; print(sorted(sys.modules))"
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60).stdout
@@ -123,7 +128,11 @@ def test_a_reader_that_leaves_ends_it_quietly():
 
 def test_control_c_ends_with_130():
     process = subprocess.Popen(
-        [sys.executable, TOY / "greet.py", "--name", "slow"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, TOY / "greet.py", "--name", "slow"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=interruptible,
     )
     assert process.stdout.readline() == "waiting\n"
     process.send_signal(signal.SIGINT)
@@ -236,6 +245,7 @@ def test_control_c_in_training_ends_with_130_and_keeps_the_checkpoints():
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,
+        preexec_fn=interruptible,
     )
     last = Path("runs/line/version_0/checkpoints/last.ckpt")
     while not last.exists():
