@@ -23,6 +23,7 @@ def attack(
     target: str | None = None,
     options: dict[str, dict[str, Any]] | None = None,
     sweep: str | None = None,
+    normals: Literal["data", "estimated"] | None = None,
     defence: str | None = None,
     punet: str | None = None,
     draws: int = 1,
@@ -54,6 +55,8 @@ def attack(
         target: targeted attack, towards a class (name or number) or the "next" one.
         options: further options by attack, e.g. {cw: {steps: 100}}.
         sweep: repeat for several budgets, e.g. eps:0.02,0.04,0.08 (or step_size:, steps:).
+        normals: of the clean clouds, for the attack and for the surface metric: those of the data (estimated where it has
+            none), or always estimated, as in the reference figures; estimated with --compare, else of the data.
         defence: attack through this defence (srs, sor or dupnet), adaptively.
         punet: weights of PU-Net for dupnet.
         draws: of a random defence, averaged in every forward pass (expectation over transformation).
@@ -94,6 +97,7 @@ def attack(
             for make in attacks.values():
                 make(victim, 0)  # an unknown attack or option is found before anything is read
         size = num_points or next(iter(victims.values())).num_points
+        kind = normals or ("estimated" if compare else "data")
         folder = jobs.result_folder(out, "attack")
         job = {"attack": shared, "options": own, "sweep": sweep, "data": data, "split": split, "limit": limit}
         rows, arrays = jobs.run_attacks(
@@ -101,8 +105,8 @@ def attack(
             victims,
             attacks,
             jobs.split_seeds(seeds or ("0,1,2" if compare else "0")),
-            jobs.clouds_of(data, split, size, limit, allow_upsample),
-            job=job | {"defence": defence, "draws": draws, "num_points": size},
+            jobs.clouds_of(data, split, size, limit, allow_upsample, kind == "estimated"),
+            job=job | {"defence": defence, "draws": draws, "num_points": size, "normals": kind},
             resume=resume,
             target=target,
             through=through,

@@ -23,6 +23,7 @@ from si_adv.attacks.base import model_output
 from si_adv.data.files import write_npz
 from si_adv.data.layouts import open_dataset
 from si_adv.data.procedural import ProceduralShapes
+from si_adv.geometry import estimate_normals
 from si_adv.metrics import distances
 
 # The clouds that the embedded data set holds in evaluation; the data module's default too.
@@ -66,8 +67,12 @@ def load_clouds(
     limit: int | None = None,
     seed: int = 0,
     allow_upsample: bool = False,
+    estimated_normals: bool = False,
 ) -> Clouds:
-    """Clouds of a data set in any layout of ``si_adv.data``, with their normals (``root=None``: the embedded one)."""
+    """Clouds of a data set in any layout of ``si_adv.data``, with their normals (``root=None``: the embedded one).
+
+    estimated_normals: estimate them from the points (PCA, 20 neighbours) even where the data set has some.
+    """
     dataset = open_dataset(
         root, split, num_points, allow_upsample=allow_upsample, procedural_size=PROCEDURAL_TEST_CLOUDS
     )
@@ -77,9 +82,11 @@ def load_clouds(
         labels = dataset.labels
     chosen = choose(labels, limit, seed)
     samples = [dataset[index] for index in logging.progress(chosen, "reading clouds")]
+    points = torch.stack([torch.as_tensor(sample.points) for sample in samples])
+    normals = torch.stack([torch.as_tensor(sample.normals) for sample in samples])
     return Clouds(
-        torch.stack([torch.as_tensor(sample.points) for sample in samples]),
-        torch.stack([torch.as_tensor(sample.normals) for sample in samples]),
+        points,
+        estimate_normals(points) if estimated_normals else normals,
         torch.as_tensor([int(sample.label) for sample in samples]),
         [sample.name for sample in samples],
         torch.as_tensor(chosen),

@@ -376,10 +376,15 @@ def defence_table(
 
 
 def clouds_of(
-    data: str | None, split: str, num_points: int, limit: int | None, allow_upsample: bool
+    data: str | None,
+    split: str,
+    num_points: int,
+    limit: int | None,
+    allow_upsample: bool,
+    estimated_normals: bool = False,
 ) -> Callable[[int], Clouds]:
     """The clouds of a seed: the seed draws which, where there is a limit."""
-    return lambda seed: load_clouds(data, split, num_points, limit, seed, allow_upsample)
+    return lambda seed: load_clouds(data, split, num_points, limit, seed, allow_upsample, estimated_normals)
 
 
 def read_metrics(path: Path) -> list[dict[str, str]]:
