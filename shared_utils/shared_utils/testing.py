@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -171,11 +172,19 @@ def golden_cases(folder: str | Path) -> list[GoldenCase]:
 
 
 def adapter_for(case: GoldenCase, adapters: Mapping[str, Callable[[GoldenCase], dict]]) -> Callable[[GoldenCase], dict]:
-    """The adapter of the case: by its ``module``, else by the part of the module before the colon.
+    """The adapter of the case: by its ``module``, else by the part of the module before the colon, else by the name that
+    the module begins with (up to a bracket, comma or colon: the rest tells settings), where one adapter alone has it.
 
     Raises AssertionError, naming the case and what is known, where there is none: a case is never skipped.
     """
     for key in (case.module, case.module.split(":")[0]):
         if key in adapters:
             return adapters[key]
+    named = {key for key in adapters if _leading_name(key) == _leading_name(case.module)}
+    if len(named) == 1:
+        return adapters[named.pop()]
     raise AssertionError(f"no adapter for module {case.module!r} of case {case.name}; known: {', '.join(adapters)}")
+
+
+def _leading_name(module: str) -> str:
+    return re.split("[(:,;]", module)[0].strip()

@@ -89,6 +89,14 @@ def test_a_case_fails_for_what_is_missing_misshapen_or_nan(folder, spoil):
         case.check(ours)
 
 
+def test_a_module_that_differs_in_its_settings_alone_finds_its_adapter(folder):
+    (case,) = testing.golden_cases(folder)
+    case.spec["module"] = "pkg.Layer (3x3, stride 2), forward"
+    assert testing.adapter_for(case, {"pkg.Layer (3x3, stride 1), forward": len, "pkg.Layers": str}) is len
+    with pytest.raises(AssertionError, match="no adapter"):
+        testing.adapter_for(case, {"pkg.Layer (a)": len, "pkg.Layer (b)": str})
+
+
 def test_a_case_without_an_adapter_fails_and_an_empty_folder_too(folder, tmp_path, monkeypatch):
     (case,) = testing.golden_cases(folder)
     assert testing.adapter_for(case, {"net": len}) is len
