@@ -11,6 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mot_occlusion.decode import gather_cells
+from shared_utils import distributed
+
+
+def _share(count: Tensor, added: float = 0.0) -> Tensor:
+    """The count over all ranks, a rank's share of it: so divided, losses that DDP averages are those of one process."""
+    total = distributed.sum_over_ranks(count.float())
+    return (total + added if added else total.clamp_min(1)) / distributed.world_size()
 
 
 def focal_loss(logits: Tensor, target: Tensor) -> Tensor:
@@ -23,7 +30,7 @@ def focal_loss(logits: Tensor, target: Tensor) -> Tensor:
     peak = target.eq(1)
     positive = ((1 - probability) ** 2 * probability.log())[peak].sum()
     negative = ((1 - target) ** 4 * probability**2 * (1 - probability).log())[~peak].sum()
-    return -(positive + negative) / peak.sum().clamp_min(1)
+    return -(positive + negative) / _share(peak.sum())
 
 
 def masked_l1_loss(maps: Tensor, cells: Tensor, mask: Tensor, target: Tensor) -> Tensor:
@@ -33,7 +40,7 @@ def masked_l1_loss(maps: Tensor, cells: Tensor, mask: Tensor, target: Tensor) ->
     """
     predicted = gather_cells(maps, cells).float()
     weight = mask[..., None].to(predicted).expand_as(predicted)
-    return ((predicted - target) * weight).abs().sum() / (weight.sum() + 1e-4)
+    return ((predicted - target) * weight).abs().sum() / _share(weight.sum(), 1e-4)
 
 
 class UnsupervisedReIDLoss(nn.Module):
@@ -91,7 +98,8 @@ class UnsupervisedReIDLoss(nn.Module):
             sums = {name: sums[name] + terms.get(name, 0) for name in sums}
             num_objects += len(cur) + len(pre)
             similarities.append(similarity)
-        terms = {name: value / max(num_objects, 1) for name, value in sums.items()}
+        divisor = _share(torch.tensor(num_objects, device=zero.device))
+        terms = {name: value / divisor for name, value in sums.items()}
         return {
             **terms,
             "loss": zero + sum(terms[name] for name in (*self.terms, "unrelated")),
@@ -165,7 +173,8 @@ class TrackingLoss(nn.Module):
     ) -> dict[str, Tensor]:
         """maps, targets: of the current frames, as the network and ``detection_targets`` give them, batched.
 
-        previous_*: of the adjacent frames, of which only ``id``, ``ind`` and ``reg_mask`` are read.
+        previous_*: of the adjacent frames, of which only ``id``, ``ind`` and the mask are read. A target ``reid_mask``
+        names the objects that re-ID compares; without it they are those of ``reg_mask``.
         Returns ``loss`` and its parts, named after the heads, with ``id`` and the parts of that.
         """
         parts = {}
@@ -187,7 +196,7 @@ class TrackingLoss(nn.Module):
         if self.reid is None or "id" not in maps:
             return {**parts, "loss": detection}
         sides = [
-            [rows[mask.bool()] for rows, mask in zip(gather_cells(m["id"], t["ind"]), t["reg_mask"], strict=True)]
+            [rows[mask.bool()] for rows, mask in zip(gather_cells(m["id"], t["ind"]), _reid_mask(t), strict=True)]
             for m, t in ((maps, targets), (previous_maps, previous_targets))
         ]
         reid = self.reid(*sides, negative)
@@ -201,3 +210,7 @@ class TrackingLoss(nn.Module):
         details = {f"id_{name}": value.detach() for name, value in reid.items() if name != "loss"}
         details["similarities"] = similarities
         return {**parts, "id": reid["loss"], **details, "loss": loss.squeeze()}
+
+
+def _reid_mask(targets: Mapping[str, Tensor]) -> Tensor:
+    return targets["reid_mask"] if "reid_mask" in targets else targets["reg_mask"]

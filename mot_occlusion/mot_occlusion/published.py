@@ -52,32 +52,33 @@ class PublishedReport:
         return "\n".join(lines)
 
 
-def import_network(source: str | Path | State, complete: bool = True) -> tuple[HeadedNetwork, PublishedReport]:
+def import_network(
+    content: str | Path | State, source: str = "the state dict"
+) -> tuple[HeadedNetwork, PublishedReport]:
     """The DLA-34 of a published checkpoint, in evaluation mode, and a report of the import.
 
-    source: a file, or what was loaded from one (wrapped or bare state dict). Sizes of heads and embeddings follow from
-    the file. complete: heads that it lacks are added, freshly initialised (occlusion heads of a FairMOT file, all heads
-    of a CenterNet file); otherwise only those of the file are there.
+    content: a file, or what was loaded from one (wrapped or bare state dict); ``source`` then names it in errors. Sizes
+    of heads and embeddings follow from the file; heads that it lacks are added, freshly initialised (the occlusion heads
+    of a FairMOT file, all heads of a CenterNet file).
 
     Raises UserError, naming the file and the reason, for a file that is no checkpoint, for another backbone, by its
     name, and for a trunk that is not whole or of other shapes.
     """
     from shared_utils.checkpoint import import_state_dict, load_tensors
 
-    content, name = source, "the state dict"
-    if isinstance(source, str | Path):
-        content, name = load_tensors(source), str(source)
-    state = find_state(content, name)
-    _refuse_foreign(state, name)
+    if isinstance(content, str | Path):
+        content, source = load_tensors(content), str(content)
+    state = find_state(content, source)
+    _refuse_foreign(state, source)
     for entry, tensor in state.items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            raise UserError(f"{name}: {entry} holds values that are not finite: use another checkpoint")
+            raise UserError(f"{source}: {entry} holds values that are not finite: use another checkpoint")
 
     ours, ignored = _heads(state)
     report = PublishedReport("OUTrack" if "occlusion" in ours else "FairMOT" if ours else "trunk only", ignored=ignored)
     heads = {head: size for head, (size, _) in ours.items()}
     hidden = next((hidden for _, hidden in ours.values()), 256)
-    added = [head for head in HEADS if head not in heads] if complete else []
+    added = [head for head in HEADS if head not in heads]
     network = DLA34({**heads, **{head: HEADS[head] for head in added}}, hidden)
     report.initialised = {head: f"{HEADS[head]} channels, not in the file" for head in added}
     kept = {entry: t for entry, t in state.items() if entry.split(".")[0] in heads or entry.startswith(_TRUNK)}
@@ -87,7 +88,7 @@ def import_network(source: str | Path | State, complete: bool = True) -> tuple[H
         network,
         kept,
         optional=lambda entry: entry.endswith("num_batches_tracked") or entry.startswith(absent or ("\0",)),
-        source=f"{name} (as DLA-34)",
+        source=f"{source} (as DLA-34)",
     )
     report.loaded = len(entries.matched)
     losses = content.get("loss_state_dict") if isinstance(content, Mapping) else None

@@ -61,34 +61,42 @@ def overlap_boxes(boxes: np.ndarray, threshold: float = 0.7) -> np.ndarray:
 
 
 def detection_targets(
-    boxes: np.ndarray, size: tuple[int, int], max_objects: int = 500, overlap_threshold: float = 0.7
+    boxes: np.ndarray,
+    size: tuple[int, int],
+    max_objects: int = 500,
+    overlap_threshold: float = 0.7,
+    visible: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
     """What the heads shall say about one frame.
 
-    boxes: (N, 4) cx, cy, w, h as fractions of the network input. size: (h, w) of the maps.
+    boxes: (N, 4) cx, cy, w, h as fractions of the network input. size: (h, w) of the maps. visible: (N,) which people
+    can be seen; the others are in no target but that of the overlaps. None: all.
     Returns ``hm`` (1, h, w); ``wh`` (max_objects, 4) left, top, right, bottom distances, ``reg`` (max_objects, 2),
     ``ind`` flat cells and ``reg_mask``; for occlusions ``occlusion`` (1, h, w), and with 4 max_objects slots
-    ``occ_offset``, ``occ_ind`` and ``occ_mask``. Lengths are in cells. Slot k is row k of ``boxes``, empty where that has
-    no extent; beyond ``max_objects`` boxes the largest stay, in order, with one warning. ``kept``: the rows in the slots.
+    ``occ_offset``, ``occ_ind`` and ``occ_mask``. Lengths are in cells. Slot k is row k of ``boxes``, empty where that
+    has no extent or is not visible; beyond ``max_objects`` boxes the largest stay, in order, with one warning.
+    ``kept``: the rows in the slots.
     """
     height, width = size
     boxes = np.asarray(boxes, np.float32).reshape(-1, 4) * np.array([width, height, width, height], np.float32)
     kept = np.arange(len(boxes))
+    visible = np.ones(len(boxes), bool) if visible is None else visible
     if len(boxes) > max_objects:
         if max_objects not in _warned:
             _warned.add(max_objects)
             log.warning("a frame has %d boxes, max_objects is %d: the largest are kept", len(boxes), max_objects)
         kept = np.sort(np.argsort(-boxes[:, 2] * boxes[:, 3], kind="stable")[:max_objects])
-        boxes = boxes[kept]
+        boxes, visible = boxes[kept], visible[kept]
     solid = (boxes[:, 2:] > 0).all(1)
+    shown = solid & visible
     limit = np.array([width - 1, height - 1], np.float32)
     centres, sizes = np.clip(boxes[:, :2], 0, limit), boxes[:, 2:]
-    out = {"hm": _heatmap(centres[solid], sizes[solid], size), "kept": kept}
-    out["reg"], out["ind"], out["reg_mask"] = _slots(centres, solid, width, max_objects)
+    out = {"hm": _heatmap(centres[shown], sizes[shown], size), "kept": kept}
+    out["reg"], out["ind"], out["reg_mask"] = _slots(centres, shown, width, max_objects)
     # The centre is clipped into the map; distances go from there to the edges of the whole box.
     out["wh"] = np.zeros((max_objects, 4), np.float32)
     edges = np.concatenate((centres - (boxes[:, :2] - sizes / 2), boxes[:, :2] + sizes / 2 - centres), axis=1)
-    out["wh"][: len(boxes)] = np.where(solid[:, None], edges, 0)
+    out["wh"][: len(boxes)] = np.where(shown[:, None], edges, 0)
 
     centres, sizes = centres[solid], sizes[solid]
     overlaps = overlap_boxes(np.concatenate((centres - sizes / 2, centres + sizes / 2), 1), overlap_threshold)

@@ -270,7 +270,7 @@ class _Scene:
         for walker_number, box, total in people:
             low, high = np.maximum(box[:2], 0), np.minimum(box[:2] + box[2:], (self.width, self.height))
             if np.prod(np.maximum(high - low, 0)) > 0.15 * np.prod(box[2:]):
-                rows.append((walker_number, *(box + (1, 1, 0, 0)), visible[walker_number] / max(total, 1)))
+                rows.append((walker_number, *(box + np.array([1, 1, 0, 0])), visible[walker_number] / max(total, 1)))
         table = np.array(sorted(rows), np.float64).reshape(-1, 6)
         return Frame(image, table[:, 0].astype(np.int64), table[:, 1:5], table[:, 5])
 
@@ -372,7 +372,7 @@ def _draw(walker: _Walker, height: float) -> tuple[np.ndarray, np.ndarray, np.nd
     # Averaged with the black around it, so divided by the share of it that is the person.
     patch = cv2.resize(colour, small, interpolation=cv2.INTER_AREA).astype(np.float32)
     patch /= np.maximum(alpha, 1 / 64)[..., None]
-    box = np.concatenate((low + (left, top), high - low))
+    box = np.concatenate((low + np.array([left, top]), high - low))
     return patch, alpha, box, left, top
 
 

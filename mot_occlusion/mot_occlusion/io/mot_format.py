@@ -18,6 +18,7 @@ from shared_utils import UserError
 LAYOUT = "<root>/{train,test}/<sequence>/{img1/, gt/gt.txt, det/det.txt, seqinfo.ini}"
 _KINDS = {
     "gt": "frame,id,x,y,w,h,flag,class,visibility (MOT16/17/20) or frame,id,x,y,w,h,flag,-1,-1,-1 (MOT15)",
+    "boxes": "frame,,x,y,w,h,flag,class,visibility (MOT16/17/20) or frame,,x,y,w,h,flag,-1,-1,-1 (MOT15)",
     "detections": "frame,-1,x,y,w,h,score",
     "results": "frame,id,x,y,w,h,score,-1,-1,-1",
 }
@@ -67,6 +68,11 @@ def read_gt(path: str | Path) -> Rows:
     return _read(path, "gt")
 
 
+def read_boxes(path: str | Path) -> Rows:
+    """Ground truth without identities, whose column may hold anything: what training reads. Raises as ``read_gt``."""
+    return _read(path, "boxes")
+
+
 def read_detections(path: str | Path) -> Rows:
     """Detections (``det.txt``); the id column is ignored. Raises UserError as ``read_gt``."""
     return _read(path, "detections")
@@ -84,11 +90,12 @@ def _read(path: str | Path, kind: str) -> Rows:
     table, lines = _table(path, kind)
     columns = table.shape[1]
     frames = table[:, 0].astype(np.int64)
-    ids = np.full(len(table), -1) if kind == "detections" else table[:, 1].astype(np.int64)
+    identified = kind in ("gt", "results")
+    ids = table[:, 1].astype(np.int64) if identified else np.full(len(table), -1)
     boxes = table[:, 2:6]
     scores = table[:, 6] if columns > 6 else np.ones(len(table))
     # Ground truth of MOT15 has ten columns, without a class; its last three are -1 or coordinates in the world.
-    has_class = kind == "gt" and columns in (8, 9)
+    has_class = kind in ("gt", "boxes") and columns in (8, 9)
     classes = table[:, 7].astype(np.int64) if has_class else np.ones(len(table), dtype=np.int64)
     visibility = table[:, 8] if has_class and columns == 9 else np.ones(len(table))
 
@@ -96,11 +103,11 @@ def _read(path: str | Path, kind: str) -> Rows:
         if bad.any():
             raise UserError(f"{path}, line {lines[int(np.flatnonzero(bad)[0])]}: {what}")
 
-    numbers = table[:, :7] if kind != "detections" else np.delete(table[:, :7], 1, axis=1)
+    numbers = table[:, :7] if identified else np.delete(table[:, :7], 1, axis=1)
     refuse(~np.isfinite(numbers).all(1), "a value is not a number: remove the line or write it again")
     refuse((table[:, 0] != frames) | (frames < 1), "frames are whole numbers that count from 1")
     refuse((boxes[:, 2:] < 0).any(1), "a box of negative size: columns 3 to 6 are x,y,w,h with w and h positive")
-    if kind != "detections":
+    if identified:
         refuse(table[:, 1] != ids, "an id is a whole number")
         order = np.lexsort((ids, frames))
         again = (np.diff(frames[order]) == 0) & (np.diff(ids[order]) == 0)
@@ -115,7 +122,7 @@ def _read(path: str | Path, kind: str) -> Rows:
 
 def _table(path: Path, kind: str) -> tuple[np.ndarray, Sequence[int]]:
     """The numbers of a file (N, columns) and the line numbers of its rows."""
-    least = 7 if kind == "gt" else 6
+    least = 7 if kind in ("gt", "boxes") else 6
     wanted = f"a line of {kind} is {_KINDS[kind]}"
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -123,6 +130,8 @@ def _table(path: Path, kind: str) -> tuple[np.ndarray, Sequence[int]]:
         raise UserError(f"{path} is not a text file ({error.reason}): {wanted}") from None
     rows = text.splitlines()
     separator = "," if any("," in row for row in rows[:5]) else None
+    if kind == "boxes":
+        rows = [_without_id(row, separator) for row in rows]
     if not text.strip():
         return np.empty((0, 10)), range(0)
     try:
@@ -148,6 +157,11 @@ def _table(path: Path, kind: str) -> tuple[np.ndarray, Sequence[int]]:
         numbers.append(number)
     width = min(map(len, values), default=10)
     return np.array([row[:width] for row in values]).reshape(-1, width), numbers
+
+
+def _without_id(row: str, separator: str | None) -> str:
+    parts = row.split(separator)
+    return (separator or " ").join([*parts[:1], "-1", *parts[2:]]) if len(parts) > 1 else row
 
 
 def read_seqinfo(folder: str | Path) -> SeqInfo:

@@ -14,8 +14,11 @@ BACKBONES = {"dla34": DLA34, "small": SmallNetwork}
 __all__ = ["BACKBONES", "DLA34", "HEADS", "HeadedNetwork", "SmallNetwork", "build_network"]
 
 
-def build_network(backbone: str, heads: Mapping[str, int]) -> HeadedNetwork:
-    """The network of a backbone's name (``dla34``, ``small``) and output channels by head; UserError for another name."""
+def build_network(backbone: str, heads: Mapping[str, int], head_channels: int | None = None) -> HeadedNetwork:
+    """The network of a backbone's name (``dla34``, ``small``) and output channels by head; UserError for another name.
+
+    head_channels: hidden channels of the heads, where they are not the backbone's own.
+    """
     if backbone not in BACKBONES:
         raise UserError(f"unknown backbone {backbone!r}: use one of {', '.join(BACKBONES)}")
-    return BACKBONES[backbone](heads)
+    return BACKBONES[backbone](heads, **({} if head_channels is None else {"head_channels": head_channels}))
