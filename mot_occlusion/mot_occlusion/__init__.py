@@ -11,7 +11,7 @@ from typing import Any
 
 _HOMES = {
     "mot_occlusion.detections": "Detections",
-    "mot_occlusion.tracking": "Tracker Tracks",
+    "mot_occlusion.tracking": "PUBLISHED Tracker Tracks",
 }
 _PLACES = {name: module for module, names in _HOMES.items() for name in names.split()}
 __all__ = sorted(_PLACES)

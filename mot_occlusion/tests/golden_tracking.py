@@ -10,7 +10,7 @@ from mot_occlusion.detections import Detections
 from mot_occlusion.evaluation import evaluate_sequence
 from mot_occlusion.evaluation.accumulator import evaluate_like
 from mot_occlusion.io.mot_format import read_gt, read_results
-from mot_occlusion.tracking import Tracker, association, kalman, occlusion
+from mot_occlusion.tracking import PUBLISHED, Tracker, association, kalman, occlusion
 
 
 def _to_xyxy(boxes):
@@ -92,13 +92,11 @@ def tracker_sequence(case):
             reid_threshold=options["reid_thres"],
             reid=not options["not_reid"],
             occlusion=options["occlusion"],
-            fair_iou=False,
             track_buffer=options["track_buffer"],
             occlusion_threshold=options["occlusion_thres"],
-            recovery_window=options["lost_frame_range"],
             min_box_area=options["min_box_area"],
             clip_boxes=options["clip_box"],
-            published_bounds=True,
+            **(PUBLISHED | {"recovery_window": options["lost_frame_range"]}),
         )
         assert options["reid_feat_type"] == "momentum"
         lines = []

@@ -3,6 +3,6 @@
 from mot_occlusion.tracking import Tracker
 """
 
-from mot_occlusion.tracking.tracker import LOST, TRACKED, Tracker, Tracks
+from mot_occlusion.tracking.tracker import LOST, PUBLISHED, TRACKED, Tracker, Tracks
 
-__all__ = ["LOST", "TRACKED", "Tracker", "Tracks"]
+__all__ = ["LOST", "PUBLISHED", "TRACKED", "Tracker", "Tracks"]
