@@ -102,9 +102,8 @@ def timeline(path: str | Path, frames: np.ndarray, ids: np.ndarray, recovered: n
     axes.set_title(title, fontsize=10, color=_INK)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.2, axis="x")
-    axes.legend(
-        frameon=False, fontsize=8, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.09 if len(names) > 30 else -0.2)
-    )
+    # Identities are numbered as they appear, which leaves this corner free.
+    axes.legend(frameon=False, fontsize=8, loc="upper right")
     save(figure, path)
 
 

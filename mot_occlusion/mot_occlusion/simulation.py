@@ -14,7 +14,7 @@ import numpy as np
 
 from mot_occlusion.detections import Detections
 from mot_occlusion.io.mot_format import Rows
-from mot_occlusion.tracking import PUBLISHED, Tracker, occlusion
+from mot_occlusion.tracking import LOST, PUBLISHED, Tracker, occlusion
 
 
 class Noise(NamedTuple):
@@ -121,3 +121,42 @@ def track(
     )
     ones = np.ones(len(frames))
     return Rows(frames, ids, boxes, scores, ones.astype(np.int64), ones), states
+
+
+def run_sequence(
+    gt: Rows,
+    num_frames: int,
+    image_size: tuple[int, int],
+    frame_rate: float,
+    seed: int,
+    windows: tuple[int, ...],
+    preset: str = "mot17",
+) -> list[dict[str, Any]]:
+    """Every arm of the ablation on one sequence and seed: ``arm``, ``window`` (0: no recovery) and all scores."""
+    from mot_occlusion.evaluation import evaluate_sequence
+
+    detections = simulate_detections(gt, num_frames, image_size, seed)
+    rows = []
+    for name, options in arms(windows):
+        results, states = track(detections, image_size, frame_rate, **options)
+        found = evaluate_sequence(gt, results, num_frames, preset)
+        found.pop("curves")
+        plain = options.get("refine_lost_box") == "none" and options.get("occlusion", True)
+        window = options["recovery_window"] if plain else 0 if name == "+ re-ID" else None
+        rows.append({"arm": name, "seed": seed, "window": window, "recovered": int((states == LOST).sum())} | found)
+    return rows
+
+
+def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A line an arm: means over the seeds in percent, with the standard deviation, and counts."""
+    lines = []
+    for name in dict.fromkeys(row["arm"] for row in rows):
+        chosen = [row for row in rows if row["arm"] == name]
+        line: dict[str, Any] = {"tracker": name}
+        for key in ("HOTA", "AssA", "MOTA", "IDF1"):
+            values = 100 * np.array([row[key] for row in chosen])
+            line[key] = f"{values.mean():.1f} ± {values.std():.1f}"
+        for key in ("CLR_FN", "CLR_FP", "IDSW"):
+            line[key.removeprefix("CLR_")] = round(float(np.mean([row[key] for row in chosen])))
+        lines.append(line)
+    return lines
