@@ -113,3 +113,17 @@ class Detector:
         y = np.clip((corners[:, 1] + corners[:, 3]) / 2, 0, height - 1).astype(np.int64)
         cells = torch.from_numpy(y * width + x)[None].to(self.device)
         return embeddings_at(maps["id"], cells)[0].cpu().numpy()
+
+    def occlusion_map(self, frame: np.ndarray) -> np.ndarray:
+        """How likely every pixel of the frame (H0, W0, 3) is the centre of an occlusion: (H0, W0) float32 in [0, 1]."""
+        import cv2
+
+        maps, letterbox = self.maps(frame)
+        if "occlusion" not in maps or "occlusion" in self.untrained:
+            raise UserError("this network has no trained occlusion head: train it (model.init) first")
+        probability = torch.sigmoid(maps["occlusion"][0, 0].float()).cpu().numpy()
+        corners = letterbox.cells_to_image(np.array([[0.5, 0.5, 1.5, 1.5]]), probability.shape)[0]
+        scale = corners[2] - corners[0]
+        # Pixel and cell centres: cell (0, 0) lies at corners[:2].
+        to_image = np.array([[scale, 0, corners[0] - 0.5], [0, scale, corners[1] - 0.5]], np.float64)
+        return cv2.warpAffine(probability, to_image, frame.shape[1::-1], flags=cv2.INTER_LINEAR)

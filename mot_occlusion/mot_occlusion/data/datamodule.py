@@ -73,12 +73,14 @@ class FramePairs(Dataset):
         flip: float = 0.5,
         max_objects: int = 500,
         min_visibility: float = 0.0,
+        min_reid_visibility: float = 0.0,
         clip_boxes: bool = False,
     ) -> None:
         self.videos, self.input_size, self.seed = videos, input_size, seed
         self.max_gap, self.negative_fraction = max_gap, negative_fraction
         self.affine, self.colour, self.flip = affine, colour, flip
-        self.max_objects, self.min_visibility, self.clip_boxes = max_objects, min_visibility, clip_boxes
+        self.max_objects, self.clip_boxes = max_objects, clip_boxes
+        self.min_visibility, self.min_reid_visibility = min_visibility, min_reid_visibility
         self.places = [(number, frame) for number, video in enumerate(videos) for frame in range(len(video))]
 
     def __len__(self) -> int:
@@ -128,7 +130,7 @@ class FramePairs(Dataset):
         if self.colour:
             image = scale_colour(image, *factors)
         box = Letterbox.of(image.shape[:2], self.input_size)
-        boxes, visible = video.boxes[frame], video.visibility[frame] >= self.min_visibility
+        boxes, visibility = video.boxes[frame], video.visibility[frame]
         if self.clip_boxes:
             limit = np.array([image.shape[1], image.shape[0]], np.float32)
             low, high = np.clip(boxes[:, :2], 0, limit), np.clip(boxes[:, :2] + boxes[:, 2:], 0, limit)
@@ -139,20 +141,22 @@ class FramePairs(Dataset):
             matrix = affine.matrix(self.input_size)
             image = warp_image(image, matrix)
             corners, rows = warp_boxes(corners, matrix, affine.angle)
-            visible = visible[rows]
+            visibility = visibility[rows]
         # Nobody is taught whose whole box has left the frame.
         inside = (corners[:, 2] > 0) & (corners[:, 3] > 0) & (corners[:, 0] < width) & (corners[:, 1] < height)
-        corners, visible = corners[inside], visible[inside]
+        corners, visibility = corners[inside], visibility[inside]
         if flip:
             image = image[:, ::-1]
             corners = np.stack((width - corners[:, 2], corners[:, 1], width - corners[:, 0], corners[:, 3]), 1)
         low, high = corners[:, :2], corners[:, 2:]
         normalised = np.concatenate(((low + high) / 2, high - low), 1) / np.array([width, height] * 2, np.float32)
         map_size = (height // 4, width // 4)
-        targets = detection_targets(normalised, map_size, self.max_objects, visible=visible)
-        del targets["kept"]
+        targets = detection_targets(normalised, map_size, self.max_objects, visible=visibility >= self.min_visibility)
+        kept = targets.pop("kept")
         # Two people in one cell share one embedding: nothing can tell them apart, so one of them stands for both.
-        used = np.flatnonzero(targets["reg_mask"])
+        clear = targets["reg_mask"].copy()
+        clear[: len(kept)] &= visibility[kept] >= self.min_reid_visibility
+        used = np.flatnonzero(clear)
         targets["reid_mask"] = np.zeros_like(targets["reg_mask"])
         targets["reid_mask"][used[np.unique(targets["ind"][used], return_index=True)[1]]] = True
         return to_tensor(image), targets
@@ -217,7 +221,7 @@ class TrackingDataModule(LightningDataModule):
     input_size: (height, width) of the network input, multiples of 32. batch_size: pairs.
     max_gap: frames between the two of a pair. negative_fraction: share of pairs from two different videos.
     augment: affine, flip and colour; off for a look at plain frames. min_visibility: people seen less are in no target
-    but that of overlaps. clip_boxes: boxes end at the image's border (MOT20).
+    but that of overlaps; min_reid_visibility: people seen less are not compared. clip_boxes: boxes end at the image's border (MOT20).
     crowd: sequences for training, validation and test of the procedural crowd, and frames in each.
     seed: of order, pairs, augmentation and crowd.
 
@@ -238,6 +242,7 @@ class TrackingDataModule(LightningDataModule):
         affine: AffineRanges = AffineRanges(),  # noqa: B008 (a NamedTuple never changes)
         max_objects: int = 500,
         min_visibility: float = 0.0,
+        min_reid_visibility: float = 0.0,
         clip_boxes: bool = False,
         crowd: tuple[int, int, int, int] = (8, 2, 4, 150),
         seed: int = 0,
@@ -253,7 +258,8 @@ class TrackingDataModule(LightningDataModule):
         self.root, self.extra_roots, self.validation = root, list(extra_roots or ()), validation
         self.input_size, self.batch_size, self.num_workers = tuple(input_size), batch_size, num_workers
         self.max_gap, self.negative_fraction, self.augment, self.affine = max_gap, negative_fraction, augment, affine
-        self.max_objects, self.min_visibility, self.clip_boxes = max_objects, min_visibility, clip_boxes
+        self.max_objects, self.clip_boxes = max_objects, clip_boxes
+        self.min_visibility, self.min_reid_visibility = min_visibility, min_reid_visibility
         self.crowd, self.seed = tuple(crowd), seed
         self.cache_dir = Path(cache_dir).expanduser()
 
@@ -305,6 +311,7 @@ class TrackingDataModule(LightningDataModule):
             self.negative_fraction,
             max_objects=self.max_objects,
             min_visibility=self.min_visibility,
+            min_reid_visibility=self.min_reid_visibility,
             clip_boxes=self.clip_boxes,
             **options,
         )

@@ -80,16 +80,16 @@ def _corners(
     column = (torch.arange(out_width, device=device) * stride).repeat(out_height)[:, None]
     y = offset[..., 0] + (row + tap.repeat_interleave(kernel))
     x = offset[..., 1] + (column + tap.repeat(kernel))
-    top, left = y.detach().floor(), x.detach().floor()
+    # A position that is not a number reads from cell 0, and its share makes the result not a number.
+    top, left = (torch.nan_to_num(position.detach().floor()) for position in (y, x))
     dy, dx = y - top, x - left
-    top, left = top.int(), left.int()
     first = (torch.arange(batch, device=device, dtype=torch.int32) * (height * width))[:, None, None]
     indices, shares = [], []
     for cell_y, share_y in ((top, 1 - dy), (top + 1, dy)):
-        start = cell_y.clamp(0, height - 1) * width + first
+        start = cell_y.clamp(0, height - 1).int() * width + first
         share_y = share_y * mask * ((cell_y >= 0) & (cell_y < height))
         for cell_x, share_x in ((left, 1 - dx), (left + 1, dx)):
-            indices.append(start + cell_x.clamp(0, width - 1))
+            indices.append(start + cell_x.clamp(0, width - 1).int())
             shares.append(share_y * share_x * ((cell_x >= 0) & (cell_x < width)))
     return torch.stack(indices, -1).view(-1, 4), torch.stack(shares, -1).view(-1, 4)
 
