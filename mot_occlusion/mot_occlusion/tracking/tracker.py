@@ -128,6 +128,8 @@ class Tracker:
         boxes, scores, embeddings, centres = self._admitted(detections)
         self.frame += 1
         rows = self._rows
+        if embeddings is not None:
+            rows.widen(embeddings.shape[1])
         confirmed = rows.confirmed[self.tracked]
         candidates, unconfirmed = self.tracked[confirmed], self.tracked[~confirmed]
         pool = np.concatenate([candidates, self.lost])
@@ -203,6 +205,11 @@ class Tracker:
                 raise UserError(
                     f"{place}: {len(boxes)} boxes but embeddings of shape {embeddings.shape}: give one a box"
                 )
+            known = self._rows.features.shape[1]
+            if known and known != embeddings.shape[1]:
+                raise UserError(
+                    f"{place}: embeddings of {embeddings.shape[1]} values after ones of {known}: keep to one size"
+                )
             if not np.isfinite(embeddings).all():
                 raise UserError(f"{place}: an embedding is not a number: check the detector")
             embeddings = _normalised(embeddings[keep])
@@ -240,7 +247,7 @@ class Tracker:
     def _start(self, measurements: np.ndarray, scores: np.ndarray, embeddings: np.ndarray | None) -> np.ndarray:
         """New tracks; those of the first frame are confirmed at once, others when they are seen again."""
         count, rows = len(measurements), self._rows
-        started = rows.take(count, 0 if embeddings is None else embeddings.shape[1])
+        started = rows.take(count)
         rows.mean[started], rows.blocks[started] = kalman.initiate(measurements)
         rows.ids[started] = np.arange(self.next_id, self.next_id + count)
         self.next_id += count
@@ -321,7 +328,8 @@ class Tracker:
         """Take over the state of a tracker with the same options."""
         self.frame, self.next_id = int(state["frame"]), int(state["next_id"])
         self._rows = _Rows()
-        live = self._rows.take(len(state["ids"]), state["features"].shape[1])
+        self._rows.widen(state["features"].shape[1])
+        live = self._rows.take(len(state["ids"]))
         for name in _Rows.FIELDS:
             getattr(self._rows, name)[live] = state[name]
         self.tracked, self.lost = np.split(live, [int(state["num_tracked"])])
@@ -351,15 +359,14 @@ class _Rows:
         self.confirmed, self.expired = np.zeros(0, dtype=bool), np.zeros(0, dtype=bool)
         self.free = np.zeros(0, dtype=np.int64)
 
-    def take(self, count: int, dimension: int) -> np.ndarray:
-        """``count`` unused rows, with room for embeddings of ``dimension``."""
+    def widen(self, dimension: int) -> None:
+        """Make room for embeddings, where there was none: rows begun without one look like nobody."""
+        if self.features.shape[1] != dimension:
+            self.features = np.zeros((len(self.ids), dimension), dtype=np.float32)
+
+    def take(self, count: int) -> np.ndarray:
+        """``count`` unused rows."""
         size = len(self.ids)
-        if dimension and self.features.shape[1] != dimension:
-            if self.features.shape[1]:
-                raise UserError(
-                    f"embeddings of {dimension} values after ones of {self.features.shape[1]}: keep to one size"
-                )
-            self.features = np.zeros((size, dimension), dtype=np.float32)
         if count > len(self.free):
             grown = max(64, 2 * size, size + count)
             for name in self.FIELDS:
