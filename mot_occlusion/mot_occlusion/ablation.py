@@ -22,7 +22,7 @@ from mot_occlusion.detections import Detections
 from mot_occlusion.detector import Detector
 from mot_occlusion.evaluation import combine, measure, prepare, scores
 from mot_occlusion.io.mot_format import Rows, read_gt, read_seqinfo
-from mot_occlusion.metrics import rank1
+from mot_occlusion.metrics import CLEARLY_SEEN, rank1
 from mot_occlusion.simulation import arms, track
 from shared_utils import checkpoint, distributed, logging
 
@@ -32,7 +32,7 @@ _WINDOWS = (1, 5, 10, 30)
 
 
 def recognition(detector: Detector, folder: Path, gap: int = 10) -> tuple[int, int]:
-    """Rank-1 hits and queries in one sequence: people found again ``gap`` frames later, under a new light."""
+    """Rank-1 hits and queries in one sequence: people seen to a half found ``gap`` frames later, in new light."""
     pairs = EvaluationPairs(read_videos(folder, with_ids=True), detector.input_size, gap)
     hits = queries = 0
     for pair in (pairs[index] for index in range(len(pairs))):
@@ -41,7 +41,7 @@ def recognition(detector: Detector, folder: Path, gap: int = 10) -> tuple[int, i
             maps = detector.network(images)["id"]
         sides = []
         for number, side in enumerate(("now", "later")):
-            boxes, seen = pair[side]["boxes"], pair[side]["visibility"] >= 0.25
+            boxes, seen = pair[side]["boxes"], pair[side]["visibility"] >= CLEARLY_SEEN
             x, y = ((boxes[:, :2] + boxes[:, 2:]) / 8).long().unbind(1)
             seen &= (x >= 0) & (y >= 0) & (x < maps.shape[3]) & (y < maps.shape[2])
             cells = (y * maps.shape[3] + x)[seen].to(detector.device)

@@ -14,7 +14,7 @@ from mot_occlusion.checkpoints import initialise
 from mot_occlusion.data.datamodule import Batch
 from mot_occlusion.decode import decode_boxes, embeddings_at
 from mot_occlusion.losses import TrackingLoss, UnsupervisedReIDLoss
-from mot_occlusion.metrics import average_precision, match_boxes, rank1
+from mot_occlusion.metrics import CLEARLY_SEEN, SEEN, average_precision, match_boxes, rank1
 from mot_occlusion.models import HEADS, build_network
 from shared_utils import UserError, distributed
 
@@ -32,8 +32,8 @@ class TrackingModule(LightningModule):
     learning rate and down again, a step a batch; ``constant``.
 
     Logged: ``train_loss`` and its parts; ``val_`` and ``test_`` ``ap50`` (average precision at IoU 0.5 over people seen
-    to a quarter or more) and ``rank1`` (the nearest embedding a few frames later, under another light, is the same
-    person's). Identities are read for ``rank1`` alone.
+    to a quarter or more) and ``rank1`` (of people seen to a half, the nearest embedding a few frames later, under another
+    light, is the same person's). Identities are read for ``rank1`` alone.
     """
 
     def __init__(
@@ -69,6 +69,7 @@ class TrackingModule(LightningModule):
             self.network.get_submodule("id").requires_grad_(False)
             self.loss.requires_grad_(False)
         self._found: dict[str, list] = {}
+        self.train()
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """(B, 3, H, W) in [0, 1] -> raw maps by head."""
@@ -77,16 +78,16 @@ class TrackingModule(LightningModule):
     def train(self, mode: bool = True) -> TrackingModule:
         super().train(mode)
         if mode and self.hparams.train_only == "occlusion":
-            self.network.eval()  # no layer of the occlusion heads behaves differently in training
+            self.network.eval()  # batch statistics are frozen too; the occlusion heads have none
         return self
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         count = len(batch["image"])
-        # Both frames at once: batch norm sees them together.
+        # Both frames at once, as batch norm sees them together; of the second one only the embeddings are needed.
         images = torch.cat((batch["image"], batch["image_previous"]))
-        maps = self.network(images.contiguous(memory_format=torch.channels_last))
-        current = {name: value[:count] for name, value in maps.items()}
-        previous = {"id": maps["id"][count:]} if "id" in maps else None
+        features = self.network.features(images.contiguous(memory_format=torch.channels_last))
+        current = self.network.apply_heads(features[:count], self.network.heads)
+        previous = self.network.apply_heads(features[count:], ["id"])
         losses = self.loss(current, batch["targets"], previous, batch["targets_previous"], batch["negative"].tolist())
         if self.hparams.train_only == "occlusion":
             losses["loss"] = sum(self.loss.weights[name] * losses[name] for name in ("occlusion", "occlusion_offset"))
@@ -116,19 +117,19 @@ class TrackingModule(LightningModule):
         """One frame and the one a few frames later."""
         maps = self.network(torch.stack((batch["image"], batch["image_later"])))
         decoded = decode_boxes(maps["hm"][:1], maps["wh"][:1], maps["reg"][:1], k=100)
-        seen = [batch[side]["visibility"] >= 0.25 for side in ("now", "later")]
-        verdict = match_boxes(decoded.boxes[0].cpu() * 4, batch["now"]["boxes"].cpu(), ~seen[0].cpu())
+        seen = batch["now"]["visibility"].cpu() >= SEEN
+        verdict = match_boxes(decoded.boxes[0].cpu() * 4, batch["now"]["boxes"].cpu(), ~seen)
         found = self._found
         found["scores"].append(decoded.scores[0].cpu())
         found["verdicts"].append(verdict)
-        found["truths"].append(int(seen[0].sum()))
+        found["truths"].append(int(seen.sum()))
         height, width = maps["hm"].shape[2:]
         embeddings, ids = [], []
         for number, side in enumerate(("now", "later")):
             boxes = batch[side]["boxes"]
             centre = (boxes[:, :2] + boxes[:, 2:]) / 8
             inside = (centre >= 0).all(1) & (centre[:, 0] < width) & (centre[:, 1] < height)
-            chosen = seen[number] & inside
+            chosen = (batch[side]["visibility"] >= CLEARLY_SEEN) & inside
             x, y = centre[chosen].long().unbind(1)
             embeddings.append(embeddings_at(maps["id"][number : number + 1], (y * width + x)[None])[0])
             ids.append(batch[side]["ids"][chosen])

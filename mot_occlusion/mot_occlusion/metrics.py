@@ -6,6 +6,9 @@ import torch
 from torch import Tensor
 from torchvision.ops import box_iou
 
+#: Who counts: for detection people seen to a quarter, for recognition to a half, as an embedding is read at the middle.
+SEEN, CLEARLY_SEEN = 0.25, 0.5
+
 
 def rank1(query: Tensor, query_ids: Tensor, gallery: Tensor, gallery_ids: Tensor) -> tuple[int, int]:
     """How many queries' most similar gallery embedding is of the same person, of those who are in the gallery.

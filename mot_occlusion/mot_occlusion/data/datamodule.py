@@ -221,7 +221,8 @@ class TrackingDataModule(LightningDataModule):
     input_size: (height, width) of the network input, multiples of 32. batch_size: pairs.
     max_gap: frames between the two of a pair. negative_fraction: share of pairs from two different videos.
     augment: affine, flip and colour; off for a look at plain frames. min_visibility: people seen less are in no target
-    but that of overlaps; min_reid_visibility: people seen less are not compared. clip_boxes: boxes end at the image's border (MOT20).
+    but that of overlaps; min_reid_visibility: people seen less are not compared.
+    clip_boxes: boxes end at the image's border (MOT20).
     crowd: sequences for training, validation and test of the procedural crowd, and frames in each.
     seed: of order, pairs, augmentation and crowd.
 
@@ -273,7 +274,8 @@ class TrackingDataModule(LightningDataModule):
         """The folder of the procedural crowd's split, drawn where it is not yet there."""
         number = ("train", "val", "test").index(split)
         height, width = self.input_size
-        folder = self.cache_dir / f"crowd-{height}x{width}-{self.crowd[3]}-seed{self.seed}" / split
+        version, frames = synthetic_crowd.VERSION, self.crowd[3]
+        folder = self.cache_dir / f"crowd-v{version}-{height}x{width}-{frames}-seed{self.seed}" / split
         synthetic_crowd.write_crowd(
             folder, self.crowd[number], self.crowd[3], seed=3 * self.seed + number, size=self.input_size
         )

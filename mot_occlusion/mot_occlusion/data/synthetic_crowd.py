@@ -19,6 +19,8 @@ import numpy as np
 
 from shared_utils import UserError, logging
 
+#: Of the drawing: the same seed draws the same pixels as long as it stays.
+VERSION = 1
 #: Frames a second of a sequence: walkers move as people do at this rate.
 FRAME_RATE = 25
 # Sprites are drawn this many times larger and averaged down, which gives soft edges and boxes to a third of a pixel.
@@ -91,7 +93,7 @@ def _new_look(rng: np.random.Generator, others: list[_Look]) -> _Look:
         skirt=bool(rng.random() < 0.2),
         girth=rng.uniform(0.85, 1.2),
     )
-    if others and rng.random() < 0.15:
+    if others and rng.random() < 0.1:
         # Nearly the same clothes as somebody else who is there.
         twin = others[rng.integers(len(others))]
         look.shirt, look.pattern, look.second = twin.shirt + rng.normal(0, 6, 3), twin.pattern, twin.second

@@ -119,10 +119,11 @@ def scale_colour(image: np.ndarray, saturation: float, value: float) -> np.ndarr
 
 
 def relight(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(H, W, 3) uint8 under another light: colour of 0.75 to 1.25 a channel, gamma, and a slope across the image."""
+    """(H, W, 3) uint8 RGB under another light: strength 0.7 to 1.3, warmer or colder, gamma, a slope across the image."""
     height, width = image.shape[:2]
     slope_y, slope_x = rng.uniform(-0.25, 0.25, 2)
     slope = 1 + slope_y * np.linspace(-1, 1, height)[:, None] + slope_x * np.linspace(-1, 1, width)
-    light = (slope[..., None] * rng.uniform(0.75, 1.25, 3)).astype(np.float32)
+    warmth = rng.uniform(-0.15, 0.15)
+    light = (slope[..., None] * rng.uniform(0.7, 1.3) * np.array([1 + warmth, 1, 1 - warmth])).astype(np.float32)
     scaled = (image / np.float32(255)) ** np.float32(rng.uniform(0.75, 1.35)) * light
     return np.clip(255 * scaled, 0, 255).astype(np.uint8)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from torch import Tensor, nn
 
@@ -32,7 +32,10 @@ class HeadedNetwork(nn.Module):
         """(B, 3, H, W) in [0, 1] -> (B, channels, H/4, W/4)."""
         raise NotImplementedError
 
+    def apply_heads(self, features: Tensor, names: Iterable[str]) -> dict[str, Tensor]:
+        """Raw maps of the named heads from what ``features`` returns."""
+        return {name: self.get_submodule(name)(features) for name in names}
+
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """(B, 3, H, W), RGB in [0, 1], H and W multiples of 32 -> raw maps by head, each (B, c, H/4, W/4)."""
-        features = self.features(images)
-        return {name: self.get_submodule(name)(features) for name in self.heads}
+        return self.apply_heads(self.features(images), self.heads)

@@ -21,7 +21,7 @@ def _block(in_channels: int, out_channels: int, stride: int = 1) -> nn.Sequentia
 class SmallNetwork(HeadedNetwork):
     """Feature pyramid of 3 x 3 convolutions; 0.5 M parameters with the six heads and 32-d embeddings."""
 
-    def __init__(self, heads: Mapping[str, int] | None = None, head_channels: int = 48, channels: int = 48) -> None:
+    def __init__(self, heads: Mapping[str, int] | None = None, head_channels: int = 32, channels: int = 48) -> None:
         super().__init__(channels, head_channels, {**HEADS, "id": 32} if heads is None else heads)
         half, full = channels // 2, channels
         self.stage1 = _block(3, half, 2)
