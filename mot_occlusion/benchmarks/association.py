@@ -73,24 +73,22 @@ def measure(count: int, frames: int, warm: int, boxmot: str | None) -> dict[str,
     from published_tracker import PublishedTracker
 
     detections = list(crowd(count, frames))
-    ours, published = Tracker(SIZE, **PUBLISHED), PublishedTracker(SIZE)
-    boxes_only = Tracker(SIZE)
-    spent = dict.fromkeys(("ours", "ours, boxes only", "published"), 0.0)
-    for number, one in enumerate(detections):
-        times = [time.process_time()]
-        tracks = ours.update(one)
-        times.append(time.process_time())
-        boxes_only.update(Detections(one.boxes, one.scores))
-        times.append(time.process_time())
-        rows = published.update(one.boxes, one.scores, one.embeddings, one.centres)
-        times.append(time.process_time())
-        if number >= warm:
-            for name, seconds in zip(spent, np.diff(times), strict=True):
-                spent[name] += seconds
+    ours, alone, published = Tracker(SIZE, **PUBLISHED), Tracker(SIZE), PublishedTracker(SIZE)
+    ways = {
+        "ours": ours.update,
+        "ours, boxes only": lambda one: alone.update(Detections(one.boxes, one.scores)),
+        "published": lambda one: published.update(one.boxes, one.scores, one.embeddings, one.centres),
+    }
+    milliseconds, outputs = {}, {}
+    for name, update in ways.items():
+        outputs[name] = [update(one) for one in detections[:warm]]
+        start = time.process_time()
+        outputs[name] += [update(one) for one in detections[warm:]]
+        milliseconds[name] = 1000 * (time.process_time() - start) / (frames - warm)
+    for number, (tracks, rows) in enumerate(zip(outputs["ours"], outputs["published"], strict=True), 1):
         same = np.array_equal(rows[:, 0], tracks.ids) and np.array_equal(rows[:, 6], tracks.states)
         if not same or np.abs(rows[:, 1:5] - tracks.boxes).max(initial=0) > 1e-6:
-            sys.exit(f"frame {number + 1} with {count} objects: the outputs differ")
-    milliseconds = {name: 1000 * seconds / (frames - warm) for name, seconds in spent.items()}
+            sys.exit(f"frame {number} with {count} objects: the outputs differ")
     if boxmot:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "detections.npz"

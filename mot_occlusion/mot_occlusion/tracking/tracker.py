@@ -24,6 +24,7 @@ MAX_ASPECT = 1.6
 REFINEMENT_NOISE = 4.0
 """A refined box is a guess from one point: its measurement noise is that many times a detection's."""
 _NEVER = -(1 << 40)
+_NOBODY = np.empty(0, dtype=np.int64)
 
 PUBLISHED: dict[str, Any] = {
     "fair_iou": False,
@@ -148,33 +149,33 @@ class Tracker:
             i, j = association.assign(cost, self.reid_threshold)
             matched_rows.append(pool[i])
             matched.append(j)
-            pool, in_sight, free = np.delete(pool, i), np.delete(in_sight, i), np.delete(free, j)
+            left = _all_but(i, len(pool))
+            pool, in_sight, free = pool[left], in_sight[left], free[_all_but(j, len(free))]
         alone = embeddings is None
         by_iou = self.fair_iou if self.fair_iou is not None else alone
         waiting = pool if by_iou else pool[in_sight]
         i, j = self._by_iou(waiting, boxes[free], self.iou_threshold or (0.7 if alone else 0.5))
         matched_rows.append(waiting[i])
         matched.append(free[j])
-        free = np.delete(free, j)
+        free = free[_all_but(j, len(free))]
         i, j = self._by_iou(unconfirmed, boxes[free], UNCONFIRMED_LIMIT)
         matched_rows.append(unconfirmed[i])
         matched.append(free[j])
-        free = np.delete(free, j)
-        abandoned = np.delete(unconfirmed, i)
+        free = free[_all_but(j, len(free))]
+        abandoned = unconfirmed[_all_but(i, len(unconfirmed))]
 
         found, used = np.concatenate(matched_rows), np.concatenate(matched)
-        was_lost = np.isin(found, self.lost)
+        was_lost = rows.among(found, self.lost)
         self._correct(found, measurements[used], None if embeddings is None else embeddings[used])
         rows.score[found[~was_lost]] = scores[used[~was_lost]]
-        newly_lost = candidates[~np.isin(candidates, found)]
+        newly_lost = candidates[~rows.among(candidates, found)]
         if public is not None:
             free = free[association.claimed_by_public(boxes[free], np.asarray(public, dtype=np.float64).reshape(-1, 4))]
         started = self._start(measurements[free], scores[free], None if embeddings is None else embeddings[free])
 
-        self.tracked = np.concatenate(
-            [self.tracked[~np.isin(self.tracked, np.concatenate([newly_lost, abandoned]))], started, found[was_lost]]
-        )
-        lost = np.concatenate([self.lost[~np.isin(self.lost, found)], newly_lost])
+        gone = np.concatenate([newly_lost, abandoned])
+        self.tracked = np.concatenate([self.tracked[~rows.among(self.tracked, gone)], started, found[was_lost]])
+        lost = np.concatenate([self.lost[~rows.among(self.lost, found)], newly_lost])
         lost = lost[~rows.expired[lost]]
         # Takes effect in the next frame, in which the track can still be matched; lost again, it ends at once.
         rows.expired[lost[self.frame - rows.last_frame[lost] > self.max_time_lost]] = True
@@ -225,6 +226,8 @@ class Tracker:
         return np.concatenate([start, start + size], axis=1), scores[keep], embeddings, centres
 
     def _by_iou(self, waiting: np.ndarray, boxes: np.ndarray, limit: float) -> tuple[np.ndarray, np.ndarray]:
+        if not (len(waiting) and len(boxes)):
+            return _NOBODY, _NOBODY
         return association.assign(association.iou_distance(self._boxes(waiting), boxes), limit)
 
     def _boxes(self, rows: np.ndarray) -> np.ndarray:
@@ -247,6 +250,8 @@ class Tracker:
     def _start(self, measurements: np.ndarray, scores: np.ndarray, embeddings: np.ndarray | None) -> np.ndarray:
         """New tracks; those of the first frame are confirmed at once, others when they are seen again."""
         count, rows = len(measurements), self._rows
+        if not count:
+            return _NOBODY
         started = rows.take(count)
         rows.mean[started], rows.blocks[started] = kalman.initiate(measurements)
         rows.ids[started] = np.arange(self.next_id, self.next_id + count)
@@ -296,9 +301,9 @@ class Tracker:
         """Lost tracks that overlapped someone a short time ago and that an occlusion centre brings back: rows, boxes."""
         rows = self._rows
         hidden = self.lost[self.frame - rows.overlapped[self.lost] <= self.recovery_window + 1]
-        boxes = self._boxes(hidden)
         if centres is None or not len(hidden):
-            return hidden[:0], boxes[:0]
+            return _NOBODY, np.empty((0, 4))
+        boxes = self._boxes(hidden)
         recovered, refined, moved = occlusion.recover(known, boxes, centres)
         if self.refine_lost_box == "kalman" and moved.any():
             chosen = hidden[moved]
@@ -378,11 +383,24 @@ class _Rows:
         taken, self.free = self.free[:count], self.free[count:]
         return taken
 
+    def among(self, rows: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+        """Which of ``rows`` are ``chosen`` ones (np.isin without its sorting)."""
+        marked = np.zeros(len(self.ids), dtype=bool)
+        marked[chosen] = True
+        return marked[rows]
+
     def release(self, live: np.ndarray) -> None:
         """Give back all rows but the live ones."""
         used = np.ones(len(self.ids), dtype=bool)
         used[live] = False
         self.free = np.flatnonzero(used)
+
+
+def _all_but(taken: np.ndarray, count: int) -> np.ndarray:
+    """A mask (count,) of the positions that are not taken."""
+    left = np.ones(count, dtype=bool)
+    left[taken] = False
+    return left
 
 
 def _to_measurements(boxes: np.ndarray) -> np.ndarray:
