@@ -135,7 +135,7 @@ def test_occlusion_stage_changes_the_occlusion_heads_alone(crowd, run, tmp_path)
         load_model(tmp_path / "default" / "version_0").network.state_dict(),
     )
     changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
-    assert changed == {"occlusion", "occlusion_offset"}
+    assert "occlusion" in changed <= {"occlusion", "occlusion_offset"}
 
 
 @pytest.mark.parametrize(
