@@ -89,11 +89,13 @@ def gating_distance(
 ) -> np.ndarray:
     """Squared Mahalanobis distance (n, m) of measurements (m, 4) to the tracks, in all four values or in cx, cy."""
     expected, variance = project(mean, blocks, std_position)
+    precision = 1 / variance
+    values = np.ascontiguousarray(measurements.T)  # rows of it are read once a track
     distance = np.zeros((len(mean), len(measurements)))
     for value in range(2 if only_position else 4):
-        apart = measurements[:, value] - expected[:, value, None]
+        apart = values[value] - expected[:, value, None]
         apart *= apart
-        apart /= variance[:, value, None]
+        apart *= precision[:, value, None]
         distance += apart
     return distance
 
