@@ -9,6 +9,7 @@ def ablate(
     out: str,
     checkpoint: str | None = None,
     sequences: int = 4,
+    tuning: int = 2,
     frames: int = 150,
     crowd_seed: int = 100,
     device: str = "auto",
@@ -18,7 +19,8 @@ def ablate(
     Args:
         out: the folder to write (claim.json, ablation.png, windows.png, and parts, which a second run does not redo).
         checkpoint: networks trained alike but for the seed, separated by commas; the one that travels where not given.
-        sequences: how many sequences to draw.
+        sequences: how many sequences to draw for the numbers.
+        tuning: how many more, on which the recovery window and the refinement are chosen.
         frames: frames of each.
         crowd_seed: of the sequences; training draws others.
         device: auto, cpu, cuda, ...
@@ -27,7 +29,7 @@ def ablate(
     from shared_utils import logging
 
     checkpoints = checkpoint.split(",") if checkpoint else [None]
-    claim = ablation.ablate(out, checkpoints, sequences, frames, crowd_seed, device)
+    claim = ablation.ablate(out, checkpoints, sequences, tuning, frames, crowd_seed, device)
     if claim:
         for table in claim["tables"]:
             print(logging.table(table["rows"], table["title"]), end="\n\n")
