@@ -5,6 +5,7 @@ One thread, process time, both sides in turn in one process, best of several; th
 
 import sys
 import time
+from functools import partial
 
 import numpy as np
 import torch
@@ -46,6 +47,11 @@ def _spread(layer: DCN) -> DCN:
     return layer.eval()
 
 
+def step(layer: DCN, x: torch.Tensor) -> None:
+    layer.zero_grad()
+    layer(x.requires_grad_()).sum().backward()
+
+
 def layers(repeats: int) -> list[dict]:
     rows = []
     for channels, out, height, width in ((64, 64, 152, 272), (128, 64, 76, 136), (256, 128, 38, 68)):
@@ -57,18 +63,8 @@ def layers(repeats: int) -> list[dict]:
         half.load_state_dict(ours.state_dict())
         with torch.no_grad():
             difference = (ours(x) - theirs(x)).abs().max().item()
-            a, b, c = seconds(
-                lambda: theirs(x),
-                lambda: ours(x),
-                lambda: half(low),
-                repeats=repeats,
-            )
-
-        def step(layer):
-            layer.zero_grad()
-            layer(x.requires_grad_()).sum().backward()  # noqa: B023 (called at once)
-
-        d, e = seconds(lambda: step(theirs), lambda: step(ours), repeats=max(1, repeats // 2))  # noqa: B023
+            a, b, c = seconds(partial(theirs, x), partial(ours, x), partial(half, low), repeats=repeats)
+        d, e = seconds(partial(step, theirs, x), partial(step, ours, x), repeats=max(1, repeats // 2))
         rows.append(
             {
                 "layer": f"{channels} -> {out}, {height} x {width}",
