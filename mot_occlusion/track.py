@@ -105,7 +105,7 @@ def track(
             given = None
             if mode != "private":
                 given = jobs.FileDetections(jobs.detection_file(detections, one), opened.size, opened.length, made_at)
-            jobs.track_source(
+            stats = jobs.track_source(
                 opened,
                 folder,
                 jobs.observer(mode, detector, given),
@@ -116,6 +116,8 @@ def track(
                 max_unreadable=max_unreadable,
                 job={"mode": mode, "checkpoint": checkpoint, "detections": detections, "source": source},
             )
+            if given is not None and not opened.live and limit is None:
+                given.check_end(opened.name, stats["frames"])
         distributed.barrier()
         if distributed.rank() == 0:
             rows = [jobs.read_json(path) for path in sorted(jobs.details(folder).glob("*.json"))]

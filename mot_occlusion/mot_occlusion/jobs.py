@@ -57,8 +57,17 @@ class FileDetections:
                 f"{path} has frame {rows.frames[-1]}, but the source has {length} frames: the lengths disagree; "
                 "check that the files belong together"
             )
+        self.path, self.last = path, int(rows.frames[-1]) if len(rows.frames) else 0
         self.boxes, self.scores = boxes, rows.scores
-        self._starts = rows.starts(int(rows.frames[-1]) if len(rows.frames) else 0)
+        self._starts = rows.starts(self.last)
+
+    def check_end(self, name: str, frames: int) -> None:
+        """Raise UserError if the file goes on after the source, whose length may be known only now."""
+        if self.last > frames:
+            raise UserError(
+                f"{self.path} has frame {self.last}, but {name} ended after {frames}: the lengths disagree; the results are "
+                "kept, check that the files belong together"
+            )
 
     def of_frame(self, frame: int) -> tuple[np.ndarray, np.ndarray]:
         """Boxes (n, 4) and scores (n,) of a frame, the surest first; none where the file has none."""
