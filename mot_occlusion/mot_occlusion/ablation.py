@@ -17,12 +17,12 @@ from mot_occlusion.checkpoints import TrackingModel, load_model
 from mot_occlusion.data.datamodule import EvaluationPairs, read_image
 from mot_occlusion.data.mot import read_videos
 from mot_occlusion.data.synthetic_crowd import write_crowd
-from mot_occlusion.decode import embeddings_at
 from mot_occlusion.detections import Detections
 from mot_occlusion.detector import Detector
 from mot_occlusion.evaluation import combine, measure, prepare, scores
 from mot_occlusion.io.mot_format import Rows, read_gt, read_seqinfo
-from mot_occlusion.metrics import CLEARLY_SEEN, rank1
+from mot_occlusion.metrics import recognition
+from mot_occlusion.models import HeadedNetwork
 from mot_occlusion.simulation import arms, track
 from shared_utils import checkpoint, distributed, logging
 
@@ -31,24 +31,14 @@ COLUMNS = ("HOTA", "AssA", "IDF1", "MOTA", "CLR_FN", "CLR_FP", "IDSW")
 _WINDOWS = (1, 5, 10, 30)
 
 
-def recognition(detector: Detector, folder: Path, gap: int = 10) -> tuple[int, int]:
-    """Rank-1 hits and queries in one sequence: people seen to a half found ``gap`` frames later, in new light."""
-    pairs = EvaluationPairs(read_videos(folder, with_ids=True), detector.input_size, gap)
-    hits = queries = 0
+@torch.inference_mode()
+def rank1_of(network: HeadedNetwork, pairs: EvaluationPairs, device: torch.device) -> tuple[int, int]:
+    """Rank-1 hits and queries: people found again some frames later, under a new light (see ``metrics.recognition``)."""
+    network, found = network.to(device).eval(), np.zeros(2, int)
     for pair in (pairs[index] for index in range(len(pairs))):
-        with torch.inference_mode():
-            images = torch.stack((pair["image"], pair["image_later"])).to(detector.device)
-            maps = detector.network(images)["id"]
-        sides = []
-        for number, side in enumerate(("now", "later")):
-            boxes, seen = pair[side]["boxes"], pair[side]["visibility"] >= CLEARLY_SEEN
-            x, y = ((boxes[:, :2] + boxes[:, 2:]) / 8).long().unbind(1)
-            seen &= (x >= 0) & (y >= 0) & (x < maps.shape[3]) & (y < maps.shape[2])
-            cells = (y * maps.shape[3] + x)[seen].to(detector.device)
-            sides += [embeddings_at(maps[number : number + 1], cells[None])[0].cpu(), pair[side]["ids"][seen]]
-        found = rank1(*sides)
-        hits, queries = hits + found[0], queries + found[1]
-    return hits, queries
+        images = torch.stack((pair["image"], pair["image_later"])).to(device)
+        found += recognition(network(images)["id"], (pair["now"], pair["later"]))
+    return int(found[0]), int(found[1])
 
 
 def detect(detector: Detector, folder: Path) -> list[Detections]:
@@ -143,12 +133,13 @@ def _run_item(out: Path, model: TrackingModel, seed: int, folder: Path, device: 
         return
     torch.manual_seed(seed)
     untrained = TrackingModel(model.backbone, model.heads, model.input_size)
-    detector = Detector(model, device)
+    pairs = EvaluationPairs(read_videos(folder, with_ids=True), model.input_size)
+    place = distributed.choose_device(device)
     checkpoint.write_json(
         {
-            "rank1_untrained": recognition(Detector(untrained, device), folder),
-            "rank1": recognition(detector, folder),
-            "arms": run_arms(detect(detector, folder), folder),
+            "rank1_untrained": rank1_of(untrained.network, pairs, place),
+            "rank1": rank1_of(model.network, pairs, place),
+            "arms": run_arms(detect(Detector(model, device), folder), folder),
         },
         path,
     )

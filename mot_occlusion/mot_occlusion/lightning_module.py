@@ -12,9 +12,9 @@ from torch import Tensor
 
 from mot_occlusion.checkpoints import initialise
 from mot_occlusion.data.datamodule import Batch
-from mot_occlusion.decode import decode_boxes, embeddings_at
+from mot_occlusion.decode import decode_boxes
 from mot_occlusion.losses import TrackingLoss, UnsupervisedReIDLoss
-from mot_occlusion.metrics import CLEARLY_SEEN, SEEN, average_precision, match_boxes, rank1
+from mot_occlusion.metrics import SEEN, average_precision, match_boxes, recognition
 from mot_occlusion.models import HEADS, build_network
 from shared_utils import UserError, distributed
 
@@ -123,17 +123,7 @@ class TrackingModule(LightningModule):
         found["scores"].append(decoded.scores[0].cpu())
         found["verdicts"].append(verdict)
         found["truths"].append(int(seen.sum()))
-        height, width = maps["hm"].shape[2:]
-        embeddings, ids = [], []
-        for number, side in enumerate(("now", "later")):
-            boxes = batch[side]["boxes"]
-            centre = (boxes[:, :2] + boxes[:, 2:]) / 8
-            inside = (centre >= 0).all(1) & (centre[:, 0] < width) & (centre[:, 1] < height)
-            chosen = (batch[side]["visibility"] >= CLEARLY_SEEN) & inside
-            x, y = centre[chosen].long().unbind(1)
-            embeddings.append(embeddings_at(maps["id"][number : number + 1], (y * width + x)[None])[0])
-            ids.append(batch[side]["ids"][chosen])
-        hits, queries = rank1(embeddings[0], ids[0], embeddings[1], ids[1])
+        hits, queries = recognition(maps["id"], (batch["now"], batch["later"]))
         found["hits"].append(hits)
         found["queries"].append(queries)
 
@@ -145,10 +135,8 @@ class TrackingModule(LightningModule):
         if not merged["scores"]:
             return
         precision = average_precision(torch.cat(merged["scores"]), torch.cat(merged["verdicts"]), sum(merged["truths"]))
-        self.log(f"{stage}_ap50", precision, prog_bar=True, rank_zero_only=True)
-        self.log(
-            f"{stage}_rank1", sum(merged["hits"]) / max(1, sum(merged["queries"])), prog_bar=True, rank_zero_only=True
-        )
+        self.log(f"{stage}_ap50", precision, prog_bar=True)
+        self.log(f"{stage}_rank1", sum(merged["hits"]) / max(1, sum(merged["queries"])), prog_bar=True)
 
     def configure_optimizers(self) -> Any:
         options = self.hparams
