@@ -165,8 +165,8 @@ class FramePairs(Dataset):
 class EvaluationPairs(Dataset):
     """Frames with boxes and identities, and the frame ``gap`` later under a new light: for average precision and rank-1.
 
-    Every ``stride``-th frame; people seen to at least ``min_visibility`` in both frames. Single images have no later
-    frame and are compared with themselves.
+    Every ``stride``-th frame. Single images have no later frame and are compared with themselves; videos read without
+    identities have numbers in their place.
     """
 
     def __init__(
