@@ -18,6 +18,8 @@ def track(
     occlusion: bool = True,
     conf_threshold: float = 0.4,
     reid_threshold: float = 0.4,
+    iou_threshold: float | None = None,
+    fair_iou: bool | None = None,
     recovery_window: float = 30,
     refine_lost_box: Literal["none", "output", "kalman"] = "none",
     track_buffer: int = 30,
@@ -29,6 +31,7 @@ def track(
     frame_rate: float | None = None,
     reconnect: int = 5,
     max_unreadable: int = 100,
+    input_size: str | None = None,
     device: str = "auto",
     precision: str = "32",
 ) -> None:
@@ -52,7 +55,10 @@ def track(
         embeddings: with provided detections, whether to look at the images at all.
         occlusion: whether to recover hidden people through occlusion centres.
         conf_threshold: detections must score above it.
-        reid_threshold: limit of the first association's cost.
+        reid_threshold: limit of the first association's cost, by embeddings.
+        iou_threshold: limit of the second association's cost, 1 - IoU; 0.5 with embeddings and 0.7 for boxes alone where
+            not given.
+        fair_iou: whether lost people may be found by IoU alone; only without embeddings where not given.
         recovery_window: frames for which a hidden person may be recovered; below 1, seconds.
         refine_lost_box: none, output or kalman.
         track_buffer: frames (at 30 per second) for which a lost track is kept.
@@ -64,6 +70,7 @@ def track(
         frame_rate: of a folder of images; 25 where neither it nor seqinfo.ini says.
         reconnect: how often in a row a camera that stops is opened again.
         max_unreadable: more frames that cannot be read end the run.
+        input_size: WIDTHxHEIGHT of the network's input, multiples of 32; what it was trained for where not given.
         device: auto, cpu, cuda, mps.
         precision: 32, bf16 or 16.
     """
@@ -77,7 +84,7 @@ def track(
     from shared_utils.logging import run_folder, table
 
     mode = mode or ("provided" if detections else "private")
-    made_at = jobs.parse_size(detections_size)
+    made_at, network_size = jobs.parse_size(detections_size), jobs.parse_size(input_size)
     sources = jobs.list_sources(source)
     if mode != "private":
         for one in sources:
@@ -85,6 +92,8 @@ def track(
     options = {
         "conf_threshold": conf_threshold,
         "reid_threshold": reid_threshold,
+        "iou_threshold": iou_threshold,
+        "fair_iou": fair_iou,
         "occlusion": occlusion,
         "track_buffer": track_buffer,
         "recovery_window": recovery_window,
@@ -98,7 +107,8 @@ def track(
             from mot_occlusion.detector import Detector
 
             place = distributed.choose_device(device)
-            detector = Detector.load(checkpoint, device=str(place), precision=precision)
+            wanted = network_size and network_size[::-1]
+            detector = Detector.load(checkpoint, device=str(place), precision=precision, input_size=wanted)
         folder = Path(distributed.broadcast(str(out or (run_folder("track") if distributed.rank() == 0 else ""))))
         for one in distributed.share(sources):
             opened = open_source(one, frame_rate, reconnect)
@@ -114,7 +124,7 @@ def track(
                 resume=resume,
                 limit=limit,
                 max_unreadable=max_unreadable,
-                job={"mode": mode, "checkpoint": checkpoint, "detections": detections, "source": source},
+                job={"mode": mode, "checkpoint": checkpoint, "detections": detections, "input_size": input_size},
             )
             if given is not None and not opened.live and limit is None:
                 given.check_end(opened.name, stats["frames"])

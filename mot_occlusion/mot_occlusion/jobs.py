@@ -211,8 +211,9 @@ def track_source(
     tracker = Tracker(source.size, source.frame_rate, **options)
     if resume:
         _restore(tracker, state_file, job)
-        if source.live:  # what was seen live cannot be seen again: nothing is cut, the count goes on
-            tracker.frame = max(tracker.frame, _last_frame(texts.results))
+        if source.live:  # what was seen live cannot be seen again: nothing is cut, both counts go on
+            last_frame, last_id = _last(texts.results)
+            tracker.frame, tracker.next_id = max(tracker.frame, last_frame), max(tracker.next_id, last_id + 1)
         else:
             texts.cut(tracker.frame)
     begun = tracker.frame
@@ -277,9 +278,10 @@ class _Replay:
         return Tracks(self.rows.ids[part], self.rows.xyxy()[part], self.rows.scores[part], self.states[part])
 
 
-def _last_frame(results: Path) -> int:
+def _last(results: Path) -> tuple[int, int]:
+    """The last frame and the highest identity that were written; 0, 0 where nothing was."""
     rows = mot_format.read_results(results) if results.is_file() else None
-    return int(rows.frames[-1]) if rows is not None and len(rows.frames) else 0
+    return (int(rows.frames[-1]), int(rows.ids.max())) if rows is not None and len(rows.frames) else (0, 0)
 
 
 def _video_path(out: Path, name: str, live: bool) -> Path:

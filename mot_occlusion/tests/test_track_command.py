@@ -138,7 +138,8 @@ class FakeDetector:
         self.seen = seen
 
     @classmethod
-    def load(cls, checkpoint=None, device="auto", precision="32"):
+    def load(cls, checkpoint=None, device="auto", precision="32", input_size=None):
+        assert input_size in (None, (64, 96))
         return cls([])
 
     def __call__(self, image):
@@ -160,7 +161,7 @@ def detector(monkeypatch):
 
 def test_private_public_and_described_detections(clip, scratch, detector):
     source = str(clip / "walk.mp4")
-    assert command.main(["--source", source, "--out", "private", "--video", "false"]) == 0
+    assert command.main(["--source", source, "--out", "private", "--video", "false", "--input_size", "96x64"]) == 0
     assert len(np.unique(mot_format.read_results("private/walk.txt").ids)) == 2
     # Public detections of the first person alone, before they meet: nobody else may start.
     (scratch / "public.txt").write_text("".join(f"{f},-1,{scene(f)[0][0]},20,14,40,0.9\n" for f in range(1, 20)))
@@ -248,6 +249,26 @@ def test_wrong_input_is_said_in_one_line_and_writes_nothing(clip, scratch, capsy
     error = capsys.readouterr().err.strip().splitlines()
     assert message in error[-1]
     assert not list(scratch.glob("a/*.txt"))
+
+
+def test_a_live_source_goes_on_counting_and_keeps_what_it_had(clip, scratch):
+    images = [image_of(frame) for frame in range(1, 21)]
+    live = video.Source("door", SIZE, 25, None, True, lambda: iter(images))
+
+    def observe(frame, image):
+        boxes = np.array(scene(frame % 20))
+        boxes[:, 2:] += boxes[:, :2]
+        return Detections(boxes, np.array([0.9, 0.8])), None
+
+    first = jobs.track_source(live, scratch / "a", observe, {})
+    (scratch / "a" / "details" / "door.json").unlink()  # as after a cut of the power
+    before = (scratch / "a" / "door.txt").read_text()
+    second = jobs.track_source(live, scratch / "a", observe, {}, resume=True)
+    assert (first["frames"], second["frames"]) == (20, 40)
+    rows = mot_format.read_results("a/door.txt")
+    assert (scratch / "a" / "door.txt").read_text().startswith(before)
+    assert not set(rows.ids[rows.frames <= 20]) & set(rows.ids[rows.frames > 20])
+    assert (scratch / "a" / "door.mp4").is_file() and (scratch / "a" / "door_2.mp4").is_file()
 
 
 def test_detections_that_go_on_after_the_source_are_an_error(clip, scratch, capsys):
