@@ -256,7 +256,7 @@ def test_a_live_source_goes_on_counting_and_keeps_what_it_had(clip, scratch):
     live = video.Source("door", SIZE, 25, None, True, lambda: iter(images))
 
     def observe(frame, image):
-        boxes = np.array(scene(frame % 20))
+        boxes = np.array(scene((frame - 1) % 20))
         boxes[:, 2:] += boxes[:, :2]
         return Detections(boxes, np.array([0.9, 0.8])), None
 
