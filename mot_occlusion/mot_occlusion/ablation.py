@@ -61,10 +61,10 @@ def run_arms(detections: list[Detections], folder: Path) -> dict[str, dict[str, 
 
 def _recovered_overlap(gt: Rows, rows: Rows) -> np.ndarray:
     """IoU of every recovered box with the nearest true one of its frame."""
-    starts = gt.starts(int(gt.frames.max(initial=0)) + 1)
+    starts, everybody = gt.starts(int(gt.frames.max(initial=0)) + 1), gt.xyxy()
     best = np.zeros(len(rows.frames))
     for index, (frame, box) in enumerate(zip(rows.frames, rows.xyxy(), strict=True)):
-        truth = gt.xyxy()[starts[frame - 1] : starts[frame]] if frame < len(starts) else np.zeros((0, 4))
+        truth = everybody[starts[frame - 1] : starts[frame]] if frame < len(starts) else np.zeros((0, 4))
         low, high = np.maximum(truth[:, :2], box[:2]), np.minimum(truth[:, 2:], box[2:])
         shared = np.prod(np.maximum(high - low, 0), axis=1)
         areas = np.prod(truth[:, 2:] - truth[:, :2], axis=1) + np.prod(box[2:] - box[:2])
