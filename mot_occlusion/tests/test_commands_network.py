@@ -24,7 +24,20 @@ def test_help_and_a_wrong_argument_answer_before_torch_is_loaded():
 
 
 def test_commands_run_as_typed(tmp_path):
-    arguments = "make_crowd.py --sequences 1 --frames 2 --width 96 --height 64 --people [2,3] --out".split()
+    arguments = [
+        "make_crowd.py",
+        "--sequences",
+        "1",
+        "--frames",
+        "2",
+        "--width",
+        "96",
+        "--height",
+        "64",
+        "--people",
+        "[2,3]",
+        "--out",
+    ]
     done = subprocess.run(
         [sys.executable, *arguments, str(tmp_path / "crowd")], cwd=PROJECT, capture_output=True, text=True
     )
