@@ -369,3 +369,27 @@ def test_every_combination_of_inputs_runs():
             changes = ({} if embeddings else {"embeddings": None}) | ({} if centres else {"centres": None})
             tracks = tracker.update(frame._replace(**changes))
         assert len(tracks.ids) > 5
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_published_way_spelled_out_gives_the_same(seed):
+    """Another implementation, object by object with full matrices, that shares only the assignment (see benchmarks/)."""
+    import sys
+
+    from conftest import PROJECT
+
+    sys.path.insert(0, str(PROJECT / "benchmarks"))
+    from published_tracker import PublishedTracker
+
+    rng = np.random.default_rng(seed)
+    options = {"window": int(rng.integers(1, 8)), "buffer": int(rng.integers(3, 20)), "reid": rng.uniform(0.2, 0.6)}
+    theirs = PublishedTracker(SIZE, **options)
+    changes = {"recovery_window": options["window"], "track_buffer": options["buffer"]}
+    ours = Tracker(SIZE, reid_threshold=options["reid"], **(PUBLISHED | changes))
+    recovered = 0
+    for frame in simulate_detections(crowd(25, 80, seed), 80, SIZE, seed):
+        rows, tracks = theirs.update(frame.boxes, frame.scores, frame.embeddings, frame.centres), ours.update(frame)
+        assert np.array_equal(rows[:, [0, 6]], np.column_stack([tracks.ids, tracks.states]))
+        np.testing.assert_allclose(rows[:, 1:5], tracks.boxes, atol=1e-6)
+        recovered += (tracks.states == LOST).sum()
+    assert recovered > 0
