@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mot_occlusion.detections import Detections
+from mot_occlusion.evaluation.pairs import overlapping_pairs
 from mot_occlusion.io.mot_format import Rows
 from mot_occlusion.tracking import LOST, PUBLISHED, Tracker, occlusion
 
@@ -123,6 +124,23 @@ def track(
     return Rows(frames, ids, boxes, scores, ones.astype(np.int64), ones), states
 
 
+def recovered_overlap(gt: Rows, results: Rows, states: np.ndarray, num_frames: int) -> float:
+    """Mean IoU of recovered boxes with the person they stand for; 0 for whom is not there; NaN without recovered boxes.
+
+    A track stands for the person whom it covered (IoU of at least 0.5) in most of the frames in which it was tracked.
+    """
+    pairs = overlapping_pairs(gt.boxes, gt.starts(num_frames), results.boxes, results.starts(num_frames))
+    names, owner = np.unique(gt.ids, return_inverse=True)
+    tracks, track_of = np.unique(results.ids, return_inverse=True)
+    sure = (pairs.iou >= 0.5) & (states[pairs.results] != LOST)
+    cells = track_of[pairs.results[sure]] * len(names) + owner[pairs.gt[sure]]
+    covered = np.bincount(cells, minlength=len(tracks) * len(names)).reshape(len(tracks), len(names))
+    person = covered.argmax(1)
+    right = (states[pairs.results] == LOST) & (owner[pairs.gt] == person[track_of[pairs.results]])
+    hidden = int((states == LOST).sum())
+    return float(pairs.iou[right].sum() / hidden) if hidden else float("nan")
+
+
 def run_sequence(
     gt: Rows,
     num_frames: int,
@@ -143,7 +161,11 @@ def run_sequence(
         found.pop("curves")
         plain = options.get("refine_lost_box") == "none" and options.get("occlusion", True)
         window = options["recovery_window"] if plain else 0 if name == "+ re-ID" else None
-        rows.append({"arm": name, "seed": seed, "window": window, "recovered": int((states == LOST).sum())} | found)
+        recovered = {
+            "recovered": int((states == LOST).sum()),
+            "recovered IoU": recovered_overlap(gt, results, states, num_frames),
+        }
+        rows.append({"arm": name, "seed": seed, "window": window} | recovered | found)
     return rows
 
 
@@ -158,5 +180,8 @@ def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
             line[key] = f"{values.mean():.1f} ± {values.std():.1f}"
         for key in ("CLR_FN", "CLR_FP", "IDSW"):
             line[key.removeprefix("CLR_")] = round(float(np.mean([row[key] for row in chosen])))
+        line["recovered IoU"] = (
+            f"{np.mean([row['recovered IoU'] for row in chosen]):.3f}" if chosen[0]["recovered"] else "-"
+        )
         lines.append(line)
     return lines
