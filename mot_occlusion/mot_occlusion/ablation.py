@@ -20,10 +20,11 @@ from mot_occlusion.data.synthetic_crowd import write_crowd
 from mot_occlusion.detections import Detections
 from mot_occlusion.detector import Detector
 from mot_occlusion.evaluation import combine, measure, prepare, scores
-from mot_occlusion.io.mot_format import Rows, read_gt, read_seqinfo
+from mot_occlusion.io.mot_format import read_gt, read_seqinfo
 from mot_occlusion.metrics import recognition
 from mot_occlusion.models import HeadedNetwork
-from mot_occlusion.simulation import arms, track
+from mot_occlusion.simulation import arms, recovered_overlap, track
+from mot_occlusion.tracking import LOST
 from shared_utils import checkpoint, distributed, logging
 
 IOU, FAIR, REID = "IoU only, published", "IoU only, fair", "+ re-ID"
@@ -48,28 +49,16 @@ def detect(detector: Detector, folder: Path) -> list[Detections]:
 
 
 def run_arms(detections: list[Detections], folder: Path) -> dict[str, dict[str, Any]]:
-    """Per arm the counts of the evaluation (lists), and how well boxes of recovered people overlap somebody's."""
+    """Per arm the counts of the evaluation (lists), and how well boxes of recovered people overlap them."""
     info, gt = read_seqinfo(folder), read_gt(folder / "gt" / "gt.txt")
     results = {}
     for name, options in arms(_WINDOWS):
         rows, states = track(detections, (info.height, info.width), info.frame_rate, **options)
         counts = measure(prepare(gt, rows, info.length, "mot17"))
-        overlap = _recovered_overlap(gt, rows.select(states == 2))
-        results[name] = {"counts": _plain(counts), "recovered": [float(overlap.sum()), len(overlap)]}
+        hidden = int((states == LOST).sum())
+        overlap = recovered_overlap(gt, rows, states, info.length) if hidden else 0.0
+        results[name] = {"counts": _plain(counts), "recovered": [overlap * hidden, hidden]}
     return results
-
-
-def _recovered_overlap(gt: Rows, rows: Rows) -> np.ndarray:
-    """IoU of every recovered box with the nearest true one of its frame."""
-    starts, everybody = gt.starts(int(gt.frames.max(initial=0)) + 1), gt.xyxy()
-    best = np.zeros(len(rows.frames))
-    for index, (frame, box) in enumerate(zip(rows.frames, rows.xyxy(), strict=True)):
-        truth = everybody[starts[frame - 1] : starts[frame]] if frame < len(starts) else np.zeros((0, 4))
-        low, high = np.maximum(truth[:, :2], box[:2]), np.minimum(truth[:, 2:], box[2:])
-        shared = np.prod(np.maximum(high - low, 0), axis=1)
-        areas = np.prod(truth[:, 2:] - truth[:, :2], axis=1) + np.prod(box[2:] - box[:2])
-        best[index] = np.max(shared / (areas - shared), initial=0)
-    return best
 
 
 def _plain(counts: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
