@@ -7,7 +7,7 @@ from shared_utils import cli
 
 
 def visualize(
-    figure: Literal["trajectories", "timeline", "occlusion", "similarity", "hota"],
+    figure: Literal["trajectories", "timeline", "frames", "occlusion", "similarity", "hota"],
     results: str | None = None,
     source: str | None = None,
     gt: str | None = None,
@@ -21,16 +21,17 @@ def visualize(
 ) -> None:
     """Draw one figure as a PNG.
 
-    trajectories, timeline: of --results (a file that track.py wrote). occlusion: the map of --frame of --source.
-    similarity: of the people in --frame and --second of --source. hota: curves of --results against --gt.
+    trajectories, timeline: of --results (a file that track.py wrote). frames: --frame and --second of --source, such as
+    an annotated video. occlusion: the map of --frame of --source. similarity: of the people in --frame and --second of
+    --source. hota: curves of --results against --gt.
 
     Args:
-        figure: trajectories, timeline, occlusion, similarity or hota.
+        figure: trajectories, timeline, frames, occlusion, similarity or hota.
         results: a results file; for hota a folder, or several as name=folder with commas between.
         source: the video or folder of images; for trajectories the background, if given.
         gt: ground truth for hota.
         frame: which frame of the source, from 1.
-        second: the other frame for similarity; ten later where not given.
+        second: the other frame for frames and similarity; ten later where not given.
         detections: boxes for similarity (frame,-1,x,y,w,h,score); the network's own where not given.
         detections_size: WIDTHxHEIGHT for which the detections were made, if not the video's.
         checkpoint: the network for occlusion and similarity; the one that travels with the package where not given.
@@ -50,6 +51,8 @@ def visualize(
         pictures.trajectories(path, results, source, frame)
     elif figure == "timeline":
         pictures.timeline(path, results)
+    elif figure == "frames":
+        pictures.frames(path, source, frame, second or frame + 10)
     elif figure == "hota":
         if gt is None:
             raise UserError("hota needs --gt")

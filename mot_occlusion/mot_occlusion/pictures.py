@@ -26,6 +26,11 @@ def frames_of(source: str, *numbers: int) -> list[np.ndarray]:
     return [found[number] for number in numbers]
 
 
+def frames(path: Path, source: str, *numbers: int) -> None:
+    """Frames of a source, as of an annotated video, side by side."""
+    figures.frames(path, frames_of(source, *numbers), [f"frame {number}" for number in numbers])
+
+
 def trajectories(path: Path, results: str, source: str | None, frame: int) -> None:
     """Where people went, over a frame of the source where there is one."""
     rows, recovered = _read(results)

@@ -222,6 +222,7 @@ def clip(scratch, monkeypatch):
         ["trajectories", "--results", "clip.txt", "--source", "clip"],
         ["trajectories", "--results", "clip.txt"],
         ["timeline", "--results", "clip.txt"],
+        ["frames", "--source", "clip", "--frame", "1", "--second", "9"],
         ["occlusion", "--source", "clip", "--frame", "3"],
         ["similarity", "--source", "clip", "--frame", "1"],
         ["similarity", "--source", "clip", "--frame", "1", "--second", "4", "--detections", "clip.txt"],
