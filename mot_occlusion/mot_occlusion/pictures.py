@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from mot_occlusion import figures, jobs, scoring
+from mot_occlusion.io.mot_format import Rows
 from mot_occlusion.io.video import open_source
 from shared_utils import UserError
 
@@ -47,7 +48,7 @@ def timeline(path: Path, results: str) -> None:
     figures.timeline(path, rows.frames, rows.ids, recovered, Path(results).stem)
 
 
-def _read(results: str):
+def _read(results: str) -> tuple[Rows, np.ndarray]:
     rows, recovered = jobs.read_tracks(results)
     if not len(rows.frames):
         raise UserError(f"{results} has no boxes: there is nothing to draw")

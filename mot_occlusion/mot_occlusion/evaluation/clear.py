@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from mot_occlusion.evaluation.pairs import EPS, solve
+from mot_occlusion.evaluation.pairs import EPS, Pairs, solve
 from mot_occlusion.evaluation.preprocess import Sequence
 
 COUNTS = ("CLR_TP", "CLR_FN", "CLR_FP", "IDSW", "MT", "PT", "ML", "Frag", "MOTP_sum", "CLR_Frames")
@@ -58,7 +58,7 @@ def clear(sequence: Sequence, threshold: float = 0.5) -> dict[str, float]:
     }
 
 
-def _matching(sequence: Sequence, pairs, step: np.ndarray) -> np.ndarray:
+def _matching(sequence: Sequence, pairs: Pairs, step: np.ndarray) -> np.ndarray:
     """Which pairs are matched. A pair whose two boxes meet nobody else needs no history; the others go frame by frame."""
     num_gt, num_results = len(sequence.gt_ids), len(sequence.ids)
     alone = np.bincount(pairs.gt, minlength=num_gt)[pairs.gt] == 1

@@ -154,7 +154,8 @@ class Tracker:
         alone = embeddings is None
         by_iou = self.fair_iou if self.fair_iou is not None else alone
         waiting = pool if by_iou else pool[in_sight]
-        i, j = self._by_iou(waiting, boxes[free], self.iou_threshold or (0.7 if alone else 0.5))
+        limit = self.iou_threshold if self.iou_threshold is not None else 0.7 if alone else 0.5
+        i, j = self._by_iou(waiting, boxes[free], limit)
         matched_rows.append(waiting[i])
         matched.append(free[j])
         free = free[_all_but(j, len(free))]
