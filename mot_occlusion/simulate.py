@@ -82,7 +82,7 @@ def simulate(
         checkpoint.write_json(rows, folder / "simulation.json")
         swept = [row for row in rows if row["window"] is not None]
         figures.window_sweep(
-            folder / "windows.png", swept, "occlusion recovery on simulated detections (band: range of the seeds)"
+            folder / "windows.png", swept, "change against no recovery, simulated detections (band: range of the seeds)"
         )
         print(f"results: {folder}")
 

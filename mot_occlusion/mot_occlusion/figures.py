@@ -173,26 +173,23 @@ def hota_curves(path: str | Path, curves: Mapping[str, Mapping[str, np.ndarray]]
 
 
 def window_sweep(path: str | Path, rows: Sequence[Mapping[str, Any]], title: str = "") -> None:
-    """Scores over the recovery window, a line a sequence, with the range over the seeds.
+    """What the recovery window changes against no recovery, a line a sequence, with the range over the seeds.
 
-    rows: ``sequence``, ``window`` (frames, 0: no recovery), ``seed``, ``MOTA``, ``IDF1``, ``HOTA``, ``CLR_FN``, ``CLR_FP``.
+    rows: ``sequence``, ``window`` (frames, 0: no recovery), ``seed``, ``MOTA``, ``IDF1``, ``HOTA``, ``CLR_FN``.
     """
-    names = {"MOTA": "MOTA", "IDF1": "IDF1", "HOTA": "HOTA", "CLR_FN": "FN (share of no recovery)"}
+    names = {"MOTA": "MOTA (points)", "IDF1": "IDF1 (points)", "HOTA": "HOTA (points)", "CLR_FN": "misses (per cent)"}
     figure = Figure(figsize=(12, 3.3), layout="constrained")
     windows = sorted({row["window"] for row in rows})
     for axes, (key, label) in zip(figure.subplots(1, 4), names.items(), strict=True):
         for position, sequence in enumerate(dict.fromkeys(row["sequence"] for row in rows)):
-            by_window = np.array(
-                [
-                    [row[key] for row in rows if row["sequence"] == sequence and row["window"] == window]
-                    for window in windows
-                ],
-                dtype=float,
+            of_sequence = [row for row in rows if row["sequence"] == sequence]
+            values = np.array(
+                [[row[key] for row in of_sequence if row["window"] == window] for window in windows], dtype=float
             )
-            by_window = by_window / by_window[0] if key == "CLR_FN" else 100 * by_window
+            change = 100 * (values / values[0] - 1 if key == "CLR_FN" else values - values[0])
             colour = COLOURS[position % len(COLOURS)]
-            axes.plot(range(len(windows)), by_window.mean(1), "o-", markersize=3.5, color=colour, label=sequence)
-            axes.fill_between(range(len(windows)), by_window.min(1), by_window.max(1), color=colour, alpha=0.2)
+            axes.plot(range(len(windows)), change.mean(1), "o-", markersize=3.5, color=colour, label=sequence)
+            axes.fill_between(range(len(windows)), change.min(1), change.max(1), color=colour, alpha=0.2)
         axes.set_xticks(range(len(windows)), ["none" if window == 0 else window for window in windows])
         axes.set(title=label, xlabel="recovery window (frames)")
         finish(axes)
