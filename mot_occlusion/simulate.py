@@ -10,6 +10,7 @@ def simulate(
     sequences: str | None = None,
     seeds: str = "0,1,2",
     windows: str = "1,5,10,30",
+    track_buffer: int = 30,
     out: str | None = None,
     resume: bool = False,
 ) -> None:
@@ -20,6 +21,7 @@ def simulate(
         sequences: the names to take, with commas between; all where not given.
         seeds: of the simulated detector, with commas between.
         windows: recovery windows in frames, with commas between.
+        track_buffer: frames (at 30 per second) for which a lost track is kept, in all of them.
         out: folder for tables and figures; a new runs/simulate/version_N where not given.
         resume: go on with what is in --out.
     """
@@ -56,7 +58,7 @@ def simulate(
         items = [(path, seed) for path in chosen for seed in draws]
 
         def part(path: Path, seed: int) -> Path:
-            return folder / "parts" / f"{path.name}-{seed}-{'-'.join(map(str, frames))}.json"
+            return folder / "parts" / f"{path.name}-{seed}-{'-'.join(map(str, frames))}-{track_buffer}.json"
 
         for path, seed in logging.progress(distributed.share(items), "sequences"):
             if resume and part(path, seed).is_file():
@@ -67,7 +69,9 @@ def simulate(
                     f"{path / 'gt' / 'gt.txt'} has no visibility (column 9), by which people are seen: use MOT16/17/20"
                 )
             size, preset = (info.height, info.width), preset_of(path.name, rows)
-            done = simulation.run_sequence(rows, info.length, size, info.frame_rate, seed, frames, preset)
+            done = simulation.run_sequence(
+                rows, info.length, size, info.frame_rate, seed, frames, preset, track_buffer=track_buffer
+            )
             checkpoint.write_json([{"sequence": path.name} | row for row in done], part(path, seed))
         distributed.barrier()
         if distributed.rank() > 0:

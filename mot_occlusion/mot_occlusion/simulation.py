@@ -149,18 +149,22 @@ def run_sequence(
     seed: int,
     windows: tuple[int, ...],
     preset: str = "mot17",
+    **options: Any,
 ) -> list[dict[str, Any]]:
-    """Every arm of the ablation on one sequence and seed: ``arm``, ``window`` (0: no recovery) and all scores."""
+    """Every arm of the ablation on one sequence and seed: ``arm``, ``window`` (0: no recovery) and all scores.
+
+    options: of ``Tracker``, for all arms.
+    """
     from mot_occlusion.evaluation import evaluate_sequence
 
     detections = simulate_detections(gt, num_frames, image_size, seed)
     rows = []
-    for name, options in arms(windows):
-        results, states = track(detections, image_size, frame_rate, **options)
+    for name, own in arms(windows):
+        results, states = track(detections, image_size, frame_rate, **(options | own))
         found = evaluate_sequence(gt, results, num_frames, preset)
         found.pop("curves")
-        plain = options.get("refine_lost_box") == "none" and options.get("occlusion", True)
-        window = options["recovery_window"] if plain else 0 if name == "+ re-ID" else None
+        plain = own.get("refine_lost_box") == "none" and own.get("occlusion", True)
+        window = own["recovery_window"] if plain else 0 if name == "+ re-ID" else None
         recovered = {
             "recovered": int((states == LOST).sum()),
             "recovered IoU": recovered_overlap(gt, results, states, num_frames),
