@@ -227,6 +227,9 @@ def track_source(
         for image in reporting.progress(source.frames(), name, limit or source.length):
             seen += 1
             frame = seen + (begun if source.live else 0)
+            if image is not None and image.shape[:2] != tuple(source.size):
+                log.warning("frame %d is %s, not %s as the first: passed over", frame, image.shape[:2], source.size)
+                image = None
             unreadable += image is None
             if unreadable > max_unreadable:
                 raise UserError(

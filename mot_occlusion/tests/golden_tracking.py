@@ -69,14 +69,17 @@ def matching(case):
 def recovery(case):
     inputs = {name: value.astype(np.float64) for name, value in case.inputs().items()}
     known, lost, centre = inputs["known"], inputs["lost"], inputs["centre"]
+    thresholds = {name: case.config.get(name, occlusion.MIN_OVERLAP) for name in ("thr", "iou_thr", "min_overlap")}
     probability = occlusion.centre_probability(known, lost, centre)
     radii = case.expected("gaussian_radius")[1].astype(np.float64)
     return {
         "prob": probability,
-        "valid": probability >= 0.7,
+        "valid": probability >= thresholds["thr"],
         "refined": occlusion.refine_lost(known, lost, centre),
-        "overlap_boxes": occlusion.overlap_boxes(np.concatenate([known, lost])),
-        "gaussian_radius": np.column_stack([radii[:, :2], occlusion.gaussian_radius(radii[:, 0], radii[:, 1])]),
+        "overlap_boxes": occlusion.overlap_boxes(np.concatenate([known, lost]), thresholds["iou_thr"]),
+        "gaussian_radius": np.column_stack(
+            [radii[:, :2], occlusion.gaussian_radius(*radii[:, :2].T, thresholds["min_overlap"])]
+        ),
     }
 
 

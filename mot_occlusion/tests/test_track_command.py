@@ -205,8 +205,9 @@ def test_a_folder_of_sequences_is_tracked_one_by_one(scratch):
 
 def test_unreadable_frames_are_counted_up_to_a_limit(scratch, capsys):
     root = sequences(scratch / "data", ("A-1",))
-    for frame in (3, 4, 5):
+    for frame in (3, 5):
         (root / "A-1" / "img1" / f"{frame:06d}.jpg").write_bytes(b"broken")
+    cv2.imwrite(str(root / "A-1" / "img1" / "000004.jpg"), np.zeros((20, 30, 3), np.uint8))  # of another size
     arguments = ["--source", str(root / "A-1"), "--mode", "provided", "--embeddings", "false", "--video", "false"]
     assert command.main([*arguments, "--out", "a"]) == 0
     assert json.loads((scratch / "a" / "stats.json").read_text())["sequences"][0]["unreadable_frames"] == 3
