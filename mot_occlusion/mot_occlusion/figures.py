@@ -133,7 +133,7 @@ def frames(path: str | Path, images: Sequence[np.ndarray], titles: Sequence[str]
         axes.imshow(image, interpolation="bicubic")
         axes.set_title(title, fontsize=10, color=_INK)
         axes.set_axis_off()
-    save(figure, path, 160)
+    save(figure, path, 256)
 
 
 def similarity(path: str | Path, values: np.ndarray, placeholder: float, num_first: int, title: str = "") -> None:
