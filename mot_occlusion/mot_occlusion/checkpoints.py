@@ -50,24 +50,32 @@ def load_model(path: str | Path | None = None) -> TrackingModel:
     """The network of a file or folder, in evaluation mode. Nothing in the file is run.
 
     path: a folder or ``model.safetensors`` of ``TrackingModel.save_pretrained``; a Lightning ``.ckpt`` of ``train.py``,
-    or its run's folder; a published ``.pth``; None: the network that travels with the package.
+    its run's folder or that of the run's name (the newest version); a published ``.pth``; None: the network that
+    travels with the package.
 
     Raises UserError, naming the file and the reason, when there is no network in it.
     """
     path = PACKAGED if path is None else Path(path)
     if path.is_dir() and not (path / "config.json").is_file():
-        found = sorted((path / "checkpoints").glob("best-*.ckpt")) or sorted((path / "checkpoints").glob("*.ckpt"))
-        if not found:
-            raise UserError(
-                f"{path} holds neither config.json nor checkpoints: give a run of train.py or an exported model"
-            )
-        path = found[0]
+        path = _of_run(path)
     if path.is_dir() or (path.suffix == ".safetensors" and path.with_name("config.json").is_file()):
         return _load_exported(path if path.is_dir() else path.parent).eval()
     content = load_tensors(path)
     if isinstance(content, Mapping) and isinstance(content.get("hyper_parameters"), Mapping):
         return _load_lightning(content, str(path)).eval()
     return import_model(content, str(path))[0]
+
+
+def _of_run(folder: Path) -> Path:
+    """The best checkpoint of a run of ``train.py``, or of the newest version of a run's name."""
+    versions = sorted(folder.glob("version_*"), key=lambda path: int(path.name[8:]) if path.name[8:].isdigit() else -1)
+    run = versions[-1] if versions else folder
+    found = sorted((run / "checkpoints").glob("best-*.ckpt")) or sorted((run / "checkpoints").glob("*.ckpt"))
+    if not found:
+        raise UserError(
+            f"{folder} holds neither config.json nor checkpoints: give a run of train.py or an exported model"
+        )
+    return found[0]
 
 
 def import_model(source: Any, name: str = "the checkpoint") -> tuple[TrackingModel, str]:
