@@ -23,7 +23,7 @@ def save(figure: Figure, path: str | Path, colours: int = 128) -> None:
     canvas = FigureCanvasAgg(figure)
     figure.set_dpi(100)
     canvas.draw()
-    image = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy()).quantize(colours)
+    image = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy()).quantize(colours, method=Image.Quantize.MAXCOVERAGE)
     with checkpoint.replacing(path) as temporary:
         image.save(temporary, format="png", optimize=True)
 
@@ -53,7 +53,7 @@ def trajectories(
     from mot_occlusion.drawing import colour_of
 
     height, width = size
-    figure = Figure(figsize=(9, 9 * height / width + 0.4), layout="constrained")
+    figure = Figure(figsize=(7.5, 7.5 * height / width + 0.4), layout="constrained")
     axes = figure.subplots()
     if image is not None:
         axes.imshow(0.55 * (image / 255.0) + 0.45, extent=(0, width, height, 0))
