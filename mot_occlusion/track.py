@@ -20,7 +20,7 @@ def track(
     reid_threshold: float = 0.4,
     iou_threshold: float | None = None,
     fair_iou: bool | None = None,
-    recovery_window: float = 30,
+    recovery_window: float = 10,
     refine_lost_box: Literal["none", "output", "kalman"] = "none",
     track_buffer: int = 30,
     min_box_area: float = 100.0,
