@@ -37,7 +37,7 @@ def after(training, folder: Path) -> None:
     untrained = type(training.model)(**{**training.model.hparams, "init": None, "train_only": None})
     pairs, place = training.datamodule.val_dataloader().dataset, torch.device("cpu")
     found = [rank1_of(module.network, pairs, place) for module in (untrained, training.model)]
-    shares = [hits / max(1, queries) for hits, queries in found]
+    shares = [hits / max(1, queries) for (hits, queries), _ in found]
     print("rank-1 on unseen people: {:.3f} untrained, {:.3f} trained without identities".format(*shares))
     print(f"track with it: python track.py --source VIDEO --checkpoint {folder} --out runs/tracks")
 

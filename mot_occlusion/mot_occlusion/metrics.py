@@ -10,8 +10,9 @@ from torchvision.ops import box_iou
 
 from mot_occlusion.decode import embeddings_at
 
-#: Who counts: for detection people seen to a quarter, for recognition to a half, as an embedding is read at the middle.
-SEEN, CLEARLY_SEEN = 0.25, 0.5
+#: Who counts: for detection people seen to a quarter; for recognition to a half, as an embedding is read at the middle,
+#: or nearly whole.
+SEEN, HALF_SEEN, WHOLE_SEEN = 0.25, 0.5, 0.8
 
 
 def rank1(query: Tensor, query_ids: Tensor, gallery: Tensor, gallery_ids: Tensor) -> tuple[int, int]:
@@ -26,8 +27,8 @@ def rank1(query: Tensor, query_ids: Tensor, gallery: Tensor, gallery_ids: Tensor
     return int((gallery_ids[nearest] == query_ids[present]).sum()), int(present.sum())
 
 
-def recognition(maps: Tensor, people: Sequence[Mapping[str, Tensor]]) -> tuple[int, int]:
-    """Rank-1 hits and queries among the people clearly seen in two frames.
+def recognition(maps: Tensor, people: Sequence[Mapping[str, Tensor]], seen: float = HALF_SEEN) -> tuple[int, int]:
+    """Rank-1 hits and queries among the people who are seen to ``seen`` or more in two frames.
 
     maps: (2, c, h, w) embedding maps of stride 4. people: of either frame ``boxes`` (N, 4) xyxy in pixels of the network
     input, ``ids`` (N,) and ``visibility`` (N,).
@@ -35,7 +36,7 @@ def recognition(maps: Tensor, people: Sequence[Mapping[str, Tensor]]) -> tuple[i
     sides, (height, width) = [], maps.shape[2:]
     for number, side in enumerate(people):
         x, y = ((side["boxes"][:, :2] + side["boxes"][:, 2:]) / 8).floor().long().unbind(1)
-        chosen = (side["visibility"] >= CLEARLY_SEEN) & (x >= 0) & (y >= 0) & (x < width) & (y < height)
+        chosen = (side["visibility"] >= seen) & (x >= 0) & (y >= 0) & (x < width) & (y < height)
         cells = (y * width + x)[chosen].to(maps.device)
         sides += [embeddings_at(maps[number : number + 1], cells[None])[0], side["ids"][chosen].to(maps.device)]
     return rank1(*sides)

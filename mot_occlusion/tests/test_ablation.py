@@ -38,7 +38,7 @@ def test_ablation_writes_tables_figures_and_the_claim(claim):
     people, trackers = content["tables"]
     assert (
         len(people["rows"]) == 2
-        and people["rows"][0]["rank-1 trained without identities"] > people["rows"][1]["rank-1 untrained"]
+        and people["rows"][0]["seen to 0.5, trained"] > people["rows"][1]["seen to 0.5, untrained"]
     )
     names = [row["tracker"] for row in trackers["rows"]]
     assert names[:3] == ["IoU only, published", "IoU only, fair", "+ re-ID"] and any(
