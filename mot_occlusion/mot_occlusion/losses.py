@@ -1,0 +1,216 @@
+"""The losses: centre heatmaps, regressions, and re-identification without identities (paper, sections 3.1 to 3.3)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mot_occlusion.decode import gather_cells
+from shared_utils import distributed
+
+
+def _share(count: Tensor, added: float = 0.0) -> Tensor:
+    """The count over all ranks, a rank's share of it: so divided, losses that DDP averages are those of one process."""
+    total = distributed.sum_over_ranks(count.float())
+    return (total + added if added else total.clamp_min(1)) / distributed.world_size()
+
+
+def focal_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """Penalty-reduced pixel-wise focal loss of CenterNet, over the number of peaks.
+
+    logits, target: (B, 1, h, w), target 1 at a centre. With p = sigmoid clamped to [1e-4, 1 - 1e-4]:
+    -(1 / N) [sum_{y=1} (1 - p)^2 log p + sum_{y<1} (1 - y)^4 p^2 log(1 - p)]; without any peak the second sum alone.
+    """
+    probability = torch.sigmoid(logits.float()).clamp(1e-4, 1 - 1e-4)
+    peak = target.eq(1)
+    positive = ((1 - probability) ** 2 * probability.log())[peak].sum()
+    negative = ((1 - target) ** 4 * probability**2 * (1 - probability).log())[~peak].sum()
+    return -(positive + negative) / _share(peak.sum())
+
+
+def masked_l1_loss(maps: Tensor, cells: Tensor, mask: Tensor, target: Tensor) -> Tensor:
+    """Mean absolute error over the values at the objects' cells.
+
+    maps: (B, c, h, w). cells, mask: (B, k). target: (B, k, c). The divisor is (objects x channels) + 1e-4.
+    """
+    predicted = gather_cells(maps, cells).float()
+    weight = mask[..., None].to(predicted).expand_as(predicted)
+    return ((predicted - target) * weight).abs().sum() / _share(weight.sum(), 1e-4)
+
+
+class UnsupervisedReIDLoss(nn.Module):
+    """Re-identification from two frames of one video, without identities (paper, section 3.2).
+
+    All N + M embeddings are compared, f f^T without its diagonal; a placeholder column stands for "in no other frame".
+    A = softmax of t [f f^T | placeholder] along rows, t = log(columns + 1) / epsilon. Then, with m the margin,
+
+    - intra (strong): objects of one frame differ: sum of A within either frame;
+    - inter (weak): a row commits, to one object or the placeholder: sum of relu(second largest + m - largest);
+    - cycle: to and fro agree: sum of |A[cur, pre] - A[pre, cur]^T|.
+
+    The loss is their sum over the batch over the number of objects. In a negative pair, frames of different videos, all
+    similarities shall vanish: sum of A over objects, and relu(largest + m - A[placeholder]) with the placeholder at 0.
+
+    margin: m; 0 or less: the margin that a certain row reaches, (e^t - e^-t) / ((N + M - 1) e^-t + e^t).
+    placeholder: ``mean`` or ``median`` of the similarities (detached), ``zero``, or ``none`` for no such column.
+    temperature: a fixed t. terms: which of ``intra``, ``inter``, ``cycle`` count.
+    """
+
+    def __init__(
+        self,
+        margin: float = 0.5,
+        placeholder: Literal["mean", "median", "zero", "none"] = "mean",
+        epsilon: float = 0.5,
+        temperature: float | None = None,
+        terms: Sequence[str] = ("intra", "inter", "cycle"),
+    ) -> None:
+        super().__init__()
+        self.margin, self.placeholder, self.epsilon = margin, placeholder, epsilon
+        self.temperature, self.terms = temperature, tuple(terms)
+
+    def forward(
+        self,
+        current: Sequence[Tensor],
+        previous: Sequence[Tensor],
+        negative: Sequence[bool] | None = None,
+    ) -> dict[str, Tensor]:
+        """The loss of a batch of pairs.
+
+        current, previous: per pair the embeddings (N, D) and (M, D), of any length. negative: which pairs are of two
+        different videos. Returns ``loss`` and the sums over the batch behind it: ``intra``, ``inter``, ``cycle``,
+        ``num_objects`` (pairs with an empty side left out), and ``similarity``, the mean of all similarities.
+        """
+        negative = [False] * len(current) if negative is None else negative
+        # Whatever happens, the loss hangs on the graph: a rank without objects still takes part in the backward pass.
+        zero = sum((e.float().sum() * 0 for e in (*current, *previous)), torch.zeros(()).to(current[0].device))
+        sums = {name: zero for name in ("intra", "inter", "cycle", "unrelated")}
+        num_objects, similarities = 0, []
+        for cur, pre, unrelated in zip(current, previous, negative, strict=True):
+            if len(cur) == 0 or len(pre) == 0:
+                continue
+            with torch.autocast(cur.device.type, enabled=False):
+                terms, similarity = self._pair(cur.float(), pre.float(), bool(unrelated))
+            sums = {name: sums[name] + terms.get(name, 0) for name in sums}
+            num_objects += len(cur) + len(pre)
+            similarities.append(similarity)
+        divisor = _share(torch.tensor(num_objects, device=zero.device))
+        terms = {name: value / divisor for name, value in sums.items()}
+        return {
+            **terms,
+            "loss": zero + sum(terms[name] for name in (*self.terms, "unrelated")),
+            "num_objects": torch.tensor(float(num_objects)),
+            "similarities": torch.cat(similarities) if similarities else zero.detach().expand(1),
+        }
+
+    def _pair(self, current: Tensor, previous: Tensor, negative: bool) -> tuple[dict[str, Tensor], Tensor]:
+        split, count = len(current), len(current) + len(previous)
+        embeddings = F.normalize(torch.cat((current, previous)), dim=1)
+        diagonal = torch.eye(count, dtype=torch.bool, device=embeddings.device)
+        similarity = embeddings @ embeddings.T
+        others = similarity.detach()[~diagonal]
+        logits = similarity.masked_fill(diagonal, -math.inf)
+        if self.placeholder != "none":
+            value = 0.0
+            if self.placeholder != "zero" and not negative:
+                value = others.mean() if self.placeholder == "mean" else others.median()
+            logits = torch.cat((logits, logits.new_ones(count, 1) * value), 1)
+        temperature = self.temperature or math.log(logits.shape[1] + 1) / self.epsilon
+        assignment = torch.softmax(temperature * logits, 1)
+        margin = self.margin
+        if margin <= 0:
+            high, low = math.exp(temperature), math.exp(-temperature)
+            margin = (high - low) / ((count - 1) * low + high)
+        if negative:
+            strongest = assignment[:, :count].amax(1)
+            kept = assignment[:, count] if self.placeholder != "none" else torch.zeros_like(strongest)
+            return {
+                "unrelated": assignment[:, :count].sum(),
+                "inter": F.relu(strongest + margin - kept).sum(),
+            }, others
+        first, second = assignment.topk(2, 1).values.unbind(1)
+        return {
+            "intra": assignment[:split, :split].sum() + assignment[split:, split:count].sum(),
+            "inter": F.relu(second + margin - first).sum(),
+            "cycle": (assignment[:split, split:count] - assignment[split:, :split].T).abs().sum(),
+        }, others
+
+
+class TrackingLoss(nn.Module):
+    """Detection, occlusion and re-ID losses of a batch of pairs, weighted by two learned uncertainties (section 3.4).
+
+    detection = L_hm + 0.1 L_wh + L_reg + 0.5 L_occlusion + 0.5 L_occlusion_offset;
+    total = (exp(-s_det) detection + exp(-s_id) id_weight L_id + s_det + s_id) / 2. Heads that the network lacks leave
+    their term out; without an ``id`` head, or without ``reid``, the total is ``detection``.
+
+    weights: of the detection terms by head, those above where not given. ``s_det`` and ``s_id`` are parameters: give
+    them to the optimiser.
+    """
+
+    def __init__(
+        self,
+        reid: UnsupervisedReIDLoss | None = None,
+        id_weight: float = 1.0,
+        weights: Mapping[str, float] | None = None,
+    ) -> None:
+        super().__init__()
+        self.reid, self.id_weight = reid, id_weight
+        self.weights = {"hm": 1.0, "wh": 0.1, "reg": 1.0, "occlusion": 0.5, "occlusion_offset": 0.5, **(weights or {})}
+        self.s_det = nn.Parameter(torch.tensor([-1.85]))
+        self.s_id = nn.Parameter(torch.tensor([-1.05]))
+
+    def forward(
+        self,
+        maps: Mapping[str, Tensor],
+        targets: Mapping[str, Tensor],
+        previous_maps: Mapping[str, Tensor] | None = None,
+        previous_targets: Mapping[str, Tensor] | None = None,
+        negative: Sequence[bool] | None = None,
+    ) -> dict[str, Tensor]:
+        """maps, targets: of the current frames, as the network and ``detection_targets`` give them, batched.
+
+        previous_*: of the adjacent frames, of which only ``id``, ``ind`` and the mask are read. A target ``reid_mask``
+        names the objects that re-ID compares; without it they are those of ``reg_mask``.
+        Returns ``loss`` and its parts, named after the heads, with ``id`` and the parts of that.
+        """
+        parts = {}
+        for name, index, offset in (
+            ("hm", None, None),
+            ("wh", "ind", "wh"),
+            ("reg", "ind", "reg"),
+            ("occlusion", None, None),
+            ("occlusion_offset", "occ_ind", "occ_offset"),
+        ):
+            if name not in maps:
+                continue
+            if index is None:
+                parts[name] = focal_loss(maps[name], targets[name])
+            else:
+                mask = targets["reg_mask" if index == "ind" else "occ_mask"]
+                parts[name] = masked_l1_loss(maps[name], targets[index], mask, targets[offset])
+        detection = sum(self.weights[name] * value for name, value in parts.items())
+        if self.reid is None or "id" not in maps:
+            return {**parts, "loss": detection}
+        sides = [
+            [rows[mask.bool()] for rows, mask in zip(gather_cells(m["id"], t["ind"]), _reid_mask(t), strict=True)]
+            for m, t in ((maps, targets), (previous_maps, previous_targets))
+        ]
+        reid = self.reid(*sides, negative)
+        similarities = reid.pop("similarities")
+        loss = 0.5 * (
+            torch.exp(-self.s_det) * detection
+            + torch.exp(-self.s_id) * self.id_weight * reid["loss"]
+            + self.s_det
+            + self.s_id
+        )
+        details = {f"id_{name}": value.detach() for name, value in reid.items() if name != "loss"}
+        details["similarities"] = similarities
+        return {**parts, "id": reid["loss"], **details, "loss": loss.squeeze()}
+
+
+def _reid_mask(targets: Mapping[str, Tensor]) -> Tensor:
+    return targets["reid_mask"] if "reid_mask" in targets else targets["reg_mask"]
