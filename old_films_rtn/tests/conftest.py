@@ -1,0 +1,13 @@
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+
+@pytest.fixture
+def scratch(tmp_path, monkeypatch):
+    """An empty folder to run a command in."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
