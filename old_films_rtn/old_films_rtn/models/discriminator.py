@@ -4,10 +4,35 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import spectral_norm
+from torch.nn.utils import parametrize
 
 WIDTHS = {1: (64, 128, 256, 256, 256, 256), 2: (64, 128, 128, 128, 128)}
+
+
+class SpectralNorm(nn.Module):
+    """Divide a weight by its largest singular value, followed by one power iteration a forward pass in training.
+
+    PyTorch's own parametrisation updates u before v; the published networks update v first, and from stored vectors
+    that have not converged the two differ.
+    """
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        rows = weight.flatten(1)
+        self.register_buffer("u", F.normalize(torch.randn(rows.shape[0]), dim=0))
+        self.register_buffer("v", F.normalize(torch.randn(rows.shape[1]), dim=0))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        rows = weight.flatten(1)
+        if self.training:
+            with torch.no_grad():
+                self.v.copy_(F.normalize(rows.T @ self.u, dim=0))
+                self.u.copy_(F.normalize(rows @ self.v, dim=0))
+        # Cloned: the next forward pass changes the vectors in place, before this one's backward pass may have run.
+        return weight / torch.dot(self.u.clone(), rows @ self.v.clone())
 
 
 class TemporalPatchDiscriminator(nn.Module):
@@ -31,7 +56,8 @@ class TemporalPatchDiscriminator(nn.Module):
                 nn.init.zeros_(layer.bias)
                 layers.append(layer)
             else:
-                layers += [spectral_norm(layer), nn.LeakyReLU(0.2)]
+                parametrize.register_parametrization(layer, "weight", SpectralNorm(layer.weight))
+                layers += [layer, nn.LeakyReLU(0.2)]
         self.conv = nn.Sequential(*layers)
 
     def forward(self, clip: Tensor) -> Tensor:

@@ -109,13 +109,12 @@ class RTN(nn.Module):
             "frame_channels": frame_channels,
         }
         self.channels, self.tanh_residual, self.checkpointing = channels, tanh_residual, False
-        directions = ("backward", "forward")
-        self.aggregation = nn.ModuleDict(
-            {name: GuidedAggregation(channels, frame_channels, follow_residual=not tanh_residual) for name in directions}
-        )
-        self.transformer = nn.ModuleDict(
-            {name: RestorationTransformer(channels, width, depths, num_heads) for name in directions}
-        )
+        for direction in ("backward", "forward"):
+            gate = GuidedAggregation(channels, frame_channels, follow_residual=not tanh_residual)
+            self.add_module(f"{direction}_aggregation", gate)
+            self.add_module(
+                f"{direction}_transformer", RestorationTransformer(channels, width, depths, num_heads)
+            )
         seen = 2 * channels + (0 if tanh_residual else frame_channels)
         self.fusion = nn.Conv2d(seen, channels, 3, padding=1)
         self.refine = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in range(3))
@@ -127,17 +126,17 @@ class RTN(nn.Module):
     @property
     def multiple(self) -> int:
         """Height and width have to be multiples of this."""
-        return self.transformer["forward"].multiple
+        return self.forward_transformer.multiple
 
     def embed(self, x: Tensor, direction: Direction) -> Tensor:
         """e (n, channels, h, w) of a frame (n, 3, h, w): what a direction starts from."""
-        return self.aggregation[direction].embedding(x)
+        return self.get_submodule(f"{direction}_aggregation").embedding(x)
 
     def first(self, direction: Direction, x: Tensor) -> tuple[Tensor, Tensor]:
         """(e, m) of a direction's first frame; m is made from a state of zeros and is not used."""
         embedding = self.embed(x, direction)
         zeros = torch.zeros_like(embedding)
-        return embedding, self.aggregation[direction].mask(zeros, embedding, zeros[:, :1])
+        return embedding, self.get_submodule(f"{direction}_aggregation").mask(zeros, embedding, zeros[:, :1])
 
     def aggregate(
         self, direction: Direction, hidden_previous: Tensor, x_previous: Tensor, x: Tensor, flow: Tensor
@@ -149,13 +148,13 @@ class RTN(nn.Module):
         """
         warped = warp(torch.cat((hidden_previous, x_previous[:, :1]), dim=1), flow)
         residual = (warped[:, -1:] - x[:, :1]).abs()
-        return self.aggregation[direction](warped[:, :-1], x, residual)
+        return self.get_submodule(f"{direction}_aggregation")(warped[:, :-1], x, residual)
 
     def restore(self, direction: Direction, fused: Tensor) -> Tensor:
         """h (n, channels, h, w) = R(fused)."""
         if self.checkpointing and torch.is_grad_enabled():
-            return checkpoint(self.transformer[direction], fused, use_reentrant=False)
-        return self.transformer[direction](fused)
+            return checkpoint(self.get_submodule(f"{direction}_transformer"), fused, use_reentrant=False)
+        return self.get_submodule(f"{direction}_transformer")(fused)
 
     def decode(self, x: Tensor, backward: Tensor, forward: Tensor) -> Tensor:
         """The restored frame (n, 3, h, w) of a frame and its two hidden states."""
