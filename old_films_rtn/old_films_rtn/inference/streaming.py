@@ -293,9 +293,7 @@ def restore_shot(
             spill.drop(f"backward_{end:06d}")
 
 
-def _sweep(
-    cell: Cell, frames: Sequence[Tensor], flows: PairFlows, spill: Spill, chunk: int, finished: int
-) -> None:
+def _sweep(cell: Cell, frames: Sequence[Tensor], flows: PairFlows, spill: Spill, chunk: int, finished: int) -> None:
     """Put the backward state of the first frame of every chunk but the first into the spill, from the last one on."""
     t = len(frames)
     starts = [start for start in range(finished + chunk, t, chunk)]

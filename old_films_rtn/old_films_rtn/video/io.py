@@ -19,6 +19,7 @@ from typing import Any
 import av
 import cv2
 import numpy as np
+from PIL import Image
 
 from shared_utils import UserError, checkpoint
 
@@ -118,6 +119,18 @@ def to_unit(luma: np.ndarray, black_white: tuple[int, int]) -> np.ndarray:
     return ((luma.astype(np.float32) - black) * (2.0 / (white - black)) - 1.0).clip(-1.0, 1.0)
 
 
+def grey_at_short_side(rgb: np.ndarray, short_side: int = 368) -> np.ndarray:
+    """(h', w') uint8 grey of an image (h, w, 3) uint8, its shorter side scaled to ``short_side`` and both sides floored
+    to multiples of 16: how the published script makes every film smaller."""
+    height, width = rgb.shape[:2]
+    scale = short_side / min(height, width)
+    size = [
+        short_side // 16 * 16 if side == min(height, width) else int(side * scale) // 16 * 16
+        for side in (width, height)
+    ]
+    return np.asarray(Image.fromarray(rgb).convert("L").resize(size, Image.Resampling.BILINEAR))
+
+
 def _first_plane(frame: av.VideoFrame) -> np.ndarray:
     plane = frame.planes[0]
     kind = np.dtype(np.uint8 if frame.format.components[0].bits == 8 else "<u2")
@@ -148,7 +161,7 @@ def open_film(path: str | Path) -> VideoFile | FrameFolder:
 class FrameFolder:
     """A folder of frames in natural order of their names, or one image; other files in it are passed over."""
 
-    time_base, rate = Fraction(1, 24), Fraction(24)
+    time_base, rate, origin = Fraction(1, 24), Fraction(24), 0
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -216,12 +229,14 @@ def _quiet_opencv() -> Iterator[None]:
 class VideoFile:
     """A video file: its frames, and what a copy of it has to keep.
 
-    damage: after ``frames`` has run to its end, what was wrong with the file (None: nothing).
+    damage: after ``frames`` has run to its end, what was wrong with the file (None: nothing). origin: time stamp of the
+    first frame, once it has been read.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.damage: str | None = None
+        self.origin = 0
         with self._open() as container:
             if not container.streams.video:
                 raise UserError(f"{path} has no picture in it: give a video file")
@@ -260,6 +275,7 @@ class VideoFile:
                     if pts is None or (last is not None and pts <= last):
                         pts = 0 if last is None else last + step
                     frame = Frame(count, _readable(picture), pts)
+                    self.origin = pts if count == 0 else self.origin
                     last, size = pts, size or frame.size
                     if frame.size != size:
                         raise UserError(
@@ -380,8 +396,8 @@ class VideoWriter:
     used as a context manager.
 
     codec: an encoder of FFmpeg's; H.264 where not given (see ``CODECS``). crf: quality of encoders that know it, lower is
-    better. rate: pictures a second, for folders. span: (begin, end, origin) time stamps of the part of the film that is
-    written; begin becomes origin, for the sound too. sound: copy the other streams.
+    better. rate: pictures a second, for folders. part: the frames are a part of the film, and so will be the sound; both
+    begin where the film began. sound: copy the other streams.
     """
 
     def __init__(
@@ -392,10 +408,10 @@ class VideoWriter:
         codec: str | None = None,
         crf: int = 16,
         rate: float | None = None,
-        span: tuple[int, int, int] | None = None,
+        part: bool = False,
         sound: bool = True,
     ) -> None:
-        self.path, self.like, self.crf, self.span = Path(path), like, crf, span
+        self.path, self.like, self.crf, self.part = Path(path), like, crf, part
         suffix = self.path.suffix.lower()
         self.codec = codec or CODECS.get(suffix, "libx264")
         try:
@@ -419,7 +435,9 @@ class VideoWriter:
     def write(self, frame: Frame) -> None:
         """Encode a frame; its ``pts`` is in units of the film's time base."""
         picture = self._encodable(frame)
+        self._last = frame.pts
         if self._container is None:
+            self._begin = frame.pts
             self._start(picture, isinstance(frame.image, np.ndarray))
         picture.pts, picture.time_base = frame.pts - self._shift(), self.time_base
         picture.pict_type = 0  # the encoder decides, not what the frame was in the source
@@ -430,8 +448,11 @@ class VideoWriter:
             if self._container is not None:
                 if kind is None:
                     self._mux(self._stream.encode())
-                    for packet in (self._waiting, *self._others) if self._waiting else ():
-                        self._container.mux_one(packet)
+                    end = (self._last - self._shift()) * self.time_base + 1 / self.rate
+                    while self._waiting is not None:
+                        if self.part and self._waiting.dts * self._waiting.time_base >= end:
+                            break
+                        self._mux_waiting()
                 self._container.close()
         except BaseException as error:
             self._cleanup.__exit__(type(error), error, error.__traceback__)
@@ -439,7 +460,7 @@ class VideoWriter:
         return self._cleanup.__exit__(kind, *details)
 
     def _shift(self) -> int:
-        return self.span[0] - self.span[2] if self.span else 0
+        return self._begin - self.like.origin if self.part else 0
 
     def _encodable(self, frame: Frame) -> av.VideoFrame:
         """The frame in the pixel format of the encoder that is nearest to its own."""
@@ -512,7 +533,7 @@ class VideoWriter:
             )
             keep = {key: value for key, value in source.metadata.items() if key not in _CONTAINERS_OWN}
             self._container.metadata.update(keep)
-            if source.chapters() and not self.span:
+            if source.chapters() and not self.part:
                 self._container.set_chapters(source.chapters())
 
     def _copied_packets(self) -> Iterator[av.Packet]:
@@ -541,15 +562,13 @@ class VideoWriter:
     def _packets(self, source: av.container.InputContainer, copies: dict[int, av.stream.Stream]) -> Iterator[av.Packet]:
         if not copies:
             return
-        begin, end = (float(stamp * self.time_base) for stamp in self.span[:2]) if self.span else (None, None)
-        shift = self._shift() * self.time_base
+        begin, shift = self._begin * self.time_base, self._shift() * self.time_base
         try:
             for packet in source.demux([source.streams[index] for index in copies]):
                 if packet.dts is None:
                     continue
-                moment = float(packet.dts * packet.time_base)
-                if begin is not None:
-                    if not begin <= moment < end:
+                if self.part:
+                    if packet.dts * packet.time_base < begin:
                         continue
                     ticks = round(shift / packet.time_base)
                     packet.dts -= ticks
@@ -564,9 +583,12 @@ class VideoWriter:
         for packet in packets:
             moment = packet.dts * packet.time_base
             while self._waiting is not None and self._waiting.dts * self._waiting.time_base <= moment:
-                self._container.mux_one(self._waiting)
-                self._waiting = next(self._others, None)
+                self._mux_waiting()
             self._container.mux_one(packet)
+
+    def _mux_waiting(self) -> None:
+        self._container.mux_one(self._waiting)
+        self._waiting = next(self._others, None)
 
 
 _CONTAINERS_OWN = {"major_brand", "minor_version", "compatible_brands", "encoder"}
