@@ -6,6 +6,7 @@ frames' features: (n, 2, h, w), in pixels, where each pixel of a is in b. ``RAFT
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -88,7 +89,7 @@ def flow_source(name: str, raft: RAFT | None = None) -> FlowSource:
 def clip_flows(source: FlowSource, clip: Tensor) -> tuple[Tensor, Tensor]:
     """(forward, backward) flows (n, t - 1, 2, h, w) of a clip (n, t, c, h, w): frame i + 1 -> i, and i -> i + 1."""
     encoded = [source.features(clip[:, index]) for index in range(clip.shape[1])]
-    pairs = list(zip(encoded, encoded[1:], strict=False))
+    pairs = list(pairwise(encoded))
     if not pairs:
         empty = clip.new_zeros(clip.shape[0], 0, 2, *clip.shape[-2:])
         return empty, empty

@@ -6,12 +6,13 @@ inputs and outputs the case has.
 
 from pathlib import Path
 
+import golden_inference
 import golden_network
 import pytest
 
 from shared_utils.testing import adapter_for, golden_cases
 
-ADAPTERS = {**golden_network.ADAPTERS}
+ADAPTERS = {**golden_network.ADAPTERS, **golden_inference.ADAPTERS}
 
 
 @pytest.mark.parametrize("case", golden_cases(Path(__file__).parent / "golden"), ids=str)

@@ -27,8 +27,8 @@ from old_films_rtn import published
 from old_films_rtn.flow import flow_source
 from old_films_rtn.inference.compositing import Compositing, composite, report
 from old_films_rtn.inference.streaming import (
-    Restored,
     RestorationCell,
+    Restored,
     halo,
     padded,
     restore_shot,
