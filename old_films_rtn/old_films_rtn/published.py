@@ -85,7 +85,9 @@ def state_of(content: Any, source: str, key: str = "netG") -> dict[str, Tensor]:
             content = content[name]
     if not isinstance(content, Mapping) or not content or not all(isinstance(v, Tensor) for v in content.values()):
         found = f" (it holds {', '.join(map(str, list(content)[:5]))})" if isinstance(content, Mapping) else ""
-        raise UserError(f"{source} holds no state dict{found}: expected {{'{key}': state dict}} or the state dict itself")
+        raise UserError(
+            f"{source} holds no state dict{found}: expected {{'{key}': state dict}} or the state dict itself"
+        )
     return {name.removeprefix("module."): tensor for name, tensor in content.items()}
 
 
@@ -114,7 +116,9 @@ def without_aliases(state: Mapping[str, Tensor], source: str) -> dict[str, Tenso
             if twin not in state:
                 kept[twin] = tensor
             elif not torch.equal(state[twin], tensor):
-                raise UserError(f"{source}: {name} and {twin} are one tensor in RAFT, here they differ: download it again")
+                raise UserError(
+                    f"{source}: {name} and {twin} are one tensor in RAFT, here they differ: download it again"
+                )
         elif not REBUILT.search(name):
             kept[name] = tensor
     return kept
@@ -210,9 +214,7 @@ def import_generator(state: Mapping[str, Tensor], source: str = "the state dict"
     return Loaded(rtn.eval(), raft), report
 
 
-def import_discriminator(
-    state: Mapping[str, Tensor], source: str = "the state dict"
-) -> TemporalPatchDiscriminator:
+def import_discriminator(state: Mapping[str, Tensor], source: str = "the state dict") -> TemporalPatchDiscriminator:
     """The discriminator of a published state dict, with spectral norm as the old hook stored it."""
     first = state.get("conv.0.weight_orig")
     if first is None:

@@ -1,4 +1,4 @@
-"""Golden cases of the network, its losses, the degradation and the metrics, each through the importer."""
+"""Golden cases of the network and of its losses, each through the importer."""
 
 import copy
 
@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from old_films_rtn import losses, published
+from old_films_rtn.flow import clip_flows
 from old_films_rtn.models.rtn import warp
 from old_films_rtn.models.swin import shift_mask
 from shared_utils.testing import fill, make_input
@@ -77,7 +78,7 @@ def run_generator(case):
     (rtn, raft), _ = published.import_generator(weights(case), case.name)
     flows = {name: given[name] for name in ("forward_flow", "backward_flow") if name in given}
     if not flows:
-        flows["forward_flow"], flows["backward_flow"] = raft.clip_flow(given["frames"])
+        flows["forward_flow"], flows["backward_flow"] = clip_flows(raft, given["frames"])
     restored, forward_mask, backward_mask = rtn(given["frames"], **flows)
     return {"restored": restored, **flows, "forward_mask": forward_mask, "backward_mask": backward_mask}
 
@@ -187,7 +188,8 @@ def run_train_step(case):
     discriminator = published.import_discriminator(state).train()
     perceptual = perceptual_loss(case)
     optimiser = {
-        module: torch.optim.Adam(module.parameters(), case.spec["lr"], betas=(0.9, 0.99)) for module in (rtn, discriminator)
+        module: torch.optim.Adam(module.parameters(), case.spec["lr"], betas=(0.9, 0.99))
+        for module in (rtn, discriminator)
     }
 
     def generate():
@@ -238,3 +240,16 @@ ADAPTERS = {
         run_train_step
     ),
 }
+
+
+def gradient_tolerances(case):
+    """Of single gradients after a whole step, where the absolute values of the losses have their kinks.
+
+    In double precision the exact gradient is 2.4 % of its largest value from the published one, and single precision
+    changes by as much with the convolution library: rounding decides on which side of a kink some features lie. Losses
+    and the norm of the gradient keep the case's tolerance; test_losses.py holds the gradient to finite differences.
+    """
+    return {name: max(case.spec["tolerance"], 0.03) for name in case.spec["outputs"] if name.startswith("grad:")}
+
+
+TOLERANCES = {name: gradient_tolerances for name in ADAPTERS if "optimize_parameters" in name}

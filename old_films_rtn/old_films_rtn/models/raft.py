@@ -29,10 +29,6 @@ class Features(NamedTuple):
     size: tuple[int, int]
     """Height and width of the frames, before they were padded."""
 
-    def part(self, rows: slice) -> Features:
-        """The features of some of the frames."""
-        return Features(self.matching[rows], self.context[rows], self.size)
-
 
 def _normalisation(kind: str, channels: int) -> nn.Module:
     return nn.BatchNorm2d(channels) if kind == "batch" else nn.InstanceNorm2d(channels)
@@ -297,27 +293,3 @@ class RAFT(nn.Module):
                 state = self.update_block.gru(state, motion, constant)
                 places = places + self.update_block.flow_head(state)
             return places - start, 0.25 * self.update_block.mask(state)
-
-    @torch.no_grad()
-    def clip_flow(self, clip: Tensor, iterations: int = 24, pairs: int = 8) -> tuple[Tensor, Tensor]:
-        """Forward and backward flow (n, t - 1, 2, h, w) of a clip (n, t, 3, h, w), as ``RTN`` takes them.
-
-        pairs: how many are computed at once, which bounds the memory.
-        """
-        n, t = clip.shape[:2]
-        features = self.features(clip.flatten(0, 1))
-        first = [row * t + i for row in range(n) for i in range(t - 1)]
-        earlier, later = torch.tensor(first, device=clip.device), torch.tensor(first, device=clip.device) + 1
-        both = torch.cat((later, earlier)), torch.cat((earlier, later))
-        flows = [
-            self.flow(
-                *(Features(features.matching[rows], features.context[rows], features.size) for rows in (a, b)),
-                iterations,
-            )
-            for a, b in zip(both[0].split(pairs), both[1].split(pairs), strict=True)
-        ]
-        if not flows:
-            empty = clip.new_zeros(n, 0, 2, *clip.shape[-2:])
-            return empty, empty
-        forward, backward = torch.cat(flows).chunk(2)
-        return forward.unflatten(0, (n, t - 1)), backward.unflatten(0, (n, t - 1))

@@ -112,9 +112,7 @@ class RTN(nn.Module):
         for direction in ("backward", "forward"):
             gate = GuidedAggregation(channels, frame_channels, follow_residual=not tanh_residual)
             self.add_module(f"{direction}_aggregation", gate)
-            self.add_module(
-                f"{direction}_transformer", RestorationTransformer(channels, width, depths, num_heads)
-            )
+            self.add_module(f"{direction}_transformer", RestorationTransformer(channels, width, depths, num_heads))
         seen = 2 * channels + (0 if tanh_residual else frame_channels)
         self.fusion = nn.Conv2d(seen, channels, 3, padding=1)
         self.refine = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in range(3))
@@ -187,9 +185,7 @@ class RTN(nn.Module):
                 if previous is None:
                     fused, seen[i] = self.first(direction, clip[:, i])
                 else:
-                    fused, seen[i] = self.aggregate(
-                        direction, states[previous], clip[:, previous], clip[:, i], flow(i)
-                    )
+                    fused, seen[i] = self.aggregate(direction, states[previous], clip[:, previous], clip[:, i], flow(i))
                 states[i] = self.restore(direction, fused)
                 previous = i
             hidden[direction], masks[direction] = torch.stack(states, 1), torch.stack(seen, 1)

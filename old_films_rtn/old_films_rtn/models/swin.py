@@ -77,9 +77,7 @@ class WindowAttention(nn.Module):
 class SwinBlock(nn.Module):
     """Attention in windows, shifted by ``shift``, and a two-layer perceptron; both residual, normalised before."""
 
-    def __init__(
-        self, width: int, num_heads: int, window: int = 8, shift: int = 0, mlp_ratio: float = 2.0
-    ) -> None:
+    def __init__(self, width: int, num_heads: int, window: int = 8, shift: int = 0, mlp_ratio: float = 2.0) -> None:
         super().__init__()
         self.window, self.shift = window, shift
         self.norm1 = nn.LayerNorm(width)
