@@ -104,7 +104,7 @@ def describe(path):
         }
 
 
-def write_model(path, seed=0, change=0.05, **options):
+def write_model(path, seed=0, change=0.15, **options):
     """A small network whose output differs from its input; returns the path."""
     torch.manual_seed(seed)
     model = RTN(**{"width": 16, "depths": (2,), "num_heads": 2, "tanh_residual": False, **options})

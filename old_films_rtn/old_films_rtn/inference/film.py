@@ -10,10 +10,11 @@ import csv
 import hashlib
 import json
 import logging
+import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -40,10 +41,10 @@ from old_films_rtn.video.io import (
     FrameFolder,
     VideoFile,
     grey_at_short_side,
+    encoded,
     open_output,
     read_image,
     to_unit,
-    write_image,
 )
 from old_films_rtn.video.shots import Shots, find_shots, read_cuts, write_cuts
 from shared_utils import UserError, checkpoint, distributed
@@ -117,6 +118,7 @@ class Shot:
     repeats: list[int]
     folder: Path
     lumas: Lumas
+    _unsynced: list[Path] = field(default_factory=list)
 
     @cached_property
     def originals(self) -> list[int]:
@@ -133,7 +135,17 @@ class Shot:
         marker = self.folder / "finished.json"
         return json.loads(marker.read_text()) if marker.is_file() else 0
 
+    def keep(self, kind: str, index: int, content: bytes) -> None:
+        """Keep what a frame of the film became; safe on disk from the next ``finish`` on."""
+        path = self.folder / kept_name(kind, index)
+        path.write_bytes(content)
+        self._unsynced.append(path)
+
     def finish(self, originals: int) -> None:
+        for path in self._unsynced:
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        self._unsynced.clear()
         checkpoint.write_json(originals, self.folder / "finished.json")
 
 
@@ -214,6 +226,7 @@ class Work:
                 shot = Shot(number, first, end, shots.repeats[first:end], folder, lumas)
                 lumas.chosen = [index - first for index in shot.originals]
                 yield from process(shot)
+                shot.finish(len(shot.originals))
                 lumas.path.unlink()
                 shutil.rmtree(folder / "scratch", ignore_errors=True)
                 (folder / "done").touch()
@@ -230,10 +243,14 @@ class Work:
     def kept(self, shots: Shots, index: int, kind: str) -> Path:
         """The image of a frame."""
         number = int(np.searchsorted(shots.starts, index, side="right")) - 1
-        return self.folder / f"shot_{number:05d}" / f"{kind}_{index:07d}.png"
+        return self.folder / f"shot_{number:05d}" / kept_name(kind, index)
 
     def end(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def kept_name(kind: str, index: int) -> str:
+    return f"{kind}_{index:07d}.{'json' if kind == 'report' else 'png'}"
 
 
 def _within_shots(shots: Shots) -> list[int]:
@@ -292,9 +309,9 @@ def restore_frames(
             protected = None if protection is None else protection.mask(clip_first + index)
             after = composite(before, shot.lumas.black_white, output, mask, how, protected)
             row = report(before, after, shot.lumas.black_white, mask, how.mask_threshold)
-            write_image(after, shot.folder / f"luma_{index:07d}.png")
-            write_image(np.rint(mask * 255).astype(np.uint8), shot.folder / f"mask_{index:07d}.png")
-            (shot.folder / f"report_{index:07d}.json").write_text(json.dumps(row))
+            shot.keep("luma", index, encoded(after))
+            shot.keep("mask", index, encoded(np.rint(mask * 255).astype(np.uint8)))
+            shot.keep("report", index, json.dumps(row).encode())
         yield result.index + 1
 
 
@@ -335,7 +352,7 @@ def assemble(
                 mask = read_image(work.kept(shots, index, "mask"))
                 extra["masks"].write(Frame(frame.index, mask, frame.pts, frame.name))
             if report_csv:
-                row = json.loads(work.kept(shots, index, "report").with_suffix(".json").read_text())
+                row = json.loads(work.kept(shots, index, "report").read_text())
                 rows.append({"frame": frame.index, "seconds": round(float(frame.pts * clip.film.time_base), 4)} | row)
             writer.write(after)
     if report_csv:
@@ -473,7 +490,7 @@ def tile_for(height: int, width: int, memory: float, halo: int) -> int | None:
 def mask_report(work: Work, shots: Shots) -> None:
     """Warn where the masks say nothing."""
     middle = [
-        json.loads(work.kept(shots, index, "report").with_suffix(".json").read_text())
+        json.loads(work.kept(shots, index, "report").read_text())
         for index in range(0, shots.length, max(1, shots.length // 50))
     ]
     if all(0.4 < row["mean_mask"] < 0.6 and row["spread_mask"] < 0.05 for row in middle):

@@ -173,44 +173,43 @@ class Spill:
 class PairFlows:
     """Both flows between frames i and i + 1, each frame encoded once as long as pairs are asked for in order.
 
-    ``keep`` says for which pairs flows stay in memory; with a spill, flows are written there and read back.
+    With a spill, ``write`` puts the flows of a chunk there, and ``pair`` reads them back a chunk at a time.
     """
 
-    def __init__(self, source: FlowSource, frames: Sequence[Tensor], spill: Spill | None = None) -> None:
-        self.source, self.frames, self.spill = source, frames, spill
+    def __init__(
+        self, source: FlowSource, frames: Sequence[Tensor], spill: Spill | None = None, chunk: int | None = None
+    ) -> None:
+        self.source, self.frames, self.spill, self.chunk = source, frames, spill, chunk
         self._features: dict[int, Any] = {}
         self._flows: dict[int, tuple[Tensor, Tensor]] = {}
 
     def pair(self, i: int) -> tuple[Tensor, Tensor]:
         """(forward, backward), (1, 2, h, w): where the pixels of frame i + 1 are in frame i, and the other way."""
-        if i in self._flows:
-            return self._flows[i]
-        name = f"flow_{i:06d}"
-        if self.spill is not None and name in self.spill:
-            found = tuple(self.spill.get(name, self.frames[i].device))
-        else:
+        if i not in self._flows and self.spill is not None:
+            start = i // self.chunk * self.chunk
+            if f"flows_{start:06d}" in self.spill:
+                stored = self.spill.get(f"flows_{start:06d}", self.frames[i].device)
+                self._flows |= {start + at: (both[:1], both[1:]) for at, both in enumerate(stored)}
+        if i not in self._flows:
             a, b = self._encoded(i), self._encoded(i + 1)
             self._features = {i: a, i + 1: b}
-            found = self.source.flow(b, a), self.source.flow(a, b)
-        self._flows[i] = found
-        return found
+            self._flows[i] = self.source.flow(b, a), self.source.flow(a, b)
+        return self._flows[i]
 
-    def write(self, i: int) -> None:
-        """Move the flows of a pair from memory to the spill."""
-        name = f"flow_{i:06d}"
-        if name not in self.spill:
-            self.spill.put(name, list(self.pair(i)))
-        self._flows.pop(i, None)
+    def write(self, start: int) -> None:
+        """Move the flows of the chunk that begins at ``start`` from memory to the spill."""
+        end = min(start + self.chunk, len(self.frames) - 1)
+        if start < end:
+            self.spill.put(f"flows_{start:06d}", torch.stack([torch.cat(self.pair(i)) for i in range(start, end)]))
+        self._flows = {}
 
     def forget(self, before: int) -> None:
-        """Drop the flows of pairs before ``before``, in memory and in the spill."""
-        for i in [i for i in self._flows if i < before]:
-            del self._flows[i]
+        """Drop the flows of the pairs before ``before``, in memory and in the spill."""
+        self._flows = {i: flows for i, flows in self._flows.items() if i >= before}
         if self.spill is not None:
-            for path in sorted(self.spill.folder.glob("flow_*.pt")):
-                if int(path.stem[5:]) >= before:
-                    break
-                path.unlink()
+            for path in self.spill.folder.glob("flows_*.pt"):
+                if int(path.stem[6:]) + self.chunk <= before:
+                    path.unlink()
 
     def _encoded(self, i: int) -> Any:
         return self._features[i] if i in self._features else self.source.features(self.frames[i])
@@ -260,7 +259,7 @@ def restore_shot(
     if t > chunk and scratch is None:
         raise ValueError("a shot longer than a chunk needs a scratch folder")
     spill = Spill(scratch) if t > chunk else None
-    flows = PairFlows(source, frames, spill if sweep else None)
+    flows = PairFlows(source, frames, spill if sweep else None, chunk)
     if sweep and finished < (t - 1) // chunk * chunk:
         _sweep(cell, frames, flows, spill, chunk, finished)
     forward = spill.get(f"forward_{finished:06d}", frames[0].device) if finished else None
@@ -302,9 +301,8 @@ def _sweep(cell: Cell, frames: Sequence[Tensor], flows: PairFlows, spill: Spill,
     for i in reversed(range(finished + chunk, begun)):
         neighbour, flow = (None, None) if state is None else (frames[i + 1], flows.pair(i)[1])
         state, _ = cell.step("backward", state, neighbour, frames[i], flow)
-        if i + 1 < t:
+        if i % chunk == 0:
             flows.write(i)
-        if (i - finished) % chunk == 0:
             spill.put(f"backward_{i:06d}", state)
 
 

@@ -210,11 +210,15 @@ def read_image(path: str | Path) -> np.ndarray:
 def write_image(image: np.ndarray, path: str | Path) -> None:
     """Write (h, w) or (h, w, 3 or 4) RGB(A), uint8 or uint16, durably; PNG or TIFF by the suffix."""
     path = Path(path)
+    with checkpoint.replacing(path) as temporary:
+        temporary.write_bytes(encoded(image, path.suffix))
+
+
+def encoded(image: np.ndarray, suffix: str = ".png") -> bytes:
+    """The bytes of an image file, compressed lightly and without loss."""
     if image.ndim == 3:
         image = cv2.cvtColor(image, cv2.COLOR_RGBA2BGRA if image.shape[2] == 4 else cv2.COLOR_RGB2BGR)
-    _, data = cv2.imencode(path.suffix, image, [cv2.IMWRITE_PNG_COMPRESSION, 1])
-    with checkpoint.replacing(path) as temporary:
-        temporary.write_bytes(data.tobytes())
+    return cv2.imencode(suffix, image, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
 
 
 @contextmanager
@@ -290,7 +294,7 @@ class VideoFile:
             raise UserError(f"{self.path}: no frame decodes ({self.damage or 'it is cut short'}); copy it again")
         # A file cut short may also just end, before what its header announces.
         seconds = float(last * self.time_base)
-        if self.damage is None and self.duration and seconds < self.duration - max(2.0, 0.05 * self.duration):
+        if self.damage is None and self.duration and seconds < self.duration - max(1.0, 0.05 * self.duration):
             self.damage = f"the picture ends at {seconds:.1f} of {self.duration:.1f} s"
         if self.damage is None and count < self.announced:
             self.damage = f"{self.announced - count} of {self.announced} frames are missing"
@@ -370,7 +374,7 @@ class FolderWriter:
             bits = 8 if frame.bits == 8 else 16
             image = _grey(frame) if grey else frame.rgb(bits)
         name = self._names[frame.index] if self._names else f"{frame.index:06d}.png"
-        write_image(image, self.temporary / name)
+        (self.temporary / name).write_bytes(encoded(image, Path(name).suffix))
 
     def __exit__(self, kind: type | None, *_: object) -> None:
         if kind is None:
