@@ -64,6 +64,8 @@ TORCHVISION_RAFT_RULES = [
     (r"^mask_predictor\.convrelu\.0\.", "update_block.mask.0."),
     (r"^mask_predictor\.conv\.", "update_block.mask.2."),
 ]
+TRAVELLING = Path(__file__).parent / "weights" / "rtn_procedural.safetensors"
+"""The small network that comes with the package (see the README beside it)."""
 # Derived from the size alone, and rebuilt.
 REBUILT = re.compile(r"\.(attn_mask|relative_position_index)$")
 
@@ -278,13 +280,31 @@ def load_own(state: Mapping[str, Tensor], source: str) -> Loaded:
     return Loaded(rtn.eval(), import_raft(flow, f"RAFT in {source}") if flow else None)
 
 
+def checkpoint_of(folder: Path) -> Path:
+    """The checkpoint of a run's folder (or of the newest ``version_N`` of a run name's): the best one, else the last.
+
+    Raises UserError where there is none.
+    """
+    if (folder / "model.safetensors").is_file():
+        return folder / "model.safetensors"
+    versions = [path for path in folder.glob("version_*") if path.name[8:].isdigit()]
+    if versions:
+        folder = max(versions, key=lambda path: int(path.name[8:]))
+    for pattern in ("best-*.ckpt", "*.ckpt"):
+        if found := sorted((folder / "checkpoints").glob(pattern)):
+            return found[-1]
+    raise UserError(f"no checkpoint in {folder}: give a checkpoint, or the folder of a run of train.py")
+
+
 def load(path: str | Path) -> Loaded:
     """The network of any file: a published ``.pth``, ours as ``.safetensors``, or a Lightning checkpoint (its running
-    average of the weights where it keeps one).
+    average of the weights where it keeps one); or of the folder of a run.
 
     Raises UserError, naming the file, for anything else.
     """
     path = Path(path)
+    if path.is_dir():
+        path = checkpoint_of(path)
     content = checkpoint.load_tensors(path)
     if isinstance(content, Mapping) and "pytorch-lightning_version" in content:
         stored = content["state_dict"]

@@ -1,7 +1,7 @@
 """Training and evaluation samples: clean clips from folders or made ones, degraded, with the truth beside them.
 
-A sample is a dict of ``lq``, ``gt`` (t, 3, h, w) float32 in [-1, 1], ``mask`` (t, 1, h, w) in [0, 1], the share of each pixel that
-a contaminant hides, ``key`` and, where they are known, ``forward_flow`` and ``backward_flow`` (t - 1, 2, h, w).
+A sample is a dict of ``lq``, ``gt`` (t, 3, h, w) float32 in [-1, 1], ``mask`` (t, 1, h, w) in [0, 1], the share of each pixel
+that a contaminant hides, ``key`` and, where they are known, ``forward_flow`` and ``backward_flow`` (t - 1, 2, h, w).
 """
 
 from __future__ import annotations

@@ -80,10 +80,7 @@ def blend(frame: np.ndarray, texture: np.ndarray, mode: BlendMode, opacity: floa
     addition: I + a(1 - q); subtract: I - a(1 - q); multiply: I((1 - a) + a q).
     """
     image, texture = frame.astype(np.float64) / 255, texture.astype(np.float64) / 255
-    if mode == "multiply":
-        laid = image * texture
-    else:
-        laid = image + (1 - texture) if mode == "addition" else image - (1 - texture)
+    laid = {"addition": image + (1 - texture), "subtract": image - (1 - texture), "multiply": image * texture}[mode]
     # In this order of the sums, truncation gives the published levels exactly.
     return truncate_u8(laid * opacity + image * (1 - opacity))
 

@@ -101,7 +101,7 @@ class TemplateTextures:
     Raises UserError where there is no template.
     """
 
-    GROWN = {"002", "003", "004", "005", "006", "007", "009", "012"}
+    GROWN = ("002", "003", "004", "005", "006", "007", "009", "012")
 
     def __init__(self, root: str | Path) -> None:
         root = Path(root)

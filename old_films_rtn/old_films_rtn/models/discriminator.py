@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -46,7 +47,7 @@ class TemporalPatchDiscriminator(nn.Module):
         super().__init__()
         widths = (channels, *WIDTHS[version])
         layers: list[nn.Module] = []
-        for number, (before, after) in enumerate(zip(widths, widths[1:], strict=False)):
+        for number, (before, after) in enumerate(pairwise(widths)):
             last = number == len(widths) - 2
             # The published first layer is padded by one pixel, not by two.
             padding = (1, 1, 1) if number == 0 else (1, 2, 2)

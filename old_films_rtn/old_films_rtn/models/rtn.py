@@ -39,8 +39,8 @@ class GuidedAggregation(nn.Module):
     """A = m s + (1 - m) e: how much of the warped hidden state s replaces the frame's own embedding e.
 
     m near 1 means that the neighbour is trusted and the frame is not: it is the defect map that nobody supervises.
-    follow_residual: start the last gate layer so that m rises with the residual. Where e and s are free, nothing else
-    in the equations says which of them the gate should prefer at a defect.
+    follow_residual: start with m rising with the residual, and with the frame in the first channels of e. Where e and s
+    are free, nothing in the equations says which of them the gate should prefer at a defect.
     """
 
     def __init__(
@@ -63,6 +63,11 @@ class GuidedAggregation(nn.Module):
                 self.gate.weight[0, 0] = 0
                 self.gate.weight[0, 0, 1, 1] = 12
                 self.gate.bias.fill_(-3)
+                # The first channels of the embedding are the frame itself.
+                self.embedding.weight[:frame_channels] = 0
+                self.embedding.bias[:frame_channels] = 0
+                for channel in range(frame_channels):
+                    self.embedding.weight[channel, channel, 1, 1] = 1
 
     def mask(self, state: Tensor, embedding: Tensor, residual: Tensor) -> Tensor:
         """m (n, 1, h, w) of the warped state, the embedding (n, channels, h, w) and the residual (n, 1, h, w)."""
@@ -81,9 +86,12 @@ class RTN(nn.Module):
 
     channels: of the hidden states. width, depths, num_heads: of the transformers (see ``RestorationTransformer``).
     tanh_residual: True: y = tanh(residual + x), as published: a zero residual compresses the contrast (1.0 becomes
-    0.76), which the network has to learn to undo. False, for training of one's own: y = x + residual, zero at the start;
-    the decoder sees x beside both states, for what has to be subtracted at a defect cannot be known from states that the
-    gates have kept the defect out of; and the gates start from the residual.
+    0.76), which the network has to learn to undo. False, for training of one's own: y = median(b, x, f) + residual, where the
+    first channels of both states carry the frame. It starts as a classical recursive median along the flow: the
+    embedding passes the frame on, the gates follow the residual, a transformer adds nothing to its input, and the decoder
+    nothing to the median. State and embedding are so tied to one meaning, and m near 1 at a defect is right by
+    construction: it is what puts the neighbour into the output. The decoder sees x beside both states; beyond the frame
+    the border is read, and not the published zeros, which darken moving borders.
     frame_channels: of the frames. The residual of the gate is taken on the first of them.
 
     ``checkpointing`` (attribute): recompute the transformers in the backward pass, so that training memory grows by
@@ -112,7 +120,10 @@ class RTN(nn.Module):
         for direction in ("backward", "forward"):
             gate = GuidedAggregation(channels, frame_channels, follow_residual=not tanh_residual)
             self.add_module(f"{direction}_aggregation", gate)
-            self.add_module(f"{direction}_transformer", RestorationTransformer(channels, width, depths, num_heads))
+            self.add_module(
+                f"{direction}_transformer",
+                RestorationTransformer(channels, width, depths, num_heads, residual=not tanh_residual),
+            )
         seen = 2 * channels + (0 if tanh_residual else frame_channels)
         self.fusion = nn.Conv2d(seen, channels, 3, padding=1)
         self.refine = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in range(3))
@@ -144,7 +155,8 @@ class RTN(nn.Module):
         hidden_previous, x_previous: the neighbour's hidden state and frame. flow (n, 2, h, w): where each pixel of the
         frame is in the neighbour.
         """
-        warped = warp(torch.cat((hidden_previous, x_previous[:, :1]), dim=1), flow)
+        padding = "zeros" if self.tanh_residual else "border"
+        warped = warp(torch.cat((hidden_previous, x_previous[:, :1]), dim=1), flow, padding)
         residual = (warped[:, -1:] - x[:, :1]).abs()
         return self.get_submodule(f"{direction}_aggregation")(warped[:, :-1], x, residual)
 
@@ -156,12 +168,17 @@ class RTN(nn.Module):
 
     def decode(self, x: Tensor, backward: Tensor, forward: Tensor) -> Tensor:
         """The restored frame (n, 3, h, w) of a frame and its two hidden states."""
-        states = (backward, forward) if self.tanh_residual else (backward, forward, x)
-        features = F.leaky_relu(self.fusion(torch.cat(states, dim=1)), 0.1)
+        if self.tanh_residual:
+            return torch.tanh(x + self._residual(backward, forward))
+        before, after = forward[:, : x.shape[1]], backward[:, : x.shape[1]]
+        median = torch.maximum(torch.minimum(before, after), torch.minimum(torch.maximum(before, after), x))
+        return median + self._residual(backward, forward, x)
+
+    def _residual(self, *seen: Tensor) -> Tensor:
+        features = F.leaky_relu(self.fusion(torch.cat(seen, dim=1)), 0.1)
         for layer in self.refine:
             features = F.leaky_relu(layer(features), 0.1)
-        restored = x + self.output(features)
-        return torch.tanh(restored) if self.tanh_residual else restored
+        return self.output(features)
 
     def forward(self, clip: Tensor, forward_flow: Tensor, backward_flow: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Restore a clip.

@@ -123,7 +123,8 @@ class RestorationTransformer(nn.Module):
     """R: (n, channels, h, w) -> the same; its output is the new hidden state. h and w multiples of 2 * window.
 
     channels: of the hidden state at full resolution. width: of the transformer at half resolution; the convolutions
-    around it have half of that. depths: Swin blocks of each residual group. num_heads: of every block.
+    around it have half of that, or ``inner``. depths: Swin blocks of each residual group. num_heads: of every block.
+    residual: add the input to the output, with nothing else at the start; published: no.
     """
 
     def __init__(
@@ -135,10 +136,11 @@ class RestorationTransformer(nn.Module):
         window: int = 8,
         mlp_ratio: float = 2.0,
         inner: int | None = None,
+        residual: bool = False,
     ) -> None:
         super().__init__()
         inner = inner or width // 2
-        self.multiple = 2 * window
+        self.multiple, self.residual = 2 * window, residual
         self.conv_first = nn.Conv2d(channels, inner, 3, padding=1)
         self.conv_second = nn.Conv2d(inner, width, 4, stride=2, padding=1)
         self.embed_norm = nn.LayerNorm(width)
@@ -152,6 +154,9 @@ class RestorationTransformer(nn.Module):
             if isinstance(module, nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=0.02)
                 nn.init.zeros_(module.bias)
+        if residual:
+            nn.init.zeros_(self.conv_last.weight)
+            nn.init.zeros_(self.conv_last.bias)
 
     def forward(self, features: Tensor) -> Tensor:
         full = F.leaky_relu(self.conv_first(features), 0.2)
@@ -163,4 +168,5 @@ class RestorationTransformer(nn.Module):
         # The published slope here is PyTorch's default 0.01, unlike that of its neighbours.
         half = F.leaky_relu(self.conv_before_upsample(half), 0.01)
         restored = self.conv_up(F.interpolate(half, scale_factor=2, mode="nearest")) + full
-        return self.conv_last(F.leaky_relu(restored, 0.2))
+        restored = self.conv_last(F.leaky_relu(restored, 0.2))
+        return features + restored if self.residual else restored
