@@ -125,7 +125,7 @@ def test_the_halo_of_the_published_transformer_suffices():
         if "relative_position_bias_table" in name or name.endswith("qkv.weight"):
             torch.nn.init.normal_(parameter, std=0.3)  # attention that looks at single places
     features = torch.randn(1, 16, 48, 256)
-    assert halo(RTN()) == 96
+    assert halo(transformer) == 96
     with torch.no_grad():
         reference = transformer(features)
         assert (tiled(transformer, [features], 32, 96) - reference).abs().max() < 1e-5
@@ -142,7 +142,7 @@ def test_running_out_of_memory_makes_tiles_smaller_and_says_so(model, frames, wh
     monkeypatch.setattr(streaming, "_SMALLEST_TILE", 16)
     cell = RestorationCell(model)
     assert difference(restore_shot(cell, frames, DIS()), whole[0]) < 1e-5
-    assert cell.tile == 32 and "32 pixels" in caplog.text
+    assert cell.runner.tile == 32 and "32 pixels" in caplog.text
     monkeypatch.setattr(streaming, "_SMALLEST_TILE", 64)
     with pytest.raises(UserError, match="out of memory"):
         next(iter(restore_shot(RestorationCell(model), frames, DIS())))

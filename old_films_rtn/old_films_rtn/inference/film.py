@@ -25,23 +25,26 @@ import torch
 from torch import Tensor
 
 from old_films_rtn import published
-from old_films_rtn.flow import flow_source
+from old_films_rtn.colour import AB_SCALE, TRAVELLING, ColourRTN, Keys, from_lab, lightness, load_colour
+from old_films_rtn.flow import FlowSource, flow_source
 from old_films_rtn.inference.compositing import Compositing, composite, report
 from old_films_rtn.inference.streaming import (
     RestorationCell,
     Restored,
+    TiledRunner,
     halo,
     padded,
     restore_shot,
     restore_windows,
 )
 from old_films_rtn.models.raft import RAFT
+from old_films_rtn.models.rtn import Direction
 from old_films_rtn.video.io import (
     Frame,
     FrameFolder,
     VideoFile,
-    grey_at_short_side,
     encoded,
+    grey_at_short_side,
     open_output,
     read_image,
     to_unit,
@@ -75,6 +78,13 @@ class Clip:
                 frame = Frame(frame.index, small, frame.pts, frame.name)
             yield frame
 
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the frames. Raises UserError where there are none."""
+        first = next(self.frames(), None)
+        if first is None:
+            raise UserError(f"{self.film.path} has no frame {self.first}: give --frames inside the film")
+        return first.size
+
 
 class Lumas:
     """The luma planes of a shot in a file, so that any of them can be had without decoding the film again.
@@ -82,8 +92,8 @@ class Lumas:
     As a sequence: tensors (1, 3, h, w) in [-1, 1], padded, of the frames ``chosen`` (indices in the shot).
     """
 
-    def __init__(self, path: Path, device: torch.device, channels: int = 3) -> None:
-        self.path, self.device, self.channels = path, device, channels
+    def __init__(self, path: Path, device: torch.device) -> None:
+        self.path, self.device = path, device
         self.chosen: list[int] = []
 
     def write(self, frames: Iterable[Frame]) -> None:
@@ -105,7 +115,7 @@ class Lumas:
 
     def __getitem__(self, position: int) -> Tensor:
         luma = padded(to_unit(self.codes(self.chosen[position]), self.black_white))
-        return torch.from_numpy(luma).to(self.device).expand(1, self.channels, -1, -1)
+        return torch.from_numpy(luma).to(self.device).expand(1, 3, -1, -1)
 
 
 @dataclass
@@ -188,8 +198,6 @@ class Work:
         seen = reporting.progress(clip.frames(), "reading")
         lumas = (to_unit(frame.luma, frame.black_white) for frame in seen)
         found = find_shots(lumas, cuts == "auto", repeats)
-        if found.length == 0:
-            raise UserError(f"{clip.film.path} has no frame {clip.first}: give --frames inside the film")
         if cuts not in ("auto", "off"):
             starts = read_cuts(cuts, clip.first + found.length)
             found.starts = sorted({max(0, start - clip.first) for start in starts})
@@ -206,7 +214,7 @@ class Work:
         device: torch.device,
         process: Callable[[Shot], Iterator[int]],
         description: str,
-        channels: int = 3,
+        frames_of: type[Lumas] | None = None,
     ) -> None:
         """``process`` every shot of this rank that is not done; it yields the number of originals it has finished."""
         spans = shots.spans()
@@ -221,7 +229,7 @@ class Work:
                         pass
                     continue
                 folder.mkdir(exist_ok=True)
-                lumas = Lumas(folder / "lumas.raw", device, channels)
+                lumas = (frames_of or Lumas)(folder / "lumas.raw", device)
                 lumas.write(islice(frames, end - first))
                 shot = Shot(number, first, end, shots.repeats[first:end], folder, lumas)
                 lumas.chosen = [index - first for index in shot.originals]
@@ -405,19 +413,15 @@ def restore_film(
     """Restore a film; the arguments are those of ``restore.py``."""
     clip = Clip(film, *span, short_side)
     protection = Protection(protect) if protect else None
-    first = next(clip.frames(), None)
-    if first is None:
-        raise UserError(f"{film.path} has no frame {span[0]}: give --frames inside the film")
-    height, width = first.size
+    size = clip.size()
     with distributed.process_group():
         place = distributed.choose_device(device)
         loaded = published.load(ckpt or published.TRAVELLING)
-        source = flow_source(flow, loaded.raft)
-        for raft in (source, loaded.raft):
-            if isinstance(raft, RAFT):
-                raft.to(place).volume_limit = int(memory * 1e9 / 4)
-        chunk = chunk or max(8, min(400, int(memory * 5e8 / (STATE_BYTES * height * width))))
-        cell = RestorationCell(loaded.rtn, place, precision, tile or tile_for(height, width, memory, halo(loaded.rtn)))
+        source = _flow_on(flow, loaded.raft, place, memory)
+        chunk = chunk or chunk_for(size, memory)
+        cell = RestorationCell(
+            loaded.rtn, place, precision, tile or tile_for(size, memory, halo(loaded.rtn.forward_transformer))
+        )
         work = Work(out)
         if distributed.rank() == 0:
             job = {
@@ -440,7 +444,7 @@ def restore_film(
         distributed.barrier()
         shots = work.shots(clip, cuts, dedup)
         if protection is not None:
-            protection.check((height, width), shots.length if clip.end else clip.first + shots.length)
+            protection.check(size, shots.length if clip.end else clip.first + shots.length)
 
         def process(shot: Shot) -> Iterator[int]:
             if published_windows:
@@ -479,10 +483,22 @@ def restore_film(
             print(f"{out}: {shots.length} frames in {len(shots.starts)} shots, {repeated} of them repeats")
 
 
-def tile_for(height: int, width: int, memory: float, halo: int) -> int | None:
+def _flow_on(name: str, raft: RAFT | None, place: torch.device, memory: float) -> FlowSource:
+    source = flow_source(name, raft)
+    if isinstance(source, RAFT):
+        source.to(place).volume_limit = int(memory * 1e9 / 4)
+    return source
+
+
+def chunk_for(size: tuple[int, int], memory: float) -> int:
+    """Frames whose states fit into half of ``memory`` GB."""
+    return max(8, min(400, int(memory * 5e8 / (STATE_BYTES * size[0] * size[1]))))
+
+
+def tile_for(size: tuple[int, int], memory: float, halo: int) -> int | None:
     """The largest tile for which the transformer stays in half of ``memory`` GB; None: the whole frame."""
     pixels = memory * 5e8 / TRANSFORMER_BYTES
-    if height * width <= pixels:
+    if size[0] * size[1] <= pixels:
         return None
     return max(128, (int(pixels**0.5) - 2 * halo) // 16 * 16)
 
@@ -503,3 +519,142 @@ def mask_report(work: Work, shots: Shots) -> None:
 def file_digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+# Colour ---------------------------------------------------------------------------------------------------------------
+
+
+class ColourCell:
+    """``ColourRTN``, step by step, in tiles and in a chosen precision (see ``RestorationCell``)."""
+
+    def __init__(
+        self, model: ColourRTN, device: torch.device | str = "cpu", precision: str = "fp32", tile: int | None = None
+    ) -> None:
+        self.model = model.to(device).eval()
+        self.runner = TiledRunner(device, precision, tile, halo(model.forward_transformer))
+
+    def step(
+        self, direction: Direction, state: Tensor | None, x_previous: Tensor | None, x: Tensor, flow: Tensor | None
+    ) -> tuple[Tensor, None]:
+        """The state is hidden state and carried colour (1, channels + 3, h, w); there is no mask."""
+        with self.runner.autocast():
+            return self.model.step(direction, state, x_previous, x, flow, self.runner), None
+
+    def decode(self, x: Tensor, backward: Tensor, forward: Tensor) -> Tensor:
+        """a and b (1, 2, h, w), divided by ``AB_SCALE``."""
+        return self.model.decode(x, backward, forward, self.runner)
+
+
+class ColourFrames(Lumas):
+    """The frames of a shot as ``ColourRTN`` takes them: lightness, and the colour of key-frames."""
+
+    keys: Keys
+
+    def lightness(self, index: int) -> np.ndarray:
+        """(h, w) L - 50 of a frame of the shot."""
+        return lightness((to_unit(self.codes(index), self.black_white) + 1) / 2)
+
+    def __getitem__(self, position: int) -> Tensor:
+        grey = self.lightness(position)[None] / 50
+        ab = self.keys.ab(self.first + position, self.size)
+        known = np.full_like(grey, ab is not None)
+        colour = np.zeros((2, *self.size), np.float32) if ab is None else ab / AB_SCALE
+        frame = padded(np.concatenate([grey, colour, known]).astype(np.float32))
+        return torch.from_numpy(frame)[None].to(self.device)
+
+
+class OnLightness:
+    """A flow source that sees the lightness of colour frames alone."""
+
+    def __init__(self, source: FlowSource) -> None:
+        self.source = source
+
+    def features(self, frames: Tensor) -> Any:
+        return self.source.features(frames[:, :1].expand(-1, 3, -1, -1))
+
+    def flow(self, a: Any, b: Any) -> Tensor:
+        return self.source.flow(a, b)
+
+
+def colour_film(
+    film: VideoFile | FrameFolder,
+    out: Path,
+    keys: Keys,
+    *,
+    ckpt: str | None = None,
+    flow: str = "auto",
+    cuts: str = "auto",
+    chunk: int | None = None,
+    lookahead: int | None = None,
+    tile: int | None = None,
+    memory: float = 4.0,
+    precision: str = "fp32",
+    device: str = "auto",
+    video: dict[str, Any] | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+) -> None:
+    """Colour a film; the arguments are those of ``colorize.py``. Shots without a key-frame stay as they are."""
+    clip = Clip(film)
+    size = clip.size()
+    for index in keys.files:
+        keys.ab(index, size)
+    with distributed.process_group():
+        place = distributed.choose_device(device)
+        model = load_colour(ckpt or TRAVELLING)
+        source = OnLightness(_flow_on(flow, None, place, memory))
+        chunk = chunk or chunk_for(size, memory)
+        cell = ColourCell(model, place, precision, tile or tile_for(size, memory, halo(model.forward_transformer)))
+        work = Work(out)
+        if distributed.rank() == 0:
+            job = {
+                "film": fingerprint(film),
+                "keys": {str(index): file_digest(file) for index, file in sorted(keys.files.items())},
+                "ckpt": file_digest(Path(ckpt or TRAVELLING)),
+                "flow": flow,
+                "cuts": cuts,
+                "chunk": chunk,
+                "lookahead": lookahead,
+                "precision": precision,
+            }
+            work.begin(job, resume, overwrite)
+            work.shots(clip, cuts, repeats=False)
+        distributed.barrier()
+        shots = work.shots(clip, cuts, repeats=False)
+        keys.check(shots.length)
+        coloured = [any(first <= index < end for index in keys.files) for first, end in shots.spans()]
+
+        def process(shot: Shot) -> Iterator[int]:
+            if not coloured[shot.number]:
+                log.warning("no key-frame in the shot of frames %d to %d: it stays as it is", shot.first, shot.end - 1)
+                yield from shot.originals
+                return
+            frames = shot.lumas
+            frames.keys, frames.first = keys, shot.first
+            for result in restore_shot(
+                cell,
+                frames,
+                source,
+                chunk=chunk,
+                lookahead=lookahead,
+                scratch=shot.folder / "scratch",
+                finished=shot.finished,
+                on_chunk=shot.finish,
+            ):
+                ab = result.output[0, :, : size[0], : size[1]].cpu().numpy() * AB_SCALE
+                rgb = from_lab(np.concatenate([frames.lightness(result.index)[None], ab]))
+                image = np.rint(rgb.transpose(1, 2, 0) * 65535).astype(np.uint16)
+                shot.keep("colour", shot.first + result.index, encoded(image))
+                yield result.index + 1
+
+        work.run(clip, shots, place, process, "colouring", ColourFrames)
+        if distributed.rank() == 0:
+            with open_output(out, film, overwrite=True, **(video or {})) as writer:
+                for index, frame in enumerate(reporting.progress(clip.frames(), "writing", total=shots.length)):
+                    if coloured[int(np.searchsorted(shots.starts, index, side="right")) - 1]:
+                        frame = frame.with_colour(read_image(work.kept(shots, index, "colour")) / np.float32(65535))
+                    elif frame.grey:  # an encoder takes one kind of picture
+                        frame = frame.with_colour(frame.rgb(16) / np.float32(65535))
+                    writer.write(frame)
+            work.end()
+            print(f"{out}: {shots.length} frames in {len(shots.starts)} shots, {sum(coloured)} of them in colour")

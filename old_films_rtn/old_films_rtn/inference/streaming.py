@@ -20,6 +20,7 @@ from torch import Tensor
 
 from old_films_rtn.flow import FlowSource
 from old_films_rtn.models.rtn import RTN, Direction
+from old_films_rtn.models.swin import RestorationTransformer
 from shared_utils import UserError, checkpoint
 
 log = logging.getLogger(__name__)
@@ -54,14 +55,13 @@ class Cell(Protocol):
 # The network, in tiles ------------------------------------------------------------------------------------------------
 
 
-def halo(model: RTN) -> int:
+def halo(transformer: RestorationTransformer) -> int:
     """Pixels around a tile that can change what is inside it, rounded up to ``ALIGN``.
 
     A first block sees the 7 other tokens of its window, every further one half a window more, and every convolution its
     kernel; 16 more are kept for safety: 96 for the published six blocks, for which 64 was enough in measurements.
     """
-    blocks = sum(len(group.blocks) for group in model.forward_transformer.groups)
-    groups = len(model.forward_transformer.groups)
+    blocks, groups = sum(len(group.blocks) for group in transformer.groups), len(transformer.groups)
     tokens = 7 + 4 * (blocks - 1) + groups + 4
     return -(-(2 * tokens + 16) // ALIGN) * ALIGN
 
@@ -93,45 +93,27 @@ def out_of_memory(error: BaseException) -> bool:
     )
 
 
-class RestorationCell:
-    """``RTN``, step by step.
+class TiledRunner:
+    """Calls local modules on maps, in tiles and in a precision. Where memory does not suffice, the tile is halved for good,
+    and the call made again.
 
-    precision: of the network; flow, coordinates of warps and what is composited stay float32. tile: pixels of the sides
-    of the tiles in which the transformer and the decoder run (None: the whole frame). Where memory does not suffice, the
-    tile is halved, and the step done again.
+    precision: fp32, bf16 or fp16. tile: pixels of the sides of tiles; None: the whole frame.
     """
 
-    def __init__(
-        self, model: RTN, device: torch.device | str = "cpu", precision: str = "fp32", tile: int | None = None
-    ) -> None:
-        self.model = model.to(device).eval()
-        self.device, self.precision, self.halo = torch.device(device), precision, halo(model)
+    def __init__(self, device: torch.device | str, precision: str, tile: int | None, halo: int) -> None:
+        self.device, self.precision, self.halo = torch.device(device), precision, halo
         self.tile = None if tile is None else max(ALIGN, -(-tile // ALIGN) * ALIGN)
 
-    def step(
-        self, direction: Direction, state: Tensor | None, x_previous: Tensor | None, x: Tensor, flow: Tensor | None
-    ) -> tuple[Tensor, Tensor | None]:
-        """See ``Cell``; the state is the hidden state (1, channels, h, w)."""
-        with self._autocast():
-            if state is None:
-                fused, mask = self.model.embed(x, direction), None
-            else:
-                fused, mask = self.model.aggregate(direction, state, x_previous, x, flow)
-        return self._run(lambda part: self.model.restore(direction, part), fused), mask
-
-    def decode(self, x: Tensor, backward: Tensor, forward: Tensor) -> Tensor:
-        """The restored frame (1, c, h, w), float32."""
-        return self._run(self.model.decode, x, backward, forward).float()
-
-    def _autocast(self) -> Any:
+    def autocast(self) -> Any:
+        """What the network computes in."""
         kind = PRECISIONS[self.precision]
         return torch.autocast(self.device.type, kind) if kind else nullcontext()
 
-    def _run(self, function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+    def __call__(self, function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
         while True:
             longest = max(inputs[0].shape[-2:])
             try:
-                with self._autocast():
+                with self.autocast():
                     return tiled(function, inputs, self.tile or longest, self.halo)
             except RuntimeError as error:
                 if not out_of_memory(error):
@@ -139,12 +121,40 @@ class RestorationCell:
             smaller = min(self.tile or longest, longest) // 2 // ALIGN * ALIGN
             if smaller < _SMALLEST_TILE:
                 raise UserError(
-                    f"out of memory even in tiles of {self.tile} pixels: use a smaller --chunk, or --short-side"
+                    f"out of memory even in tiles of {self.tile or longest} pixels: use a smaller --chunk, or --short-side"
                 )
             log.warning("out of memory: going on in tiles of %d pixels", smaller)
             self.tile = smaller
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
+
+
+class RestorationCell:
+    """``RTN``, step by step; its transformers and its decoder run in tiles.
+
+    precision: of the network; flow, coordinates of warps and what is composited stay float32.
+    """
+
+    def __init__(
+        self, model: RTN, device: torch.device | str = "cpu", precision: str = "fp32", tile: int | None = None
+    ) -> None:
+        self.model = model.to(device).eval()
+        self.runner = TiledRunner(device, precision, tile, halo(model.forward_transformer))
+
+    def step(
+        self, direction: Direction, state: Tensor | None, x_previous: Tensor | None, x: Tensor, flow: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """See ``Cell``; the state is the hidden state (1, channels, h, w)."""
+        with self.runner.autocast():
+            if state is None:
+                fused, mask = self.model.embed(x, direction), None
+            else:
+                fused, mask = self.model.aggregate(direction, state, x_previous, x, flow)
+        return self.runner(lambda part: self.model.restore(direction, part), fused), mask
+
+    def decode(self, x: Tensor, backward: Tensor, forward: Tensor) -> Tensor:
+        """The restored frame (1, c, h, w), float32."""
+        return self.runner(self.model.decode, x, backward, forward).float()
 
 
 # Frames, flows and states ---------------------------------------------------------------------------------------------

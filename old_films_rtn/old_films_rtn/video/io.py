@@ -69,6 +69,13 @@ class Frame:
         return self.image.format.components[0].bits
 
     @property
+    def grey(self) -> bool:
+        """Whether the picture has no room for colour."""
+        if isinstance(self.image, np.ndarray):
+            return self.image.ndim == 2
+        return self.image.format.name.startswith("gray")
+
+    @property
     def black_white(self) -> tuple[int, int]:
         """The luma codes of black and white: 16 and 235 (times 2^(bits - 8)) for video in limited range."""
         full = (
@@ -101,6 +108,30 @@ class Frame:
         colour = self.image[..., :3].astype(np.int32) + difference[..., None]
         changed[..., :3] = colour.clip(0, np.iinfo(self.image.dtype).max)
         return replace(self, image=changed)
+
+    def with_colour(self, rgb: np.ndarray) -> Frame:
+        """The frame in the colours of ``rgb`` (h, w, 3), float in [0, 1]. Video keeps its luma plane bit for bit, and grey
+        video becomes 4:2:0; images become RGB of their depth."""
+        picture = self.image
+        if isinstance(picture, np.ndarray):
+            top = np.iinfo(picture.dtype).max
+            return replace(self, image=np.rint(rgb * top).clip(0, top).astype(picture.dtype))
+        deep = self.bits > 8
+        codes = np.rint(rgb * (65535 if deep else 255)).astype(np.uint16 if deep else np.uint8)
+        coloured = av.VideoFrame.from_ndarray(codes, "rgb48le" if deep else "rgb24")
+        name = picture.format.name
+        if name.startswith("gray"):
+            name = f"yuv420p{name.removeprefix('gray')}"
+        black, _ = self.black_white
+        matrix = picture.colorspace if picture.colorspace in (_BT709, 5, 6) else 5  # 5: BT.601, what decoders assume
+        coloured = coloured.reformat(
+            format=name, dst_colorspace=matrix, dst_color_range=_LIMITED if black else _FULL, src_color_range=_FULL
+        )
+        _first_plane(coloured)[:] = _first_plane(picture)
+        for tag in ("color_primaries", "color_trc", "pts", "time_base"):
+            setattr(coloured, tag, getattr(picture, tag))
+        coloured.colorspace, coloured.color_range = picture.colorspace, _LIMITED if black else _FULL
+        return replace(self, image=coloured)
 
     def rgb(self, bits: int = 8) -> np.ndarray:
         """(h, w, 3) uint8, or uint16 with ``bits=16``."""
@@ -370,9 +401,7 @@ class FolderWriter:
         """Add a frame; video frames become grey or RGB images of at least their bit depth."""
         image = frame.image
         if not isinstance(image, np.ndarray):
-            grey = image.format.name.startswith("gray")
-            bits = 8 if frame.bits == 8 else 16
-            image = _grey(frame) if grey else frame.rgb(bits)
+            image = _grey(frame) if frame.grey else frame.rgb(8 if frame.bits == 8 else 16)
         name = self._names[frame.index] if self._names else f"{frame.index:06d}.png"
         (self.temporary / name).write_bytes(encoded(image, Path(name).suffix))
 
