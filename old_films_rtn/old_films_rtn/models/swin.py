@@ -20,19 +20,38 @@ def relative_position_index(window: int) -> Tensor:
     return relative[0] * (2 * window - 1) + relative[1]
 
 
-@lru_cache(maxsize=32)
 def shift_mask(height: int, width: int, window: int, shift: int, device: torch.device, dtype: torch.dtype) -> Tensor:
     """Attention mask of a shifted map: 0 between places that were neighbours before the shift, -100 otherwise.
 
-    Returns (height * width / window^2, window^2, window^2), windows row by row. Cached: it depends on the size alone.
+    Returns (height * width / window^2, window^2, window^2), windows row by row.
     """
+    return _mask_between(_regions(height, width, window, shift)).to(device, dtype)
+
+
+@lru_cache(maxsize=32)
+def border_mask(
+    height: int, width: int, window: int, shift: int, device: torch.device, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """The windows of ``shift_mask`` that are not all 0, and their masks: those of the last row and the last column.
+
+    Cached: they depend on the size alone.
+    """
+    regions = _regions(height, width, window, shift)
+    border = (regions != regions[:, :1]).any(1).nonzero()[:, 0]
+    return border.to(device), _mask_between(regions[border]).to(device, dtype)
+
+
+def _regions(height: int, width: int, window: int, shift: int) -> Tensor:
+    """(windows, window^2): equal numbers for places that were neighbours before the shift."""
     region = torch.zeros(height, width)
     bounds = (slice(0, -window), slice(-window, -shift), slice(-shift, None))
     for number, (rows, columns) in enumerate((rows, columns) for rows in bounds for columns in bounds):
         region[rows, columns] = number
-    regions = windows_of(region[None, :, :, None], window).flatten(1)
-    mask = torch.where(regions[:, None, :] == regions[:, :, None], 0.0, -100.0)
-    return mask.to(device, dtype)
+    return windows_of(region[None, :, :, None], window).flatten(1)
+
+
+def _mask_between(regions: Tensor) -> Tensor:
+    return torch.where(regions[:, None, :] == regions[:, :, None], 0.0, -100.0)
 
 
 def windows_of(tokens: Tensor, window: int) -> Tensor:
@@ -60,18 +79,24 @@ class WindowAttention(nn.Module):
         self.proj = nn.Linear(width, width)
         nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
 
-    def forward(self, tiles: Tensor, mask: Tensor | None = None) -> Tensor:
-        """tiles: (n * windows, window^2, width); mask: (windows, window^2, window^2), added to the logits."""
-        batch, places, width = tiles.shape
+    def forward(self, tiles: Tensor, masked: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """tiles: (n, windows, window^2, width). masked: of ``border_mask``: which windows have a mask that is added to their
+        logits, and the masks."""
+        n, windows, places, width = tiles.shape
         query, key, value = (
-            self.qkv(tiles).view(batch, places, 3, self.num_heads, width // self.num_heads).permute(2, 0, 3, 1, 4)
+            self.qkv(tiles).view(n * windows, places, 3, self.num_heads, width // self.num_heads).permute(2, 0, 3, 1, 4)
         )
         bias = self.relative_position_bias_table[self.relative_position_index.flatten()]
         bias = bias.view(places, places, self.num_heads).permute(2, 0, 1)[None].to(query.dtype)
-        if mask is not None:
-            bias = (bias + mask[:, None]).repeat(batch // len(mask), 1, 1, 1)
         attended = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
-        return self.proj(attended.transpose(1, 2).reshape(batch, places, width))
+        if masked is not None:
+            # Few windows have a mask: they are done again, and the others never see a mask of their size.
+            border, mask = masked
+            rows = (border + windows * torch.arange(n, device=border.device)[:, None]).flatten()
+            mask = (bias + mask[:, None].to(bias.dtype)).repeat(n, 1, 1, 1)
+            again = F.scaled_dot_product_attention(query[rows], key[rows], value[rows], attn_mask=mask)
+            attended = attended.index_copy(0, rows, again)
+        return self.proj(attended.transpose(1, 2).reshape(n, windows, places, width))
 
 
 class SwinBlock(nn.Module):
@@ -88,12 +113,13 @@ class SwinBlock(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(n, h, w, width) -> the same; h and w multiples of the window."""
-        _, height, width, _ = tokens.shape
-        shifted, mask = self.norm1(tokens), None
+        n, height, width, _ = tokens.shape
+        shifted, masked = self.norm1(tokens), None
         if self.shift:
             shifted = shifted.roll((-self.shift, -self.shift), (1, 2))
-            mask = shift_mask(height, width, self.window, self.shift, shifted.device, shifted.dtype)
-        attended = from_windows(self.attn(windows_of(shifted, self.window), mask), self.window, height, width)
+            masked = border_mask(height, width, self.window, self.shift, shifted.device, shifted.dtype)
+        tiles = windows_of(shifted, self.window).unflatten(0, (n, -1))
+        attended = from_windows(self.attn(tiles, masked).flatten(0, 1), self.window, height, width)
         if self.shift:
             attended = attended.roll((self.shift, self.shift), (1, 2))
         tokens = tokens + attended
