@@ -12,7 +12,7 @@ def restore(
     ckpt: str | None = None,
     flow: str = "auto",
     strength: float = 1.0,
-    mask_threshold: float = 0.5,
+    mask_threshold: float | None = None,
     only_masked: bool = False,
     protect: str | None = None,
     max_change: float | None = None,
@@ -46,7 +46,8 @@ def restore(
             project where not given.
         flow: auto (RAFT where the checkpoint has it, else dis), checkpoint, raft:FILE, dis (OpenCV) or none.
         strength: share of the change that is made, 0 to 1.
-        mask_threshold: from which value of the mask a pixel counts as a defect, 0 to 1.
+        mask_threshold: from which value of the mask a pixel counts as a defect; three quarters of the way from each frame's
+            median to 1 where not given.
         only_masked: change nothing but defects; everything else comes back bit for bit.
         protect: an image, white where nothing may change, or a folder of one for every frame.
         max_change: largest change of a pixel, as a share of the range from black to white.

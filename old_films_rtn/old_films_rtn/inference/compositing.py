@@ -12,15 +12,23 @@ from old_films_rtn.video.io import to_unit
 
 @dataclass(frozen=True)
 class Compositing:
-    """strength: share of the change that is made, 0 to 1. mask_threshold: from which mask a pixel is a defect.
-    only_masked: change nothing else. max_change: largest change, as a share of the range from black to white. grain: share
-    of the removed grain that is put back outside defects."""
+    """strength: share of the change that is made, 0 to 1. mask_threshold: from which mask a pixel is a defect; None: three
+    quarters of the way from the frame's median to 1, for how much a gate trusts neighbours where nothing is wrong differs
+    from network to network. only_masked: change nothing else. max_change: largest change, as a share of the range from
+    black to white. grain: share of the removed grain that is put back outside defects."""
 
     strength: float = 1.0
-    mask_threshold: float = 0.5
+    mask_threshold: float | None = None
     only_masked: bool = False
     max_change: float | None = None
     grain: float = 0.0
+
+    def threshold(self, mask: np.ndarray) -> float:
+        """From which value of this frame's mask a pixel is a defect."""
+        if self.mask_threshold is not None:
+            return self.mask_threshold
+        median = float(np.median(mask))
+        return median + 0.75 * (1 - median)
 
 
 def composite(
@@ -42,12 +50,12 @@ def composite(
     if how.grain:
         removed = -change
         fine = removed - cv2.GaussianBlur(removed, (0, 0), 1.5)
-        change = change + how.grain * (1 - defects(mask, how.mask_threshold)) * fine
+        change = change + how.grain * (1 - defects(mask, how.threshold(mask))) * fine
     if how.max_change is not None:
         change = change.clip(-2 * how.max_change, 2 * how.max_change)
     change = how.strength * change
     if how.only_masked:
-        change = change * defects(mask, how.mask_threshold)
+        change = change * defects(mask, how.threshold(mask))
     if protect is not None:
         change = change * (1 - protect)
     codes = luma + np.rint(change * ((white - black) / 2))
@@ -88,6 +96,7 @@ def report(
     return row | {
         "mean_mask": float(mask.mean()),
         "spread_mask": float(mask.std()),
+        "threshold": float(threshold),
         "mean_change": float(change.mean()),
         "max_change": float(change.max()),
     }

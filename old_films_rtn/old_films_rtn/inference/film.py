@@ -316,7 +316,7 @@ def restore_frames(
             before = shot.lumas.codes(index - shot.first)
             protected = None if protection is None else protection.mask(clip_first + index)
             after = composite(before, shot.lumas.black_white, output, mask, how, protected)
-            row = report(before, after, shot.lumas.black_white, mask, how.mask_threshold)
+            row = report(before, after, shot.lumas.black_white, mask, how.threshold(mask))
             shot.keep("luma", index, encoded(after))
             shot.keep("mask", index, encoded(np.rint(mask * 255).astype(np.uint8)))
             shot.keep("report", index, json.dumps(row).encode())

@@ -11,12 +11,12 @@ from shared_utils import UserError
 log = logging.getLogger(__name__)
 
 
-def check(mask_threshold: float = 0.5, max_change: float | None = None, **shares: float) -> None:
+def check(mask_threshold: float | None = None, max_change: float | None = None, **shares: float) -> None:
     """Raise UserError for a share outside [0, 1]; a mask threshold above 1 is allowed: no pixel is a defect then."""
     for name, value in {**shares, "max_change": 0.0 if max_change is None else max_change}.items():
         if not 0 <= value <= 1:
             raise UserError(f"--{name} is a share between 0 and 1, got {value}")
-    if mask_threshold < 0:
+    if mask_threshold is not None and mask_threshold < 0:
         raise UserError(f"--mask_threshold is at least 0, got {mask_threshold}")
 
 
