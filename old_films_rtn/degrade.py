@@ -8,7 +8,7 @@ from old_films_rtn import commands
 
 def degrade(
     clean: str,
-    out: str,
+    out: str = "degraded",
     textures: str | None = None,
     seed: int = 0,
     preset: str = "published",

@@ -61,7 +61,6 @@ def evaluate(
                 print(f"variant: {VARIANTS[protocol]}; warping error in thousandths, along the flow of the true frames")
             return
         from old_films_rtn import published
-        from old_films_rtn.data.datamodule import FilmDataModule
 
         place = distributed.choose_device(device)
         loaded = published.load(ckpt or published.TRAVELLING)
@@ -76,17 +75,7 @@ def evaluate(
         detectors = {**evaluation.mask_detectors(rtn), "residual": evaluation.residual_map}
         source = None if flow == "known" else flow_source(flow, loaded.raft)
         judged = evaluation.Evaluation(methods, detectors, source, place)
-        module = FilmDataModule(
-            data,
-            data,
-            textures,
-            eval_frames=frames,
-            crop=size,
-            eval_crop=size,
-            eval_samples=(1, clips),
-            degradation=evaluation.DEGRADATION,
-        )
-        dataset = module.dataset("test")
+        dataset = evaluation.held_out(clips, frames, size, data, textures)
         for index in logging.progress(distributed.share(range(len(dataset))), "clips"):
             judged.add(dataset[0, index])
         judged.gather()

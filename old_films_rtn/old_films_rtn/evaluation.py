@@ -9,15 +9,31 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from old_films_rtn import metrics
+from old_films_rtn.data.clips import FilmClips, ProceduralClips, find_clips
 from old_films_rtn.data.degradation import Degradation, FilmWear
+from old_films_rtn.data.textures import DrawnTextures, TemplateTextures
 from old_films_rtn.flow import DIS, FlowSource, clip_flows
 from old_films_rtn.models.rtn import RTN, warp
 from shared_utils import UserError, distributed
 
 DEGRADATION = Degradation(sharpen_target=False, quality=0.0, flicker=False, wear=FilmWear(flicker=0.06, grain=0.03))
 """What networks are compared on: all kinds of defects, slow flicker, grain. The default recipe trains on the same."""
+
+
+def held_out(
+    clips: int, frames: int, size: int, root: str | None = None, textures: str | None = None, max_speed: float = 3.0
+) -> Dataset:
+    """Degraded clips to compare networks on, indexed by (0, index): made ones of photographs that no training sees, or the
+    middles of those in ``root``; with drawn defects, or those of a folder of templates."""
+    contaminants = DrawnTextures() if textures is None else TemplateTextures(textures)
+    if root is None:
+        return ProceduralClips("test", clips, frames, (size, size), contaminants, DEGRADATION, max_speed=max_speed)
+    found = find_clips(root)
+    return FilmClips(found, frames, size, contaminants, DEGRADATION, training=False, length=min(clips, len(found)))
+
 
 Restore = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(clip (1, t, 3, h, w), forward flow, backward flow) -> restored clip."""
@@ -207,8 +223,6 @@ def matching_clips(restored: str | Path, target: str | Path) -> dict[str, tuple[
 
     Raises UserError where clips or numbers of frames do not match.
     """
-    from old_films_rtn.data.clips import find_clips
-
     ours, theirs = find_clips(restored), find_clips(target)
     if len(ours) == len(theirs) == 1:
         ours = dict(zip(theirs, ours.values(), strict=True))

@@ -91,7 +91,8 @@ class RTN(nn.Module):
     embedding passes the frame on, the gates follow the residual, a transformer adds nothing to its input, and the decoder
     nothing to the median. State and embedding are so tied to one meaning, and m near 1 at a defect is right by
     construction: it is what puts the neighbour into the output. The decoder sees x beside both states; beyond the frame
-    the border is read, and not the published zeros, which darken moving borders.
+    the border is read, and not the published zeros, which darken moving borders. The head of a direction has seen nothing
+    but its frame, so the other direction's state stands in for it; the states' last channel is kept for saying so.
     frame_channels: of the frames. The residual of the gate is taken on the first of them.
 
     ``checkpointing`` (attribute): recompute the transformers in the backward pass, so that training memory grows by
@@ -144,6 +145,8 @@ class RTN(nn.Module):
     def first(self, direction: Direction, x: Tensor) -> tuple[Tensor, Tensor]:
         """(e, m) of a direction's first frame; m is made from a state of zeros and is not used."""
         embedding = self.embed(x, direction)
+        if not self.tanh_residual:
+            embedding = torch.cat((embedding[:, :-1], torch.ones_like(embedding[:, -1:])), dim=1)
         zeros = torch.zeros_like(embedding)
         return embedding, self.get_submodule(f"{direction}_aggregation").mask(zeros, embedding, zeros[:, :1])
 
@@ -158,18 +161,28 @@ class RTN(nn.Module):
         padding = "zeros" if self.tanh_residual else "border"
         warped = warp(torch.cat((hidden_previous, x_previous[:, :1]), dim=1), flow, padding)
         residual = (warped[:, -1:] - x[:, :1]).abs()
-        return self.get_submodule(f"{direction}_aggregation")(warped[:, :-1], x, residual)
+        fused, mask = self.get_submodule(f"{direction}_aggregation")(warped[:, :-1], x, residual)
+        if not self.tanh_residual:
+            fused = torch.cat((fused[:, :-1], torch.zeros_like(fused[:, -1:])), dim=1)
+        return fused, mask
 
     def restore(self, direction: Direction, fused: Tensor) -> Tensor:
         """h (n, channels, h, w) = R(fused)."""
+        transformer = self.get_submodule(f"{direction}_transformer")
         if self.checkpointing and torch.is_grad_enabled():
-            return checkpoint(self.get_submodule(f"{direction}_transformer"), fused, use_reentrant=False)
-        return self.get_submodule(f"{direction}_transformer")(fused)
+            hidden = checkpoint(transformer, fused, use_reentrant=False)
+        else:
+            hidden = transformer(fused)
+        return hidden if self.tanh_residual else torch.cat((hidden[:, :-1], fused[:, -1:]), dim=1)
 
     def decode(self, x: Tensor, backward: Tensor, forward: Tensor) -> Tensor:
         """The restored frame (n, 3, h, w) of a frame and its two hidden states."""
         if self.tanh_residual:
             return torch.tanh(x + self._residual(backward, forward))
+        backward, forward = (
+            torch.lerp(backward, forward, backward[:, -1:]),
+            torch.lerp(forward, backward, forward[:, -1:]),
+        )
         before, after = forward[:, : x.shape[1]], backward[:, : x.shape[1]]
         median = torch.maximum(torch.minimum(before, after), torch.minimum(torch.maximum(before, after), x))
         return median + self._residual(backward, forward, x)
