@@ -140,13 +140,14 @@ class RTN(nn.Module):
 
     def embed(self, x: Tensor, direction: Direction) -> Tensor:
         """e (n, channels, h, w) of a frame (n, 3, h, w): what a direction starts from."""
-        return self.get_submodule(f"{direction}_aggregation").embedding(x)
+        embedding = self.get_submodule(f"{direction}_aggregation").embedding(x)
+        if self.tanh_residual:
+            return embedding
+        return torch.cat((embedding[:, :-1], torch.ones_like(embedding[:, -1:])), dim=1)
 
     def first(self, direction: Direction, x: Tensor) -> tuple[Tensor, Tensor]:
         """(e, m) of a direction's first frame; m is made from a state of zeros and is not used."""
         embedding = self.embed(x, direction)
-        if not self.tanh_residual:
-            embedding = torch.cat((embedding[:, :-1], torch.ones_like(embedding[:, -1:])), dim=1)
         zeros = torch.zeros_like(embedding)
         return embedding, self.get_submodule(f"{direction}_aggregation").mask(zeros, embedding, zeros[:, :1])
 
@@ -179,10 +180,8 @@ class RTN(nn.Module):
         """The restored frame (n, 3, h, w) of a frame and its two hidden states."""
         if self.tanh_residual:
             return torch.tanh(x + self._residual(backward, forward))
-        backward, forward = (
-            torch.lerp(backward, forward, backward[:, -1:]),
-            torch.lerp(forward, backward, forward[:, -1:]),
-        )
+        apart = forward - backward
+        backward, forward = backward + backward[:, -1:] * apart, forward - forward[:, -1:] * apart
         before, after = forward[:, : x.shape[1]], backward[:, : x.shape[1]]
         median = torch.maximum(torch.minimum(before, after), torch.minimum(torch.maximum(before, after), x))
         return median + self._residual(backward, forward, x)
