@@ -118,6 +118,17 @@ def test_tiles_do_not_show(model, frames, whole, tile):
     assert difference(restore_shot(RestorationCell(model, tile=tile), frames, DIS()), whole[0]) < 1e-5
 
 
+def test_networks_of_our_own_form_stream_exactly_too(clip, frames, tmp_path):
+    torch.manual_seed(0)
+    own = RTN(width=16, depths=(2,), num_heads=2, tanh_residual=False).eval()
+    for module in (own.output, own.forward_transformer.conv_last, own.backward_transformer.conv_last):
+        torch.nn.init.normal_(module.weight, std=0.05)
+    with torch.no_grad():
+        expected = own(clip, *clip_flows(DIS(), clip))[0]
+    cell = RestorationCell(own, tile=32)
+    assert difference(restore_shot(cell, frames, DIS(), chunk=2, scratch=tmp_path), expected) < 1e-5
+
+
 def test_the_halo_of_the_published_transformer_suffices():
     torch.manual_seed(0)
     transformer = RestorationTransformer().eval()
