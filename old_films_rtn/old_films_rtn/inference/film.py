@@ -57,8 +57,8 @@ log = logging.getLogger(__name__)
 
 STATE_BYTES = 16 * 4 + 16
 """Of a pixel, for a frame inside a chunk: the hidden state in float32, and both flows."""
-TRANSFORMER_BYTES = 1100
-"""Of a pixel, at the peak of a restoration transformer in float32 (measured)."""
+TRANSFORMER_BYTES = 1500
+"""Of a pixel, at the peak of the published transformer in float32 (1250 to 1430 measured)."""
 
 
 @dataclass(frozen=True)
