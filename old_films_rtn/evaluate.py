@@ -19,6 +19,8 @@ def evaluate(
     clips: int = 32,
     frames: int = 7,
     size: int = 64,
+    lpips: list[str] | None = None,
+    figure: str | None = None,
     device: str = "auto",
 ) -> None:
     """Print a table of scores, and write a row a clip as CSV.
@@ -39,8 +41,13 @@ def evaluate(
         clips: how many degraded clips.
         frames: of each of them.
         size: height and width of made clips, crop of others; a multiple of 16.
+        lpips: for pred and gt, the files of AlexNet and of LPIPS, [alexnet-owt-7be5be79.pth, alex.pth]; without them the
+            column says that it is not available.
+        figure: where to draw a comparison of the first degraded clip.
         device: auto, cpu, cuda, mps.
     """
+    from logging import getLogger
+
     from old_films_rtn import evaluation
     from old_films_rtn.flow import flow_source
     from shared_utils import UserError, distributed, logging
@@ -51,13 +58,11 @@ def evaluate(
         raise UserError("clips and frames must be at least 1, size a multiple of 16")
     with distributed.process_group():
         if pred is not None:
-            rows = folder_rows(pred, gt, protocol, flow_source(flow))
+            distance = None if lpips is None else evaluation.perceptual_distance(lpips)
+            rows = folder_rows(pred, gt, protocol, flow_source(flow), distance)
             if distributed.rank() == 0:
                 write_rows(csv, rows)
-                means = {
-                    name: sum(row[name] or 0 for row in rows) / len(rows) for name in ("psnr", "ssim", "warping error")
-                }
-                print(logging.table([*rows, {"clip": "mean", "frames": sum(row["frames"] for row in rows), **means}]))
+                print(logging.table([*rows, evaluation.mean_row(rows)]))
                 print(f"variant: {VARIANTS[protocol]}; warping error in thousandths, along the flow of the true frames")
             return
         from old_films_rtn import published
@@ -81,6 +86,10 @@ def evaluate(
         judged.gather()
         if distributed.rank() == 0:
             write_rows(csv, judged.rows)
+            if judged.is_undecided("mask"):
+                getLogger(__name__).warning(
+                    "the mask is near 0.5 everywhere: this network does not tell defects from the film"
+                )
             print(
                 logging.table(
                     judged.summary(),
@@ -88,6 +97,11 @@ def evaluate(
                 )
             )
             print(logging.table(judged.masks(), "maps against the true defects, all interior pixels"))
+            if figure is not None:
+                from old_films_rtn import figures
+
+                figures.comparison(figure, dataset[0, 0], rtn.cpu(), single and published.load(single).rtn)
+                print(f"wrote {figure}")
 
 
 VARIANTS = {
@@ -96,14 +110,14 @@ VARIANTS = {
 }
 
 
-def folder_rows(pred, gt, protocol, source):
+def folder_rows(pred, gt, protocol, source, distance):
     """A row a clip; under torchrun each process takes its share of the clips."""
     from old_films_rtn import evaluation
     from shared_utils import distributed, logging
 
     pairs = evaluation.matching_clips(pred, gt)
     own = [
-        {"clip": name, **evaluation.score_folder(pairs[name], protocol, source)}
+        {"clip": name, **evaluation.score_folder(pairs[name], protocol, source, distance)}
         for name in logging.progress(distributed.share(sorted(pairs)), "clips")
     ]
     return sorted((row for rows in distributed.gather_objects(own) for row in rows), key=lambda row: row["clip"])

@@ -16,6 +16,12 @@ def classes():
 
 
 def after(training, folder: Path) -> None:
+    if training.model.device.type == "cpu" and not training.model.hparams.single_frame:
+        from old_films_rtn import evaluation, figures
+
+        figures.comparison(
+            folder / "figures" / "held_out.png", evaluation.held_out(1, 7, 64)[0, 0], training.model.best.eval()
+        )
     print(
         f"evaluate it: python evaluate.py --ckpt {folder}\nrestore a film: python restore.py FILM --ckpt {folder} -o OUT"
     )

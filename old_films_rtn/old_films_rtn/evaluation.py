@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +164,11 @@ class Evaluation:
             table.append({"method": name, **means})
         return table
 
+    def is_undecided(self, name: str) -> bool:
+        """Whether a map is near 0.5 everywhere, as the mask of a network is that tells nothing from the film."""
+        scores = np.concatenate(self._scores[name])
+        return abs(float(scores.mean()) - 0.5) < 0.05 and float(scores.std()) < 0.05
+
     def masks(self) -> list[dict[str, Any]]:
         """A row a detector: scores over all pixels of all interior frames."""
         truth = np.concatenate(self._truth)
@@ -234,13 +239,38 @@ def matching_clips(restored: str | Path, target: str | Path) -> dict[str, tuple[
     return {name: (ours[name], frames) for name, frames in theirs.items()}
 
 
-def score_folder(frames: tuple[list[Path], list[Path]], protocol: str, source: FlowSource | None = None) -> dict:
+def mean_row(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """The mean over clips of rows of ``score_folder``; of those that have a number."""
+    means: dict[str, Any] = {"clip": "mean", "frames": sum(row["frames"] for row in rows)}
+    for name in rows[0]:
+        if name not in means:
+            numbers = [row[name] for row in rows if isinstance(row[name], float)]
+            means[name] = float(np.mean(numbers)) if numbers else rows[0][name]
+    return means
+
+
+def perceptual_distance(files: Sequence[str | Path]) -> metrics.LPIPS:
+    """LPIPS of the files of AlexNet and of its linear layers. Raises UserError where they are not two, or not those."""
+    from old_films_rtn.published import state_of
+    from shared_utils import checkpoint
+
+    if len(files) != 2:
+        raise UserError("--lpips takes two files: [alexnet-owt-7be5be79.pth, alex.pth]")
+    return metrics.LPIPS(*(state_of(checkpoint.load_tensors(file), str(file)) for file in files))
+
+
+def score_folder(
+    frames: tuple[list[Path], list[Path]],
+    protocol: str,
+    source: FlowSource | None = None,
+    distance: metrics.LPIPS | None = None,
+) -> dict[str, Any]:
     """One clip's fidelity, and its warping error along the flow of the true frames. Reads two frames at a time.
 
     Raises UserError where two frames differ in size.
     """
     source = source or DIS()
-    scores, errors, previous = [], [], None
+    scores, errors, distances, previous = [], [], [], None
     for ours, theirs in zip(*frames, strict=True):
         restored, target = read_bgr(ours), read_bgr(theirs)
         if restored.shape != target.shape:
@@ -254,6 +284,13 @@ def score_folder(frames: tuple[list[Path], list[Path]], protocol: str, source: F
         if previous is not None:
             flows = clip_flows(source, torch.stack((previous[1], clip[1]))[None])
             errors.append(metrics.warping_error(torch.stack((previous[0], clip[0])), flows[1][0], flows[0][0]))
+        if distance is not None:
+            distances.append(float(distance(clip[0][None], clip[1][None])))
         previous = clip
     means = {name: float(np.mean([score[name] for score in scores])) for name in ("psnr", "ssim")}
-    return {"frames": len(scores), **means, "warping error": 1e3 * float(np.mean(errors)) if errors else None}
+    return {
+        "frames": len(scores),
+        **means,
+        "lpips": float(np.mean(distances)) if distances else "not available",
+        "warping error": 1e3 * float(np.mean(errors)) if errors else None,
+    }

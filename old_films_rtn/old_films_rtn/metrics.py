@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -9,6 +10,8 @@ import torch
 from torch import Tensor
 
 from old_films_rtn.models.rtn import warp
+from shared_utils import UserError
+from shared_utils.checkpoint import import_state_dict
 
 
 def to_uint8(frame: Tensor) -> np.ndarray:
@@ -179,3 +182,49 @@ def colour_consistency(clip: np.ndarray, distances: tuple[int, ...] = (1, 2, 4))
             a, b = histograms[:-distance], histograms[distance:]
             values.append(np.mean(entropy((a + b) / 2) - (entropy(a) + entropy(b)) / 2))
     return float(np.mean(values)) if values else float("nan")
+
+
+# Perceptual distance -----------------------------------------------------------------------------------------------------
+
+
+class LPIPS(torch.nn.Module):
+    """Learned perceptual distance (Zhang et al., CVPR 2018), version 0.1 on AlexNet; lower is nearer.
+
+    alexnet: torchvision's state dict (``alexnet-owt-7be5be79.pth``); linear: the learned weights of the layers
+    (``alex.pth`` of the lpips package). Raises UserError where either is not that.
+    """
+
+    def __init__(self, alexnet: Mapping[str, Tensor], linear: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        relu, conv = torch.nn.ReLU, torch.nn.Conv2d
+        self.features = torch.nn.Sequential(
+            *(conv(3, 64, 11, stride=4, padding=2), relu(), torch.nn.MaxPool2d(3, 2)),
+            *(conv(64, 192, 5, padding=2), relu(), torch.nn.MaxPool2d(3, 2)),
+            *(conv(192, 384, 3, padding=1), relu(), conv(384, 256, 3, padding=1), relu()),
+            *(conv(256, 256, 3, padding=1), relu()),
+        )
+        wanted = {
+            name.removeprefix("features."): value for name, value in alexnet.items() if name.startswith("features.")
+        }
+        import_state_dict(self.features, wanted, source="AlexNet's weights")
+        names = [f"lin{number}.model.1.weight" for number in range(5)]
+        if missing := [name for name in names if name not in linear]:
+            raise UserError(f"the weights of LPIPS lack {', '.join(missing)}: give alex.pth of lpips, version 0.1")
+        for number, name in enumerate(names):
+            self.register_buffer(f"linear{number}", linear[name])
+        self.register_buffer("shift", torch.tensor([-0.030, -0.088, -0.188]).view(3, 1, 1))
+        self.register_buffer("scale", torch.tensor([0.458, 0.448, 0.450]).view(3, 1, 1))
+        self.eval().requires_grad_(False)
+
+    def forward(self, restored: Tensor, target: Tensor) -> Tensor:
+        """(n, 3, h, w) in [-1, 1], at least 32 pixels -> distances (n,)."""
+        a, b = ((images - self.shift) / self.scale for images in (restored, target))
+        total, number = 0.0, 0
+        for layer in self.features:
+            a, b = layer(a), layer(b)
+            if isinstance(layer, torch.nn.ReLU):
+                unit_a, unit_b = (x / (x.square().sum(1, keepdim=True).sqrt() + 1e-10) for x in (a, b))
+                weight = getattr(self, f"linear{number}")
+                total = total + torch.nn.functional.conv2d((unit_a - unit_b).square(), weight).mean((1, 2, 3))
+                number += 1
+        return total

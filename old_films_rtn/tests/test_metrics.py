@@ -6,6 +6,7 @@ import torch
 
 from old_films_rtn import evaluation, metrics
 from old_films_rtn.models.rtn import RTN
+from shared_utils import UserError
 
 
 def test_psnr_and_ssim_of_equal_images():
@@ -111,3 +112,28 @@ def test_an_evaluation_measures_inside_and_outside():
     given, ours = judged.summary()
     assert given["psnr outside"] == 100 and given["psnr inside"] < 12 and ours["psnr inside"] > given["psnr inside"] + 2
     assert {row["mask"]: row["auroc"] for row in judged.masks()}["mask"] > 0.95
+
+
+def test_lpips_equals_the_package_of_its_authors():
+    lpips = pytest.importorskip("lpips", reason="lpips is not installed (extra lpips)")
+    torch.manual_seed(0)
+    peer = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False).eval()
+    theirs = {f"features.{name.split('.', 1)[1]}": value for name, value in peer.net.state_dict().items()}
+    linear = {name: value for name, value in peer.state_dict().items() if name.startswith("lin")}
+    a, b = torch.rand(2, 2, 3, 64, 80) * 2 - 1
+    assert torch.allclose(metrics.LPIPS(theirs, linear)(a, b), peer(a, b).flatten(), rtol=1e-5)
+
+
+def test_lpips_of_equal_images_is_zero_and_its_weights_are_never_random():
+    torch.manual_seed(0)
+    shapes = {0: (64, 3, 11), 3: (192, 64, 5), 6: (384, 192, 3), 8: (256, 384, 3), 10: (256, 256, 3)}
+    state = {f"features.{i}.weight": 0.1 * torch.randn(o, c, k, k) for i, (o, c, k) in shapes.items()}
+    state |= {f"features.{i}.bias": torch.zeros(shape[0]) for i, shape in shapes.items()}
+    linear = {f"lin{i}.model.1.weight": torch.rand(1, shape[0], 1, 1) for i, shape in enumerate(shapes.values())}
+    distance = metrics.LPIPS(state, linear)
+    a, b = torch.rand(2, 1, 3, 48, 48) * 2 - 1
+    assert distance(a, a) == 0 and distance(a, b) > 0
+    with pytest.raises(UserError, match="lin3"):
+        metrics.LPIPS(state, {name: value for name, value in linear.items() if "lin3" not in name})
+    with pytest.raises(UserError, match="missing"):
+        metrics.LPIPS({}, linear)
