@@ -8,7 +8,6 @@ import sys
 import time
 from pathlib import Path
 
-import av
 import cv2
 import films
 import numpy as np

@@ -197,6 +197,12 @@ def test_frames_of_different_sizes_are_named(tmp_path):
         list(open_film(folder).frames())
 
 
+def test_frames_of_different_depths_are_named(tmp_path):
+    folder = films.write_folder(tmp_path / "in", [films.texture(0), films.texture(1).astype(np.uint16) * 257])
+    with pytest.raises(UserError, match=r"1\.png has 8 bits, 2\.png 16"):
+        list(open_film(folder).frames())
+
+
 def test_outputs_that_would_destroy_something_are_refused(tmp_path):
     source = films.write_folder(tmp_path / "in", films.moving(1))
     film = open_film(source)

@@ -133,11 +133,15 @@ class Shot:
     @cached_property
     def originals(self) -> list[int]:
         """Frames of the film that are no repeats, in order."""
-        return [index for index in range(self.first, self.end) if self.repeats[index - self.first] == index]
+        return sorted(self.shown_by)
 
-    def shown_by(self, original: int) -> list[int]:
-        """The frames of the film that show ``original``: itself and its repeats."""
-        return [index for index in range(self.first, self.end) if self.repeats[index - self.first] == original]
+    @cached_property
+    def shown_by(self) -> dict[int, list[int]]:
+        """The frames of the film that show an original: itself and its repeats."""
+        frames: dict[int, list[int]] = {}
+        for index, original in enumerate(self.repeats, start=self.first):
+            frames.setdefault(original, []).append(index)
+        return frames
 
     @property
     def finished(self) -> int:
@@ -312,7 +316,7 @@ def restore_frames(
     for result in restored:
         output = result.output[0].float().mean(0)[:height, :width].cpu().numpy()
         mask = result.mask[0, 0, :height, :width].cpu().numpy()
-        for index in shot.shown_by(shot.originals[result.index]):
+        for index in shot.shown_by[shot.originals[result.index]]:
             before = shot.lumas.codes(index - shot.first)
             protected = None if protection is None else protection.mask(clip_first + index)
             after = composite(before, shot.lumas.black_white, output, mask, how, protected)

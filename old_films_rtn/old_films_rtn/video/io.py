@@ -206,7 +206,7 @@ class FrameFolder:
         self.damage: str | None = None
 
     def frames(self) -> Iterator[Frame]:
-        """Every frame; raises UserError naming the file that cannot be read, or the first two of different sizes."""
+        """Every frame; raises UserError naming the file that cannot be read, or the first two of different sizes or depths."""
         first: Frame | None = None
         for index, file in enumerate(self.files):
             frame = Frame(index, read_image(file), index, file.name)
@@ -216,6 +216,10 @@ class FrameFolder:
                 raise UserError(
                     f"frames of different sizes: {first.name} is {first.size[1]}x{first.size[0]}, {file.name} is "
                     f"{width}x{height}; scale or crop them to one size"
+                )
+            if frame.bits != first.bits:
+                raise UserError(
+                    f"frames of different depths: {first.name} has {first.bits} bits, {file.name} {frame.bits}; convert them"
                 )
             yield frame
 
@@ -533,7 +537,13 @@ class VideoWriter:
             self.codec, "w"
         ).canonical_name not in (self._container.supported_codecs):
             raise UserError(f"{self.codec} does not fit into {self.path.name}: write a .mkv, or choose another --codec")
-        settings = {"ffv1": {"level": "3"}, "libvpx-vp9": {"crf": str(self.crf), "b": "0"}, "prores_ks": {}}
+        settings = {
+            "ffv1": {"level": "3"},
+            "libvpx-vp9": {"crf": str(self.crf), "b": "0"},
+            "prores_ks": {},
+            # With its macroblock tree, x264 now and then writes another stream for the same frames.
+            "libx264": {"crf": str(self.crf), "x264-params": "mbtree=0"},
+        }
         options = settings.get(self.codec, {"crf": str(self.crf)})
         self._stream = stream = self._container.add_stream(self.codec, rate=self.rate, options=options)
         stream.width, stream.height, stream.pix_fmt = picture.width, picture.height, picture.format.name
