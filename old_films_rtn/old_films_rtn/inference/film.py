@@ -419,7 +419,7 @@ def restore_film(
     protection = Protection(protect) if protect else None
     size = clip.size()
     with distributed.process_group():
-        place = distributed.choose_device(device)
+        place = usable_device(device)
         loaded = published.load(ckpt or published.TRAVELLING)
         source = _flow_on(flow, loaded.raft, place, memory)
         chunk = chunk or chunk_for(size, memory)
@@ -485,6 +485,16 @@ def restore_film(
             work.end()
             repeated = sum(original != index for index, original in enumerate(shots.repeats))
             print(f"{out}: {shots.length} frames in {len(shots.starts)} shots, {repeated} of them repeats")
+
+
+def usable_device(name: str) -> torch.device:
+    """The device of a name. Raises UserError where nothing can be computed there."""
+    try:
+        place = distributed.choose_device(name)
+        torch.empty(1, device=place)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"--device {name} cannot be used ({str(error).splitlines()[0]}): give auto or cpu") from None
+    return place
 
 
 def _flow_on(name: str, raft: RAFT | None, place: torch.device, memory: float) -> FlowSource:
@@ -604,7 +614,7 @@ def colour_film(
     for index in keys.files:
         keys.ab(index, size)
     with distributed.process_group():
-        place = distributed.choose_device(device)
+        place = usable_device(device)
         model = load_colour(ckpt or TRAVELLING)
         source = OnLightness(_flow_on(flow, None, place, memory))
         chunk = chunk or chunk_for(size, memory)
