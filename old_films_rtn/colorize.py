@@ -12,8 +12,10 @@ def colorize(
     out: str | None = None,
     ckpt: str | None = None,
     first_frame: int = 0,
+    align: bool = False,
     flow: str = "auto",
     cuts: str = "auto",
+    frames: str | None = None,
     chunk: int | None = None,
     lookahead: int | None = None,
     tile: int | None = None,
@@ -34,8 +36,10 @@ def colorize(
         out: video file or folder; FILM_colour beside the film where not given.
         ckpt: a checkpoint of train_colour.py; the small model that travels with the project where not given.
         first_frame: the number that the film's first frame has in the names of the key-frames.
+        align: move the colours of a key-frame to where the film has what they belong to: for key-frames from another scan.
         flow: auto or dis (OpenCV), raft:FILE or none.
         cuts: auto, off, or a CSV of first frames.
+        frames: a part of the film, first:end, for example 100:200; key-frames keep their numbers.
         chunk: frames whose states are in memory; the result does not depend on it.
         lookahead: frames behind a chunk that the backward recurrence sees; to the end of the shot where not given.
         tile: side of the tiles of the transformer, in pixels; exact.
@@ -67,17 +71,18 @@ def colorize(
     colour_film(
         source,
         target,
-        Keys(keyframes, first_frame),
+        Keys(keyframes, first_frame + settings.span(frames)[0], align),
         ckpt=ckpt,
         flow=flow,
         cuts=cuts,
+        span=settings.span(frames),
         chunk=chunk,
         lookahead=lookahead,
         tile=tile,
         memory=memory,
         precision=precision,
         device=device,
-        video={"codec": codec, "crf": crf, "rate": rate},
+        video={"codec": codec, "crf": crf, "rate": rate, "part": frames is not None},
         resume=resume,
         overwrite=overwrite,
     )

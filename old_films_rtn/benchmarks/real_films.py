@@ -27,7 +27,8 @@ def real_films(
     frames: int = 12,
     video_frames: int = 60,
     out: str = "runs/real_films",
-    figure: str | None = None,
+    colour_ckpt: str | None = None,
+    figures: str | None = None,
 ) -> None:
     """Print a table of what came back, and write the films, their masks and a figure.
 
@@ -37,8 +38,10 @@ def real_films(
         frames: of every folder of scans.
         video_frames: of the video.
         out: folder for the films.
-        figure: where the picture goes; OUT/real_films.png where not given.
+        colour_ckpt: as --ckpt of colorize.py.
+        figures: folder for the pictures; OUT where not given.
     """
+    import colorize
     import restore
 
     from old_films_rtn.video.io import open_film
@@ -68,12 +71,17 @@ def real_films(
     print(table(rows))
     whole, part = sound(film, before[-1].pts * open_film(film).time_base), sound(restored)
     print(f"sound: {len(part)} packets, {'equal bit for bit' if part == whole[: len(part)] else 'NOT equal'}")
-    draw(pictures, Path(figure) if figure else target / "real_films.png")
+    draw(pictures, Path(figures or out) / "real_films.png")
+    # These key-frames were made from another scan, whose frame 869 is the video's first one.
+    keys = [f"--keyframes={root / 'remaster_clip' / 'references'}", "--first-frame=869", "--align", "--frames=0:17"]
+    weights = ["--ckpt", colour_ckpt] if colour_ckpt else []
+    coloured = run(colorize, [film, "-o", target / "colour.mkv", "--codec=ffv1", *keys, *weights])
+    draw_colour(list(open_film(coloured).frames()), Path(figures or out) / "key_frame_colour.png")
 
 
-def run(restore, arguments):
-    if restore.main([*map(str, arguments), "--overwrite"]):
-        sys.exit("restoring failed")
+def run(command, arguments):
+    if command.main([*map(str, arguments), "--overwrite"]):
+        sys.exit(2)
     return arguments[2]
 
 
@@ -149,6 +157,17 @@ def draw(rows, path):
         str(path), (np.rint(picture / 255 * 31) * (255 / 31)).astype(np.uint8), [cv2.IMWRITE_PNG_COMPRESSION, 9]
     )
     print(f"{path}: before, after, mask; {', '.join(SCANS)}")
+
+
+def draw_colour(frames, path):
+    """The first frame, the key-frame and the last frame, in 200 colours: a small file."""
+    import cv2
+    import numpy as np
+    from PIL import Image
+
+    shown = [cv2.resize(frames[index].rgb(), (288, 213), interpolation=cv2.INTER_AREA) for index in (0, 5, -1)]
+    Image.fromarray(np.hstack(shown)).quantize(200).save(path, optimize=True)
+    print(f"{path}: frames 0, 5 (given in colour) and {len(frames) - 1}")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from PIL import Image
 from skimage import color
 from torch import Tensor, nn
 
+from old_films_rtn.flow import DIS
 from old_films_rtn.models.rtn import Direction, GuidedAggregation, warp
 from old_films_rtn.models.swin import RestorationTransformer
 from old_films_rtn.video.io import Frame, FrameFolder, read_image
@@ -223,16 +224,22 @@ def load_colour(path: str | Path) -> ColourRTN:
     return model.eval()
 
 
+def _equalised(image: Tensor) -> Tensor:
+    """Mean 0 and the same contrast: another scan has another exposure."""
+    return ((image - image.mean()) / image.std().clamp_min(1e-3) / 2.5).clamp(-1, 1)
+
+
 # Key-frames --------------------------------------------------------------------------------------------------------
 
 
 class Keys:
     """The key-frames of a folder: the first number in a file's name is the frame's, counted from ``first_frame``.
 
+    align: move the colours along the flow from the film's frame to the key-frame, for key-frames from another scan.
     Raises UserError where there are none, or one has no number, or two have the same.
     """
 
-    def __init__(self, folder: str | Path, first_frame: int = 0) -> None:
+    def __init__(self, folder: str | Path, first_frame: int = 0, align: bool = False) -> None:
         self.files: dict[int, Path] = {}
         for file in FrameFolder(folder).files:
             found = re.search(r"\d+", file.stem)
@@ -242,7 +249,7 @@ class Keys:
             if index in self.files:
                 raise UserError(f"{file} and {self.files[index]} are key-frames of the same frame {found[0]}")
             self.files[index] = file
-        self.first_frame = first_frame
+        self.first_frame, self.align = first_frame, align
 
     def check(self, length: int) -> None:
         """Raise UserError for a key-frame outside a film of ``length`` frames."""
@@ -254,8 +261,10 @@ class Keys:
                     "say with --first-frame which number the film's first frame has"
                 )
 
-    def ab(self, index: int, size: tuple[int, int]) -> np.ndarray | None:
+    def ab(self, index: int, size: tuple[int, int], lightness: np.ndarray | None = None) -> np.ndarray | None:
         """(2, h, w) a and b of a frame, scaled to the film's size; None where no key-frame is given.
+
+        lightness: (h, w) L - 50 of the film's frame, to align with.
 
         Raises UserError for another shape of picture, or a key-frame without any colour.
         """
@@ -269,7 +278,12 @@ class Keys:
         if rgb.shape[:2] != size:
             shrinks = rgb.shape[0] > height
             rgb = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
-        ab = to_lab(rgb)[1:]
+        key, ab = np.split(to_lab(rgb), [1])
+        if self.align and lightness is not None:
+            film, key = (torch.from_numpy(image.reshape(1, 1, *size) / 50) for image in (lightness, key))
+            source = DIS()
+            flow = source.flow(source.features(_equalised(film)), source.features(_equalised(key)))
+            ab = warp(torch.from_numpy(ab)[None], flow, "border")[0].numpy()
         if np.abs(ab).max() < 1:
             raise UserError(f"{file} has no colour in it: a key-frame is the frame in colour")
         return ab

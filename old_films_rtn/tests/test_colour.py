@@ -9,7 +9,7 @@ import torch
 import train_colour
 
 from old_films_rtn import colour
-from old_films_rtn.colour import AB_SCALE, ColourRTN, from_lab, keep_colour, lightness, load_colour, to_lab
+from old_films_rtn.colour import AB_SCALE, ColourRTN, Keys, from_lab, keep_colour, lightness, load_colour, to_lab
 from old_films_rtn.data.colour import ColourClips
 from old_films_rtn.flow import DIS, clip_flows
 from old_films_rtn.inference.film import ColourCell
@@ -180,6 +180,18 @@ def test_grey_scans_become_rgb_and_key_frames_may_be_numbered_from_anywhere(tmp_
     frames = [frame.image for frame in open_film(tmp_path / "out").frames()]
     assert [frame.shape for frame in frames] == [(48, 64, 3)] * 4
     assert np.abs(to_lab(frames[2])[1:] - to_lab(pictures[2])[1:]).mean() < 4
+
+
+def test_key_frames_of_another_scan_are_aligned(tmp_path):
+    (tmp_path / "keys").mkdir()
+    wide = np.stack([films.texture(seed, 72, 96, 3) for seed in range(3)], axis=-1)
+    cv2.imwrite(str(tmp_path / "keys" / "0.png"), wide[6:70, 4:84][..., ::-1])
+    there = to_lab(wide[3:67, 1:81])
+    keys = {align: Keys(tmp_path / "keys", align=align) for align in (False, True)}
+    error = {
+        align: np.abs(key.ab(0, (64, 80), there[0]) - there[1:])[:, 8:-8, 8:-8].mean() for align, key in keys.items()
+    }
+    assert error[True] < 0.4 * error[False]
 
 
 @pytest.mark.parametrize(

@@ -569,8 +569,9 @@ class ColourFrames(Lumas):
         return lightness((to_unit(self.codes(index), self.black_white) + 1) / 2)
 
     def __getitem__(self, position: int) -> Tensor:
-        grey = self.lightness(position)[None] / 50
-        ab = self.keys.ab(self.first + position, self.size)
+        grey = self.lightness(position)
+        ab = self.keys.ab(self.first + position, self.size, grey)
+        grey = grey[None] / 50
         known = np.full_like(grey, ab is not None)
         colour = np.zeros((2, *self.size), np.float32) if ab is None else ab / AB_SCALE
         frame = padded(np.concatenate([grey, colour, known]).astype(np.float32))
@@ -598,6 +599,7 @@ def colour_film(
     ckpt: str | None = None,
     flow: str = "auto",
     cuts: str = "auto",
+    span: tuple[int, int | None] = (0, None),
     chunk: int | None = None,
     lookahead: int | None = None,
     tile: int | None = None,
@@ -609,7 +611,7 @@ def colour_film(
     overwrite: bool = False,
 ) -> None:
     """Colour a film; the arguments are those of ``colorize.py``. Shots without a key-frame stay as they are."""
-    clip = Clip(film)
+    clip = Clip(film, *span)
     size = clip.size()
     for index in keys.files:
         keys.ab(index, size)
@@ -623,10 +625,12 @@ def colour_film(
         if distributed.rank() == 0:
             job = {
                 "film": fingerprint(film),
+                "align": keys.align,
                 "keys": {str(index): file_digest(file) for index, file in sorted(keys.files.items())},
                 "ckpt": file_digest(Path(ckpt or TRAVELLING)),
                 "flow": flow,
                 "cuts": cuts,
+                "frames": list(span),
                 "chunk": chunk,
                 "lookahead": lookahead,
                 "precision": precision,
@@ -635,7 +639,8 @@ def colour_film(
             work.shots(clip, cuts, repeats=False)
         distributed.barrier()
         shots = work.shots(clip, cuts, repeats=False)
-        keys.check(shots.length)
+        if span == (0, None):
+            keys.check(shots.length)
         coloured = [any(first <= index < end for index in keys.files) for first, end in shots.spans()]
 
         def process(shot: Shot) -> Iterator[int]:
