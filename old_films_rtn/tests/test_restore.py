@@ -1,6 +1,7 @@
 """restore.py, from the file to the file."""
 
 import csv
+import json
 import os
 import signal
 import subprocess
@@ -21,6 +22,7 @@ from old_films_rtn.inference import film as whole_films
 from old_films_rtn.inference.compositing import Compositing, composite, defects
 from old_films_rtn.video.io import open_film
 from shared_utils import checkpoint
+from shared_utils.testing import fill
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "old_films_rtn"
 
@@ -193,6 +195,22 @@ def test_published_windows_are_the_networks_own(tmp_path, model):
         last = rtn(clip[:, 10:24], *clip_flows(DIS(), clip[:, 10:24]))[0][0, 10:].mean(1)
     expected = ((last + 1) * 127.5).round().clamp(0, 255).numpy()
     assert np.abs(np.stack(pictures(tmp_path / "out")[20:]) - expected).max() <= 1
+
+
+def test_a_file_in_the_released_layout_restores_with_the_flow_network_inside_it(tmp_path):
+    case = json.loads((Path(__file__).parent / "golden" / "generator_full.json").read_text())
+    state = {f"module.{name}": torch.from_numpy(fill(name, shape, 0.3)) for name, shape in case["shapes"].items()}
+    torch.save({"netG": state}, tmp_path / "net_G_200000.pth")
+    frames = list(films.moving(2, height=64))
+    films.write_folder(tmp_path / "in", frames)
+    assert run(tmp_path / "in", "-o", tmp_path / "out", "--ckpt", tmp_path / "net_G_200000.pth") == 0
+    loaded = published.load(tmp_path / "net_G_200000.pth")
+    clip = torch.from_numpy(np.stack(frames)).float().div(127.5).sub(1)[None, :, None].expand(-1, -1, 3, -1, -1)
+    with torch.no_grad():
+        expected = loaded.rtn(clip, *clip_flows(loaded.raft, clip))[0][0].mean(1)
+    codes = ((expected + 1) * 127.5).round().clamp(0, 255).numpy()
+    assert np.abs(np.stack(pictures(tmp_path / "out")) - codes).max() <= 1
+    assert np.abs(np.stack(frames) - codes).mean() > 5  # tanh and all
 
 
 # Interruptions --------------------------------------------------------------------------------------------------------
