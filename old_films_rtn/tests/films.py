@@ -75,15 +75,16 @@ def write_folder(path, pictures, suffix=".png"):
     return Path(path)
 
 
+def sound_packets(path):
+    """The packets of the first sound track."""
+    with av.open(str(path)) as container:
+        return [bytes(packet) for packet in container.demux(audio=0) if packet.size]
+
+
 def sound(path):
     """(packets, digest of their bytes) of the first sound track."""
-    digest, count = hashlib.sha256(), 0
-    with av.open(str(path)) as container:
-        for packet in container.demux(audio=0):
-            if packet.size:
-                digest.update(bytes(packet))
-                count += 1
-    return count, digest.hexdigest()
+    packets = sound_packets(path)
+    return len(packets), hashlib.sha256(b"".join(packets)).hexdigest()
 
 
 def describe(path):

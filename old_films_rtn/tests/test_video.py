@@ -2,6 +2,7 @@
 
 import logging
 from fractions import Fraction
+from itertools import islice
 
 import av
 import cv2
@@ -77,6 +78,16 @@ def test_a_part_of_a_film_begins_at_its_beginning_with_its_own_sound(tmp_path):
     assert films.describe(tmp_path / "b.mp4")["moments"] == pytest.approx([i / 24 for i in range(12)])
     whole, part = films.sound(source)[0], films.sound(tmp_path / "b.mp4")[0]
     assert abs(part - whole / 2) <= 2
+
+
+def test_the_first_part_of_a_film_has_the_first_packets_of_its_sound(tmp_path):
+    source = films.write_video(tmp_path / "a.mp4", films.moving(24))
+    film = open_film(source)
+    with open_output(tmp_path / "b.mp4", film, part=True) as writer:
+        for frame in islice(film.frames(), 12):
+            writer.write(frame)
+    packets = films.sound_packets(tmp_path / "b.mp4")
+    assert len(packets) > 10 and packets == films.sound_packets(source)[: len(packets)]
 
 
 def test_luma_alone_is_changed(tmp_path):

@@ -611,7 +611,8 @@ class VideoWriter:
                 if packet.dts is None:
                     continue
                 if self.part:
-                    if packet.dts * packet.time_base < begin:
+                    # What an encoder put before the beginning belongs to the beginning.
+                    if self._begin > self.like.origin and packet.dts * packet.time_base < begin:
                         continue
                     ticks = round(shift / packet.time_base)
                     packet.dts -= ticks
