@@ -76,8 +76,8 @@ def evaluate(
         }
         if single is not None:
             methods["single frames"] = evaluation.single_frames(published.load(single).rtn.to(place))
-        methods["recurrent"] = lambda *inputs: rtn(*inputs)[0]
-        detectors = {**evaluation.mask_detectors(rtn), "residual": evaluation.residual_map}
+        methods["recurrent"] = recurrent = evaluation.Recurrent(rtn)
+        detectors = {**recurrent.masks(), "residual": evaluation.residual_map}
         source = None if flow == "known" else flow_source(flow, loaded.raft)
         judged = evaluation.Evaluation(methods, detectors, source, place)
         dataset = evaluation.held_out(clips, frames, size, data, textures)

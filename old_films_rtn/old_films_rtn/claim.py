@@ -46,22 +46,23 @@ def judge(folder: str | Path, clips: int = 32, frames: int = 7, size: int = 64) 
     for seed in seeds:
         rtn = published.load(folder / f"recurrent_{seed}").rtn
         single = published.load(folder / f"single_{seed}").rtn
+        recurrent = evaluation.Recurrent(rtn)
         methods = {
             "single frames": evaluation.single_frames(single),
-            "recurrent": lambda *inputs, rtn=rtn: rtn(*inputs)[0],
+            "recurrent": recurrent,
         }
-        detectors = evaluation.mask_detectors(rtn)
+        detectors = recurrent.masks()
         if seed == seeds[0]:
             # None of these depends on a training.
             torch.manual_seed(seed)
-            start = RTN(**rtn.options).eval()
+            start = evaluation.Recurrent(RTN(**rtn.options).eval())
             baselines = {
                 "input": lambda clip, *flows: clip,
                 "temporal median": evaluation.temporal_median,
-                "recurrent, untrained": lambda *inputs, start=start: start(*inputs)[0],
+                "recurrent, untrained": start,
             }
             methods = {**baselines, **methods}
-            untrained = {"mask, untrained": evaluation.mask_detectors(start)["mask"]}
+            untrained = {"mask, untrained": start.masks()["mask"]}
             detectors = {**detectors, **untrained, "residual": evaluation.residual_map}
         judged = evaluation.Evaluation(methods, detectors, DIS())
         for index in logging.progress(range(len(dataset)), f"seed {seed}"):

@@ -178,17 +178,29 @@ class Evaluation:
         ]
 
 
-def mask_detectors(rtn: RTN) -> dict[str, Restore]:
-    """The maps of a recurrent network's gates: a direction each, and the larger of both."""
+class Recurrent:
+    """A network as a method and as detectors that share one pass over a clip."""
 
-    def part(choose: Callable[[Tensor, Tensor], Tensor]) -> Restore:
-        return lambda clip, forward_flow, backward_flow: choose(*rtn(clip, forward_flow, backward_flow)[1:])
+    def __init__(self, rtn: RTN) -> None:
+        self.rtn = rtn
+        self._clip, self._result = None, None
 
-    return {
-        "mask": part(torch.maximum),
-        "mask, forward": part(lambda forward, backward: forward),
-        "mask, backward": part(lambda forward, backward: backward),
-    }
+    def _pass(self, clip: Tensor, forward_flow: Tensor, backward_flow: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        if self._clip is not clip:
+            self._clip, self._result = clip, self.rtn(clip, forward_flow, backward_flow)
+        return self._result
+
+    def __call__(self, clip: Tensor, forward_flow: Tensor, backward_flow: Tensor) -> Tensor:
+        """The restored clip."""
+        return self._pass(clip, forward_flow, backward_flow)[0]
+
+    def masks(self) -> dict[str, Restore]:
+        """The maps of the gates: a direction each, and the larger of both."""
+        return {
+            "mask": lambda *inputs: torch.maximum(*self._pass(*inputs)[1:]),
+            "mask, forward": lambda *inputs: self._pass(*inputs)[1],
+            "mask, backward": lambda *inputs: self._pass(*inputs)[2],
+        }
 
 
 # Folders of frames -----------------------------------------------------------------------------------------------------

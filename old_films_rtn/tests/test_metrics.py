@@ -104,9 +104,9 @@ def test_an_evaluation_measures_inside_and_outside():
         "forward_flow": still[0],
         "backward_flow": still[0],
     }
-    rtn = RTN(8, 16, (1,), 1, False).eval()
-    methods = {"input": lambda clip, *flows: clip, "ours": lambda *inputs: rtn(*inputs)[0]}
-    judged = evaluation.Evaluation(methods, {**evaluation.mask_detectors(rtn), "residual": evaluation.residual_map})
+    recurrent = evaluation.Recurrent(RTN(8, 16, (1,), 1, False).eval())
+    methods = {"input": lambda clip, *flows: clip, "ours": recurrent}
+    judged = evaluation.Evaluation(methods, {**recurrent.masks(), "residual": evaluation.residual_map})
     judged.add(sample)
     judged.gather()
     given, ours = judged.summary()
