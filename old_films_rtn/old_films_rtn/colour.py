@@ -7,6 +7,7 @@ a and b alone, and is never asked for a frame that was given.
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
@@ -42,7 +43,8 @@ def from_lab(lab: np.ndarray) -> np.ndarray:
     """The inverse of ``to_lab``: (..., 3, h, w) -> (..., 3, h, w) RGB in [0, 1], clipped to what a screen shows."""
     channels_last = np.moveaxis(lab, -3, -1).astype(np.float64)
     channels_last[..., 0] += 50
-    with np.errstate(invalid="ignore"):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of colours that no screen shows: they are clipped, as promised
         return np.moveaxis(color.lab2rgb(channels_last), -1, -3).astype(np.float32)
 
 
