@@ -17,6 +17,10 @@ import restore
 import torch
 
 from old_films_rtn import published
+from old_films_rtn.data.clips import degrade_clip
+from old_films_rtn.data.degradation import Degradation, FilmWear
+from old_films_rtn.data.procedural import make_scene
+from old_films_rtn.data.textures import DrawnTextures
 from old_films_rtn.flow import DIS, clip_flows
 from old_films_rtn.inference import film as whole_films
 from old_films_rtn.inference.compositing import Compositing, composite, defects
@@ -195,6 +199,19 @@ def test_published_windows_are_the_networks_own(tmp_path, model):
         last = rtn(clip[:, 10:24], *clip_flows(DIS(), clip[:, 10:24]))[0][0, 10:].mean(1)
     expected = ((last + 1) * 127.5).round().clamp(0, 255).numpy()
     assert np.abs(np.stack(pictures(tmp_path / "out")[20:]) - expected).max() <= 1
+
+
+def test_without_a_checkpoint_the_network_that_travels_takes_dirt_and_flicker_away(tmp_path):
+    rng = np.random.default_rng(7)
+    scene = make_scene(rng, "test", 8, 64, 96, max_speed=3.0)
+    worn = Degradation(sharpen_target=False, quality=0.0, flicker=False, wear=FilmWear(flicker=0.06, grain=0.03))
+    sample = degrade_clip(scene.frames, DrawnTextures(1.0), worn, rng)
+    old, clean = (((sample[name][:, 0] + 1) * 127.5).round().byte().numpy() for name in ("lq", "gt"))
+    source = films.write_folder(tmp_path / "in", old)
+    assert run(source, "-o", tmp_path / "out") == 0
+    restored = np.stack(pictures(tmp_path / "out")).astype(float)
+    before, after = (((frames - clean.astype(float)) ** 2).mean() for frames in (old, restored))
+    assert 10 * np.log10(before / after) > 3
 
 
 def test_a_file_in_the_released_layout_restores_with_the_flow_network_inside_it(tmp_path):
