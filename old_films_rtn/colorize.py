@@ -34,7 +34,8 @@ def colorize(
         film: a video file or a folder of frames.
         keyframes: a folder of frames in colour; the first number in a name is the frame's, 000874.png is frame 874.
         out: video file or folder; FILM_colour beside the film where not given.
-        ckpt: a checkpoint of train_colour.py; the small model that travels with the project where not given.
+        ckpt: a checkpoint of train_colour.py, whose network corrects what the flow carries; where not given, colour is only
+            carried.
         first_frame: the number that the film's first frame has in the names of the key-frames.
         align: move the colours of a key-frame to where the film has what they belong to: for key-frames from another scan.
         flow: auto or dis (OpenCV), raft:FILE or none.

@@ -38,7 +38,7 @@ def real_films(
         frames: of every folder of scans.
         video_frames: of the video.
         out: folder for the films.
-        colour_ckpt: as --ckpt of colorize.py.
+        colour_ckpt: as --ckpt of colorize.py; colour is only carried where not given.
         figures: folder for the pictures; OUT where not given.
     """
     import colorize

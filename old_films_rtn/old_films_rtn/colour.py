@@ -199,9 +199,6 @@ def lightness(grey: np.ndarray) -> np.ndarray:
 # Weights -----------------------------------------------------------------------------------------------------------
 
 
-TRAVELLING = Path(__file__).parent / "weights" / "colour_procedural.safetensors"
-
-
 def load_colour(path: str | Path) -> ColourRTN:
     """A ``ColourRTN`` of a checkpoint of train_colour.py or of its ``.safetensors``; the shapes tell its options.
 

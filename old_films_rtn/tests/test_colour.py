@@ -182,6 +182,16 @@ def test_grey_scans_become_rgb_and_key_frames_may_be_numbered_from_anywhere(tmp_
     assert np.abs(to_lab(frames[2])[1:] - to_lab(pictures[2])[1:]).mean() < 4
 
 
+def test_without_a_network_colour_is_carried_as_an_untrained_one_would(tmp_path, film):
+    checkpoint.save_safetensors(ColourRTN(width=16).state_dict(), tmp_path / "untrained.safetensors")
+    for name, weights in (("carried", []), ("untrained", ["--ckpt", tmp_path / "untrained.safetensors"])):
+        out = tmp_path / f"{name}.mkv"
+        assert run(film, "--keyframes", tmp_path / "keys", "-o", out, "--codec", "ffv1", "--chunk", 4, *weights) == 0
+    carried, untrained = (list(open_film(tmp_path / f"{name}.mkv").frames()) for name in ("carried", "untrained"))
+    for a, b in zip(carried, untrained, strict=True):
+        assert np.abs(a.image.to_ndarray().astype(int) - b.image.to_ndarray()).max() <= 1
+
+
 def test_key_frames_of_another_scan_are_aligned(tmp_path):
     (tmp_path / "keys").mkdir()
     wide = np.stack([films.texture(seed, 72, 96, 3) for seed in range(3)], axis=-1)

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from old_films_rtn import published
-from old_films_rtn.colour import AB_SCALE, TRAVELLING, ColourRTN, Keys, from_lab, lightness, load_colour
+from old_films_rtn.colour import AB_SCALE, ColourRTN, Keys, from_lab, lightness, load_colour
 from old_films_rtn.flow import FlowSource, flow_source
 from old_films_rtn.inference.compositing import Compositing, composite, report
 from old_films_rtn.inference.streaming import (
@@ -559,6 +559,23 @@ class ColourCell:
         return self.model.decode(x, backward, forward, self.runner)
 
 
+class CarryCell:
+    """Colour that is only carried along the flow: ``ColourRTN`` before training, without its network."""
+
+    def __init__(self) -> None:
+        self.model = ColourRTN(width=16, depths=(1,), num_heads=1)
+
+    def step(
+        self, direction: Direction, state: Tensor | None, x_previous: Tensor | None, x: Tensor, flow: Tensor | None
+    ) -> tuple[Tensor, None]:
+        """The state is the carried colour (1, 3, h, w)."""
+        return self.model.carry(state, x_previous, x, flow), None
+
+    def decode(self, x: Tensor, backward: Tensor, forward: Tensor) -> Tensor:
+        """a and b (1, 2, h, w), divided by ``AB_SCALE``."""
+        return torch.where(x[:, 3:] > 0, x[:, 1:3], self.model.arrived(backward, forward)[:, :2])
+
+
 class ColourFrames(Lumas):
     """The frames of a shot as ``ColourRTN`` takes them: lightness, and the colour of key-frames."""
 
@@ -617,17 +634,20 @@ def colour_film(
         keys.ab(index, size)
     with distributed.process_group():
         place = usable_device(device)
-        model = load_colour(ckpt or TRAVELLING)
         source = OnLightness(_flow_on(flow, None, place, memory))
         chunk = chunk or chunk_for(size, memory)
-        cell = ColourCell(model, place, precision, tile or tile_for(size, memory, halo(model.forward_transformer)))
+        if ckpt is None:
+            cell = CarryCell()
+        else:
+            model = load_colour(ckpt)
+            cell = ColourCell(model, place, precision, tile or tile_for(size, memory, halo(model.forward_transformer)))
         work = Work(out)
         if distributed.rank() == 0:
             job = {
                 "film": fingerprint(film),
                 "align": keys.align,
                 "keys": {str(index): file_digest(file) for index, file in sorted(keys.files.items())},
-                "ckpt": file_digest(Path(ckpt or TRAVELLING)),
+                "ckpt": file_digest(Path(ckpt)) if ckpt else None,
                 "flow": flow,
                 "cuts": cuts,
                 "frames": list(span),
