@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from old_films_rtn import evaluation
@@ -56,6 +58,9 @@ def _write_rows(path: str | Path, pictures: dict[str, np.ndarray]) -> None:
             axis.imshow(frame, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
             axis.set(xticks=[], yticks=[])
         row[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
-    with checkpoint.replacing(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=90)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=80)
     pyplot.close(figure)
+    with checkpoint.replacing(path) as temporary:
+        # Everything is grey, and three equal channels would be three times as large.
+        Image.open(drawn).convert("L").save(temporary, format="PNG", optimize=True)
