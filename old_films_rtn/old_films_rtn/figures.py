@@ -59,7 +59,7 @@ def _write_rows(path: str | Path, pictures: dict[str, np.ndarray]) -> None:
             axis.set(xticks=[], yticks=[])
         row[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
     drawn = io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=80)
+    figure.savefig(drawn, format="png", dpi=72)
     pyplot.close(figure)
     with checkpoint.replacing(path) as temporary:
         # Everything is grey, and three equal channels would be three times as large.
