@@ -132,7 +132,9 @@ def test_the_claim_is_judged_and_drawn(network, capsys):
 
     content = json.loads(Path("out/claim.json").read_text())
     assert (
-        content["holds"] is False and content["seeds"] == [0, 1] and "not worse outside: 0 of 2 seeds" in content["verdict"]
+        content["holds"] is False
+        and content["seeds"] == [0, 1]
+        and "not worse outside: 0 of 2 seeds" in content["verdict"]
     )
     assert {"gain inside (dB)", "mask AUROC"} <= set(content["tables"][0]["rows"][0])
     assert Path("out/claim.png").stat().st_size > 1000
