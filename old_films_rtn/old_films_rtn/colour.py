@@ -154,7 +154,7 @@ class ColourRTN(nn.Module):
         """(n, 3, h, w): the mean of the colours of both directions, weighted by confidence, and the larger confidence."""
         behind, ahead = backward[:, -3:], forward[:, -3:]
         weights = behind[:, 2:], ahead[:, 2:]
-        total = (weights[0] + weights[1]).clamp_min(1e-6)
+        total = (weights[0] + weights[1]).clamp_min(1e-20)  # far from its key-frame colour is unsure, but not grey
         colour = (behind[:, :2] * weights[0] + ahead[:, :2] * weights[1]) / total
         return torch.cat((colour, torch.maximum(*weights)), dim=1)
 
