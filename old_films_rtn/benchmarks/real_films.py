@@ -69,7 +69,7 @@ def real_films(
     before = list(open_film(film).frames())[: video_frames or None]
     rows.append(kept("remaster_clip, mp4", before, list(open_film(restored).frames())))
     print(table(rows))
-    whole, part = sound(film, before[-1].pts * open_film(film).time_base), sound(restored)
+    whole, part = sound(film), sound(restored)
     print(f"sound: {len(part)} packets, {'equal bit for bit' if part == whole[: len(part)] else 'NOT equal'}")
     draw(pictures, Path(figures or out) / "real_films.png")
     # These key-frames were made from another scan, whose frame 869 is the video's first one.
@@ -129,13 +129,12 @@ def with_sound(source, target):
     return target
 
 
-def sound(path, until=None):
-    """The packets of the first sound track, up to a moment in seconds."""
+def sound(path):
+    """The packets of the first sound track."""
     import av
 
     with av.open(str(path)) as container:
-        packets = [packet for packet in container.demux(audio=0) if packet.size]
-        return [bytes(p) for p in packets if until is None or p.dts * p.time_base <= until]
+        return [bytes(packet) for packet in container.demux(audio=0) if packet.size]
 
 
 def crop(luma, corner):
