@@ -42,8 +42,8 @@ def restore(
     Args:
         film: a video file or a folder of frames.
         out: video file (mp4, mkv, mov, webm, avi, ts) or folder; FILM_restored beside the film where not given.
-        ckpt: a checkpoint of train.py, a released net_G_*.pth or a .safetensors; the small model that travels with the
-            project where not given.
+        ckpt: a checkpoint of train.py, the folder of its run, a released net_G_*.pth or a .safetensors; the small model
+            that travels with the project where not given.
         flow: auto (RAFT where the checkpoint has it, else dis), checkpoint, raft:FILE, dis (OpenCV) or none.
         strength: share of the change that is made, 0 to 1.
         mask_threshold: from which value of the mask a pixel counts as a defect; three quarters of the way from each frame's

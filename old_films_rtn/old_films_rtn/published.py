@@ -280,11 +280,15 @@ def load_own(state: Mapping[str, Tensor], source: str) -> Loaded:
     return Loaded(rtn.eval(), import_raft(flow, f"RAFT in {source}") if flow else None)
 
 
-def checkpoint_of(folder: Path) -> Path:
-    """The checkpoint of a run's folder (or of the newest ``version_N`` of a run name's): the best one, else the last.
+def checkpoint_of(path: str | Path) -> Path:
+    """A checkpoint's own path, or that in a run's folder (or in the newest ``version_N`` of a run name's): the best one,
+    else the last.
 
     Raises UserError where there is none.
     """
+    folder = Path(path)
+    if not folder.is_dir():
+        return folder
     if (folder / "model.safetensors").is_file():
         return folder / "model.safetensors"
     versions = [path for path in folder.glob("version_*") if path.name[8:].isdigit()]
@@ -302,9 +306,7 @@ def load(path: str | Path) -> Loaded:
 
     Raises UserError, naming the file, for anything else.
     """
-    path = Path(path)
-    if path.is_dir():
-        path = checkpoint_of(path)
+    path = checkpoint_of(path)
     content = checkpoint.load_tensors(path)
     if isinstance(content, Mapping) and "pytorch-lightning_version" in content:
         stored = content["state_dict"]

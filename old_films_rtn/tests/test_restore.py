@@ -56,6 +56,15 @@ def said(capsys, status, *parts):
 # What comes out ---------------------------------------------------------------------------------------------------
 
 
+def test_a_network_is_named_by_its_file_or_by_the_folder_of_its_export(tmp_path, model):
+    films.write_folder(tmp_path / "in", films.moving(3))
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "model.safetensors").write_bytes(Path(model).read_bytes())
+    assert run(tmp_path / "in", "-o", tmp_path / "a", "--ckpt", model) == 0
+    assert run(tmp_path / "in", "-o", tmp_path / "b", "--ckpt", tmp_path / "run") == 0
+    assert all(np.array_equal(*pair) for pair in zip(pictures(tmp_path / "a"), pictures(tmp_path / "b"), strict=True))
+
+
 def test_an_mp4_comes_back_restored_with_everything_else_as_it_was(tmp_path, model):
     stamps = [1000 * i + 400 * (i % 3) for i in range(14)]
     source = films.write_video(tmp_path / "a.mp4", films.moving(14), stamps=stamps, rotation=90)

@@ -420,7 +420,8 @@ def restore_film(
     size = clip.size()
     with distributed.process_group():
         place = usable_device(device)
-        loaded = published.load(ckpt or published.TRAVELLING)
+        ckpt = published.checkpoint_of(ckpt or published.TRAVELLING)
+        loaded = published.load(ckpt)
         source = _flow_on(flow, loaded.raft, place, memory)
         chunk = chunk or chunk_for(size, memory)
         cell = RestorationCell(
@@ -430,7 +431,7 @@ def restore_film(
         if distributed.rank() == 0:
             job = {
                 "film": fingerprint(film),
-                "ckpt": file_digest(Path(ckpt or published.TRAVELLING)),
+                "ckpt": file_digest(ckpt),
                 "flow": flow,
                 "compositing": asdict(how),
                 "protect": protect,
@@ -639,6 +640,7 @@ def colour_film(
         if ckpt is None:
             cell = CarryCell()
         else:
+            ckpt = published.checkpoint_of(ckpt)
             model = load_colour(ckpt)
             cell = ColourCell(model, place, precision, tile or tile_for(size, memory, halo(model.forward_transformer)))
         work = Work(out)
@@ -647,7 +649,7 @@ def colour_film(
                 "film": fingerprint(film),
                 "align": keys.align,
                 "keys": {str(index): file_digest(file) for index, file in sorted(keys.files.items())},
-                "ckpt": file_digest(Path(ckpt)) if ckpt else None,
+                "ckpt": file_digest(ckpt) if ckpt else None,
                 "flow": flow,
                 "cuts": cuts,
                 "frames": list(span),
