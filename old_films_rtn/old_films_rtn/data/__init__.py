@@ -1,0 +1,1 @@
+"""Clips, defects and degradation."""

@@ -1,0 +1,175 @@
+"""Clips that are made: a moving background and moving objects that occlude it, with their exact flow.
+
+The textures are the photographs inside scikit-image, other ones for training, validation and test.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import Literal, NamedTuple
+
+import cv2
+import numpy as np
+
+Split = Literal["train", "val", "test"]
+IMAGES: dict[Split, tuple[str, ...]] = {
+    "train": (
+        "camera",
+        "brick",
+        "gravel",
+        "astronaut",
+        "coffee",
+        "rocket",
+        "retina",
+        "clock",
+        "page",
+        "immunohistochemistry",
+    ),
+    "val": ("coins", "hubble_deep_field"),
+    "test": ("chelsea", "moon", "grass", "text"),
+}
+COLOURED = {"astronaut", "coffee", "rocket", "retina", "immunohistochemistry", "hubble_deep_field", "chelsea"}
+
+
+class Scene(NamedTuple):
+    """A made clip. Flows are in pixels, channel 0 = x, 1 = y."""
+
+    frames: np.ndarray
+    """(t, h, w) uint8, or (t, h, w, 3) RGB."""
+    forward_flow: np.ndarray
+    """(t - 1, 2, h, w) float32: where each pixel of frame i + 1 is in frame i."""
+    backward_flow: np.ndarray
+    """(t - 1, 2, h, w) float32: where each pixel of frame i is in frame i + 1."""
+    forward_visible: np.ndarray
+    """(t - 1, h, w) bool: whether it is seen there."""
+    backward_visible: np.ndarray
+
+
+@lru_cache(maxsize=32)
+def photograph(name: str, colour: bool = False) -> np.ndarray:
+    """One of scikit-image's photographs, (h, w) grey or (h, w, 3) RGB, float32 in [0, 1], shorter side at most 320."""
+    import skimage.data
+
+    image = getattr(skimage.data, name)()
+    if image.ndim == 3 and not colour:
+        image = cv2.cvtColor(np.ascontiguousarray(image[..., :3]), cv2.COLOR_RGB2GRAY)
+    image = image.astype(np.float32) / 255
+    factor = 320 / min(image.shape[:2])
+    if factor < 1:
+        image = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+    return image
+
+
+def _pose(angle: float, scale: float, centre: np.ndarray, place: np.ndarray) -> np.ndarray:
+    """(3, 3): layer coordinates to frame coordinates, ``centre`` of the layer to ``place``."""
+    cosine, sine = scale * math.cos(angle), scale * math.sin(angle)
+    turn = np.array([[cosine, -sine], [sine, cosine]])
+    pose = np.eye(3)
+    pose[:2, :2], pose[:2, 2] = turn, place - turn @ centre
+    return pose
+
+
+def _motion(rng: np.random.Generator, frames: int, speed: float) -> np.ndarray:
+    """(frames, 2) places: a straight path of up to ``speed`` pixels a frame, bent a little."""
+    direction = rng.uniform(0, 2 * math.pi)
+    velocity = speed * math.sqrt(rng.random()) * np.array([math.cos(direction), math.sin(direction)])
+    bends = rng.normal(0, 0.1 * speed, (frames, 2))
+    return np.cumsum(velocity + bends, axis=0)
+
+
+def _outline(rng: np.random.Generator, size: float) -> np.ndarray:
+    """A smooth closed outline (n, 2) around 0, about ``size`` in radius."""
+    angles = np.linspace(0, 2 * math.pi, 40, endpoint=False)
+    radii = np.ones(40)
+    for order in (2, 3, 4):
+        radii += rng.normal(0, 0.25 / order) * np.cos(order * angles + rng.uniform(0, 2 * math.pi))
+    radii = size * np.clip(radii, 0.4, 1.8)
+    return np.stack((radii * np.cos(angles), rng.uniform(0.6, 1) * radii * np.sin(angles)), 1)
+
+
+def make_scene(
+    rng: np.random.Generator,
+    split: Split = "train",
+    frames: int = 5,
+    height: int = 64,
+    width: int = 64,
+    max_speed: float = 6.0,
+    max_objects: int = 3,
+    colour: bool = False,
+) -> Scene:
+    """Draw a scene: a background in affine motion and 1 to ``max_objects`` objects with motions of their own.
+
+    max_speed: pixels a frame. An object's texture is moved with its outline, so the flow of every pixel is that of the
+    topmost layer's pose. colour: in RGB, of the coloured photographs alone.
+    """
+    names = [name for name in IMAGES[split] if not colour or name in COLOURED]
+    channels = (3,) if colour else ()
+    layers = []
+    diagonal = math.hypot(height, width)
+    for number in range(1 + int(rng.integers(1, max_objects + 1))):
+        texture = photograph(names[rng.integers(len(names))], colour)
+        # A little blur keeps what is sampled at whole pixels below the pixel frequency.
+        factor = max(1.0, 1.3 * diagonal / min(texture.shape[:2])) * rng.uniform(0.8, 1.2)
+        texture = cv2.resize(texture, None, fx=factor, fy=factor, interpolation=cv2.INTER_LINEAR)
+        texture = cv2.GaussianBlur(texture, (0, 0), rng.uniform(0.7, 1.1))
+        if number:
+            texture = np.clip(texture * rng.uniform(0.6, 1.3) + rng.uniform(-0.2, 0.2), 0, 1)
+        middle = np.array([texture.shape[1] / 2, texture.shape[0] / 2])
+        reach = np.maximum(middle - diagonal / 2, 0)
+        centre = middle + rng.uniform(-1, 1, 2) * reach
+        path = _motion(rng, frames, max_speed)
+        start = np.array([width / 2, height / 2])
+        if number:
+            start = rng.uniform((0.1 * width, 0.1 * height), (0.9 * width, 0.9 * height))
+        places = start + path - path[frames // 2]
+        angle, turn = rng.uniform(0, 2 * math.pi) if number else rng.normal(0, 0.1), rng.normal(0, 0.015)
+        zoom = rng.normal(0, 0.006)
+        poses = [
+            _pose(angle + turn * (i - frames // 2), math.exp(zoom * (i - frames // 2)), centre, places[i])
+            for i in range(frames)
+        ]
+        outline = None
+        if number:
+            outline = centre + _outline(rng, rng.uniform(0.1, 0.24) * min(height, width))
+        layers.append((texture, outline, poses))
+
+    rendered = np.empty((frames, height, width, *channels), np.float32)
+    topmost = np.zeros((frames, height, width), np.int64)
+    for i in range(frames):
+        for number, (texture, outline, poses) in enumerate(layers):
+            moved = cv2.warpAffine(
+                texture, poses[i][:2], (width, height), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101
+            )
+            if outline is None:
+                rendered[i] = moved
+                continue
+            drawn = outline @ poses[i][:2, :2].T + poses[i][:2, 2]
+            cover = np.zeros((height, width), np.uint8)
+            cv2.fillPoly(cover, [np.round(drawn * 256).astype(np.int32)], 255, cv2.LINE_AA, 8)
+            share = cover.astype(np.float32) / 255
+            topmost[i][share > 0.5] = number
+            share = share.reshape(share.shape + (1,) * len(channels))
+            rendered[i] = share * moved + (1 - share) * rendered[i]
+
+    x, y = np.meshgrid(np.arange(width, dtype=np.float64), np.arange(height, dtype=np.float64))
+    pixels = np.stack((x, y, np.ones_like(x)))
+
+    def flow(here: int, there: int) -> tuple[np.ndarray, np.ndarray]:
+        moves = np.stack([poses[there] @ np.linalg.inv(poses[here]) for _, _, poses in layers])
+        target = np.einsum("hwij,jhw->ihw", moves[topmost[here]][..., :2, :], pixels)
+        column, row = np.round(target).astype(np.int64)
+        inside = (target >= 0).all(0) & (target[0] <= width - 1) & (target[1] <= height - 1)
+        seen = topmost[there][row.clip(0, height - 1), column.clip(0, width - 1)] == topmost[here]
+        return (target - pixels[:2]).astype(np.float32), inside & seen
+
+    forward = [flow(i + 1, i) for i in range(frames - 1)]
+    backward = [flow(i, i + 1) for i in range(frames - 1)]
+    empty = np.zeros((0, 2, height, width), np.float32), np.zeros((0, height, width), bool)
+
+    def stacked(flows: list) -> tuple[np.ndarray, np.ndarray]:
+        return (np.stack([f for f, _ in flows]), np.stack([v for _, v in flows])) if flows else empty
+
+    (forward_flow, forward_visible), (backward_flow, backward_visible) = stacked(forward), stacked(backward)
+    shown = np.round(np.clip(rendered, 0, 1) * 255).astype(np.uint8)
+    return Scene(shown, forward_flow, backward_flow, forward_visible, backward_visible)

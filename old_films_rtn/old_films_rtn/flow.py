@@ -1,0 +1,98 @@
+"""Where flow comes from when a film is restored: RAFT of a checkpoint or a file, OpenCV's DIS, or nowhere.
+
+A flow source has two methods: ``features(frames (n, c, h, w) in [-1, 1])``, called once a frame, and ``flow(a, b)`` of two
+frames' features: (n, 2, h, w), in pixels, where each pixel of a is in b. ``RAFT`` is one as it stands.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from old_films_rtn.models.raft import RAFT
+from shared_utils import UserError
+
+
+class FlowSource(Protocol):
+    """What the recurrences need of a flow estimator."""
+
+    def features(self, frames: Tensor) -> Any: ...
+
+    def flow(self, a: Any, b: Any) -> Tensor: ...
+
+
+class DIS:
+    """Dense inverse search (Kroeger et al., ECCV 2016) by OpenCV, medium preset, on the first channel in 8 bits.
+
+    A 3x3 median goes before: specks of dirt would otherwise be taken for motion.
+    """
+
+    def __init__(self) -> None:
+        self._search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+
+    def features(self, frames: Tensor) -> tuple[list[np.ndarray], torch.device]:
+        """The first channels as uint8 images."""
+        grey = ((frames[:, 0].float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
+        return [cv2.medianBlur(image, 3) for image in grey], frames.device
+
+    def flow(self, a: tuple[list[np.ndarray], torch.device], b: tuple[list[np.ndarray], torch.device]) -> Tensor:
+        """(n, 2, h, w), float32, on the device of the frames."""
+        flows = [self._search.calc(first, second, None) for first, second in zip(a[0], b[0], strict=True)]
+        return torch.from_numpy(np.stack(flows)).permute(0, 3, 1, 2).contiguous().to(a[1])
+
+
+class NoFlow:
+    """No motion: for films that stand still, and to see what the flow is worth."""
+
+    def features(self, frames: Tensor) -> Tensor:
+        """The frames; only their shape is used."""
+        return frames
+
+    def flow(self, a: Tensor, b: Tensor) -> Tensor:
+        """Zeros (n, 2, h, w)."""
+        return a.new_zeros(a.shape[0], 2, *a.shape[-2:], dtype=torch.float32)
+
+
+def flow_source(name: str, raft: RAFT | None = None) -> FlowSource:
+    """The source of a name: ``checkpoint`` (``raft``), ``raft:FILE``, ``dis``, ``none``, or ``auto``: RAFT where the
+    checkpoint has it, else DIS.
+
+    A RAFT of random weights is never used. Raises UserError for an unknown name, or where there is no RAFT.
+    """
+    kind, _, file = name.partition(":")
+    if kind == "raft" and file:
+        from old_films_rtn import published
+
+        return published.load_raft(Path(file))
+    if name == "auto":
+        return raft if raft is not None else DIS()
+    if name == "dis":
+        return DIS()
+    if name == "none":
+        return NoFlow()
+    if name == "checkpoint":
+        if raft is not None:
+            return raft
+        raise UserError(
+            "the checkpoint has no RAFT in it: give --flow raft:raft-sintel.pth, put one in with "
+            "`python import_checkpoint.py CHECKPOINT -o rtn.safetensors --raft raft-sintel.pth`, or use --flow dis"
+        )
+    raise UserError(f"--flow {name} is not known: auto, checkpoint, raft:FILE, dis or none")
+
+
+def clip_flows(source: FlowSource, clip: Tensor) -> tuple[Tensor, Tensor]:
+    """(forward, backward) flows (n, t - 1, 2, h, w) of a clip (n, t, c, h, w): frame i + 1 -> i, and i -> i + 1."""
+    encoded = [source.features(clip[:, index]) for index in range(clip.shape[1])]
+    pairs = list(pairwise(encoded))
+    if not pairs:
+        empty = clip.new_zeros(clip.shape[0], 0, 2, *clip.shape[-2:])
+        return empty, empty
+    forward = torch.stack([source.flow(later, earlier) for earlier, later in pairs], dim=1)
+    backward = torch.stack([source.flow(earlier, later) for earlier, later in pairs], dim=1)
+    return forward, backward

@@ -1,0 +1,190 @@
+"""``RestorationModule``: how the recurrent network is trained. Wiring only."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from pytorch_lightning import LightningModule
+from torch import Tensor
+
+from old_films_rtn import metrics
+from old_films_rtn.flow import clip_flows, flow_source
+from old_films_rtn.losses import Adversarial, PerceptualLoss, discriminator_loss, generator_loss
+from old_films_rtn.models.discriminator import TemporalPatchDiscriminator
+from old_films_rtn.models.rtn import RTN
+from shared_utils import UserError
+
+
+class RestorationModule(LightningModule):
+    """The generator ``rtn``, its discriminator, losses and schedules, in manual optimisation.
+
+    channels, width, depths, num_heads, tanh_residual: see ``RTN``. single_frame: feed every frame by itself, which is
+    the same network without recurrence. flow: ``known`` (of made clips), ``dis``, ``raft:FILE`` or ``none``; the flow of
+    training and validation is estimated on the degraded clip.
+    learning_rate, betas: of Adam, for both networks. warmup_steps: of linear increase. schedule: ``constant``;
+    ``cosine`` to nothing; ``published``: constant for 12 epochs, then a tenth of the rate less after each.
+    gradient_clip: largest norm of the generator's gradient; null for none. ema: decay of the running average of the weights,
+    which validation and checkpoints use; 0 for none. checkpointing: recompute the transformers backwards.
+    perceptual: VGG19's file; null trains without the term. perceptual_normalise: see ``PerceptualLoss``.
+    adversarial: null trains without discriminator. The weights are of the generator's terms.
+
+    Logged: ``train_loss`` and its terms; ``val_psnr``, ``val_psnr_inside`` and ``val_psnr_outside`` of true defects, and
+    ``val_mask_auroc``.
+    """
+
+    def __init__(
+        self,
+        channels: int = 16,
+        width: int = 64,
+        depths: tuple[int, ...] = (2, 2, 2),
+        num_heads: int = 4,
+        tanh_residual: bool = False,
+        single_frame: bool = False,
+        flow: str = "known",
+        learning_rate: float = 2e-4,
+        betas: tuple[float, float] = (0.9, 0.99),
+        warmup_steps: int = 0,
+        schedule: Literal["constant", "cosine", "published"] = "constant",
+        gradient_clip: float | None = None,
+        ema: float = 0.0,
+        checkpointing: bool = False,
+        perceptual: str | None = None,
+        perceptual_normalise: bool = False,
+        adversarial: Adversarial | None = None,
+        discriminator_version: Literal[1, 2] = 2,
+        pixel_weight: float = 1.0,
+        perceptual_weight: float = 1.0,
+        adversarial_weight: float = 0.01,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.automatic_optimization = False
+        options = {
+            "channels": channels,
+            "width": width,
+            "depths": tuple(depths),
+            "num_heads": num_heads,
+            "tanh_residual": tanh_residual,
+        }
+        self.rtn = RTN(**options)
+        self.rtn.checkpointing = checkpointing
+        self.rtn.to(memory_format=torch.channels_last)
+        self.average = None
+        if ema:
+            self.average = RTN(**options).requires_grad_(False)
+            self.average.load_state_dict(self.rtn.state_dict())
+        self.discriminator = TemporalPatchDiscriminator(version=discriminator_version) if adversarial else None
+        # Held in a list: neither is part of the checkpoint, and neither is trained.
+        self._perceptual = [PerceptualLoss.from_file(perceptual, perceptual_normalise)] if perceptual else []
+        self._flow = [None if flow == "known" else flow_source(flow)]
+
+    def on_fit_start(self) -> None:
+        for module in (*self._perceptual, *self._flow):
+            if isinstance(module, torch.nn.Module):
+                module.to(self.device)
+
+    # Training --------------------------------------------------------------------------------------------------------
+
+    def configure_optimizers(self) -> Any:
+        options = self.hparams
+        networks = [self.rtn] + ([self.discriminator] if self.discriminator is not None else [])
+        optimizers = [torch.optim.Adam(net.parameters(), options.learning_rate, options.betas) for net in networks]
+        batches = max(1, int(self.trainer.estimated_stepping_batches))
+        per_epoch = max(1, int(self.trainer.num_training_batches)) if math.isfinite(batches) else 1
+
+        def factor(batch: int) -> float:
+            rising = min(1.0, (batch + 1) / (options.warmup_steps + 1))
+            if options.schedule == "cosine":
+                return rising * 0.5 * (1 + math.cos(math.pi * min(1.0, batch / batches)))
+            if options.schedule == "published":
+                return rising * max(0.0, 1 - 0.1 * max(0, batch // per_epoch - 11))
+            return rising
+
+        return optimizers, [torch.optim.lr_scheduler.LambdaLR(optimizer, factor) for optimizer in optimizers]
+
+    def flows_of(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        """The forward and backward flow of a batch's degraded clips, from where ``flow`` says."""
+        source = self._flow[0]
+        if source is not None:
+            return clip_flows(source, batch["lq"])
+        if "forward_flow" not in batch:
+            raise UserError("flow is known for made clips only: set model.flow to dis or raft:FILE")
+        return batch["forward_flow"], batch["backward_flow"]
+
+    def restore(self, rtn: RTN, batch: dict[str, Any]) -> tuple[Tensor, Tensor | None]:
+        """(restored clip, mask): the larger mask of both directions (n, t, 1, h, w); none for single frames."""
+        clip = batch["lq"]
+        if self.hparams.single_frame:
+            single = clip.flatten(0, 1)[:, None]
+            nothing = clip.new_zeros(len(single), 0, 2, *clip.shape[-2:])
+            return rtn(single, nothing, nothing)[0].view_as(clip), None
+        restored, forward_mask, backward_mask = rtn(clip, *self.flows_of(batch))
+        return restored, torch.maximum(forward_mask, backward_mask)
+
+    def training_step(self, batch: dict[str, Any] | None, batch_index: int) -> None:
+        if batch is None:
+            return  # every sample was corrupt; each has been named
+        options, target = self.hparams, batch["gt"]
+        optimizers = self.optimizers()
+        optimizers = optimizers if isinstance(optimizers, list) else [optimizers]
+        restored, _ = self.restore(self.rtn, batch)
+        logged = {}
+        if self.discriminator is not None:
+            self.discriminator.requires_grad_(True)
+            loss = (
+                discriminator_loss(self.discriminator(target), True, options.adversarial)
+                + discriminator_loss(self.discriminator(restored.detach()), False, options.adversarial)
+            ) / 2
+            optimizers[1].zero_grad()
+            self.manual_backward(loss)
+            optimizers[1].step()
+            logged["train_discriminator"] = loss
+            # The generator's step goes through the discriminator, and leaves it alone.
+            self.discriminator.requires_grad_(False)
+        terms = {"pixel": options.pixel_weight * (restored.float() - target).abs().mean()}
+        for perceptual in self._perceptual:
+            value = perceptual(restored.flatten(0, 1), target.flatten(0, 1))
+            terms["perceptual"] = options.perceptual_weight * value
+        if self.discriminator is not None:
+            value = generator_loss(self.discriminator(restored), options.adversarial)
+            terms["adversarial"] = options.adversarial_weight * value
+        loss = torch.stack(list(terms.values())).sum()
+        optimizers[0].zero_grad()
+        self.manual_backward(loss)
+        if options.gradient_clip:
+            self.clip_gradients(optimizers[0], options.gradient_clip, "norm")
+        optimizers[0].step()
+        schedulers = self.lr_schedulers()
+        for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
+            scheduler.step()
+        if self.average is not None:
+            with torch.no_grad():
+                for mean, new in zip(self.average.parameters(), self.rtn.parameters(), strict=True):
+                    mean.lerp_(new, 1 - options.ema)
+        logged |= {"train_loss": loss, **{f"train_{name}": value for name, value in terms.items()}}
+        self.log_dict({name: value.detach() for name, value in logged.items()}, batch_size=len(target))
+
+    # Validation ------------------------------------------------------------------------------------------------------
+
+    @property
+    def best(self) -> RTN:
+        """The weights that are judged and exported: the running average where there is one."""
+        return self.rtn if self.average is None else self.average
+
+    def validation_step(self, batch: dict[str, Any], batch_index: int) -> None:
+        restored, mask = self.restore(self.best, batch)
+        true = batch["mask"] > metrics.DEFECT
+        logged = {}
+        for name, where in (("", torch.ones_like(true)), ("_inside", true), ("_outside", ~true)):
+            if where.any():
+                error = metrics.mean_squared(restored.float(), batch["gt"], where)
+                logged[f"val_psnr{name}"] = -10 * torch.log10(error.clamp(min=1e-10))
+        if mask is not None and mask.shape[1] > 2:
+            inner = slice(1, -1)
+            scores = metrics.mask_scores(mask[:, inner].float().cpu().numpy(), true[:, inner].cpu().numpy())
+            if np.isfinite(scores.auroc):
+                logged["val_mask_auroc"] = torch.tensor(scores.auroc, device=self.device)
+        self.log_dict(logged, on_epoch=True, batch_size=len(true), sync_dist=True)

@@ -1,0 +1,1 @@
+"""Architectures: torch modules and nothing else."""

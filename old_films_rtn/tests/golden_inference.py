@@ -1,0 +1,49 @@
+"""Golden cases of inference and colour."""
+
+import numpy as np
+from golden_network import inputs
+
+from old_films_rtn import colour
+from old_films_rtn.inference.streaming import window_schedule
+from old_films_rtn.video.io import grey_at_short_side
+
+
+def sliding_window(case):
+    return {
+        "_".join(map(str, schedule)): np.array(window_schedule(*schedule), dtype=np.int64)
+        for schedule in case.spec["schedules"]
+    }
+
+
+def test_resize(case):
+    outputs = {}
+    for name, image in inputs(case).items():
+        grey = grey_at_short_side(image[..., ::-1], case.config.get("short_side", 368))
+        outputs[name] = grey
+        outputs[f"{name}_size"] = np.array(grey.shape[::-1])
+    return outputs
+
+
+test_resize.__test__ = False
+
+
+def colour_keyframes(case):
+    clip = inputs(case)["clip_bgr"]
+    key = case.spec.get("keyframe", 0)
+    lab = colour.to_lab(clip[..., ::-1])
+    return {
+        "rgb_input": colour.published_rgb_input(clip, key),
+        "lab_gt": lab,
+        "lab_input_v2": colour.keep_colour(lab, [key]),
+        "lab_input_v3": colour.keep_colour(lab, [case.spec.get("keyframe_v3", 0), -1]),
+        "lab_input_v4": colour.keep_colour(lab, [-1]),
+        "rgb_back": colour.from_lab(lab),
+    }
+
+
+ADAPTERS = {
+    "VP_code/test.py window schedule": sliding_window,
+    "VP_code.data.dataset.resize_368_short_side": test_resize,
+    "VP_code.data.Data_Degradation.util.degradation_video_colorization{,_v2,_v3,_v4}"
+    " and VP_code.utils.LAB_util": colour_keyframes,
+}
