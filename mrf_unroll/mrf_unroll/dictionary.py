@@ -69,7 +69,7 @@ class Dictionary:
     """Compressed fingerprints.
 
     basis: (N, s) orthonormal columns V, float64 (complex128 where RF phases make the signal complex).
-    atoms: (K, s) compressed fingerprints d V at M0 = 1, float32 or complex64. lut_ms: (K, 2) T1 and T2.
+    atoms: (K, s) compressed fingerprints V^H d at M0 = 1, float32 or complex64. lut_ms: (K, 2) T1 and T2.
     singular_values: (s,) of the un-normalised dictionary. energy: the share of its energy that the basis keeps.
     sequence: what was simulated. grid: in words.
     """
@@ -95,8 +95,8 @@ class Dictionary:
     ) -> Dictionary:
         """Simulate every pair of ``lut_ms`` (K, 2) and compress to ``rank`` components.
 
-        V are the leading eigenvectors of D^H D (N x N, float64; single precision would lose the small ones), each with
-        the sign (or phase) that makes its column of D V sum to a number >= 0.
+        V comes from the leading eigenvectors of D^H D (N x N, float64; single precision would lose the small ones), each
+        with the sign (or phase) that makes its component of the atoms sum to a number >= 0.
         """
         lut_ms = torch.as_tensor(lut_ms, dtype=torch.float64)
         num_pulses = len(sequence)
@@ -123,13 +123,14 @@ class Dictionary:
                 gram += part.mH @ part
                 signals[chunk] = part.to(stored)
             values, vectors = torch.linalg.eigh(gram)
-            values, basis = values.flip(0).clamp(min=0), vectors.flip(1)[:, :rank]
-            atoms = torch.cat([part.to(double) @ basis for part in signals.split(_CHUNK)])
+            values, vectors = values.flip(0).clamp(min=0), vectors.flip(1)[:, :rank]
+            atoms = torch.cat([part.to(double) @ vectors for part in signals.split(_CHUNK)])
             total = atoms.sum(dim=0)
             turn = torch.where(total.abs() > 0, total.conj() / total.abs(), torch.ones_like(total))
-            basis, atoms = basis * turn, atoms * turn
+            vectors, atoms = vectors * turn, atoms * turn
         return cls(
-            basis.contiguous(),
+            # A time series is X = V x with x = V^H X: the eigenvectors of D^H D belong to its rows, V to columns.
+            vectors.conj().resolve_conj().contiguous(),
             atoms.to(stored),
             lut_ms,
             values[:rank].sqrt(),
@@ -153,9 +154,9 @@ class Dictionary:
         return torch.linalg.vector_norm(self.atoms, dim=1)
 
     def compress(self, signals: torch.Tensor) -> torch.Tensor:
-        """(..., N) -> (..., s): x = s V, in the convention Re(i s) of the atoms."""
+        """(..., N) -> (..., s): x = V^H X, of signals in the convention Re(i s) of the atoms."""
         dtype = torch.promote_types(signals.dtype, self.basis.dtype)
-        return signals.to(dtype) @ self.basis.to(dtype)
+        return signals.to(dtype) @ self.basis.conj().to(dtype)
 
     # Matching ---------------------------------------------------------------------------------------------------------
 

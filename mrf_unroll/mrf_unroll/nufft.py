@@ -62,6 +62,10 @@ class Nufft:
         """Type 1: (..., P) -> (..., H, W) complex."""
         return _Type1.apply(_complex(samples), self)
 
+    def smoothed(self, weights: torch.Tensor) -> torch.Tensor:
+        """(P,) -> (P,): real weights spread to the grid by the gridding kernel and read there again (torch backend)."""
+        return self._gather(self._scatter(weights[:, None]))[:, 0]
+
     def _forward(self, images: torch.Tensor) -> torch.Tensor:
         lead = images.shape[:-2]
         images = images.reshape(-1, *self.image_size)
@@ -69,11 +73,7 @@ class Nufft:
             return _finufft(2, self._points, images, self.scale, None).reshape(*lead, self.num_points)
         spectrum = self._spectrum(images * self._correction.to(images.real.dtype))
         table = torch.view_as_real(spectrum.reshape(len(images), -1).T.contiguous()).flatten(1)
-        parts = [
-            torch.nn.functional.embedding_bag(index, table, mode="sum", per_sample_weights=weight)
-            for index, weight in self._chunks(table.dtype)
-        ]
-        samples = torch.view_as_complex(torch.cat(parts).reshape(self.num_points, len(images), 2))
+        samples = torch.view_as_complex(self._gather(table).reshape(self.num_points, len(images), 2))
         return samples.T.reshape(*lead, self.num_points)
 
     def _adjoint(self, samples: torch.Tensor) -> torch.Tensor:
@@ -81,14 +81,9 @@ class Nufft:
         samples = samples.reshape(-1, self.num_points)
         if self.backend == "finufft":
             return _finufft(1, self._points, samples, self.scale, self.image_size).reshape(*lead, *self.image_size)
-        values = torch.view_as_real(samples.T.contiguous()).flatten(1)
-        table = values.new_zeros(self.grid[0] * self.grid[1], values.shape[1])
-        start = 0
-        for index, weight in self._chunks(table.dtype):
-            _spread(table, index, weight, values[start : start + len(index)])
-            start += len(index)
+        table = self._scatter(torch.view_as_real(samples.T.contiguous()).flatten(1))
         spectrum = torch.view_as_complex(table.reshape(-1, len(samples), 2)).T.reshape(len(samples), *self.grid)
-        images = self._image(spectrum) * self._correction.to(values.dtype)
+        images = self._image(spectrum) * self._correction.to(table.dtype)
         return images.reshape(*lead, *self.image_size)
 
     def _spectrum(self, images: torch.Tensor) -> torch.Tensor:
@@ -110,6 +105,22 @@ class Nufft:
         lines = torch.cat([lines[:, rows - height // 2 :], lines[:, : height - height // 2]], dim=1)
         lines = torch.fft.ifft(lines, norm="forward")
         return torch.cat([lines[..., columns - width // 2 :], lines[..., : width - width // 2]], dim=2)
+
+    def _gather(self, table: torch.Tensor) -> torch.Tensor:
+        """(grid points, n) real -> (P, n), interpolated."""
+        parts = [
+            torch.nn.functional.embedding_bag(index, table, mode="sum", per_sample_weights=weight)
+            for index, weight in self._chunks(table.dtype)
+        ]
+        return torch.cat(parts)
+
+    def _scatter(self, values: torch.Tensor) -> torch.Tensor:
+        """(P, n) real -> (grid points, n), the transpose of ``_gather``."""
+        table, start = values.new_zeros(self.grid[0] * self.grid[1], values.shape[1]), 0
+        for index, weight in self._chunks(table.dtype):
+            _spread(table, index, weight, values[start : start + len(index)])
+            start += len(index)
+        return table
 
     def _chunks(self, dtype: torch.dtype):
         """(indices, weights), each (p, 64), of the grid points around the samples."""

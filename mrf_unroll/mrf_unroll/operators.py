@@ -118,6 +118,31 @@ class SubspaceOperator(nn.Module):
         return found if x.is_complex() else found.real
 
 
+class FrameOperator(nn.Module):
+    """What a scanner samples of a whole time series X (B, N, H, W): frame n at its own samples alone, in every coil.
+
+    trajectory: (N, P, 2); coil_maps as in ``SubspaceOperator``. The equation is that of A with V x in place of X.
+    """
+
+    def __init__(
+        self, trajectory: torch.Tensor, image_size: tuple[int, int], coil_maps: torch.Tensor | None = None
+    ) -> None:
+        super().__init__()
+        self.image_size = (int(image_size[0]), int(image_size[1]))
+        self.register_buffer("trajectory", trajectory.detach().double())
+        self.register_buffer("coil_maps", _checked_maps(coil_maps, self.image_size))
+
+    def forward(self, series: torch.Tensor) -> torch.Tensor:
+        """(B, N, H, W), real or complex -> (B, C, N, P) complex."""
+        series = _full_precision(series)
+        maps = [1 if coil is None else coil[..., 0, :, :] for coil in _coils(self.coil_maps, series.dtype)]
+        frames = []
+        for points, images in zip(self.trajectory, series.unbind(dim=1), strict=True):
+            transform = Nufft(points, self.image_size, series.device)
+            frames.append(transform.forward(torch.stack([images * coil for coil in maps], dim=1)))
+        return torch.stack(frames, dim=2)
+
+
 class ToeplitzNormal(nn.Module):
     """A^H W A of a ``SubspaceOperator`` by convolution with s x s kernels on a grid of twice the size.
 
@@ -207,10 +232,10 @@ class _SelfAdjoint(torch.autograd.Function):
 def _mix(kernels: torch.Tensor, spectra: torch.Tensor, rank: int) -> torch.Tensor:
     """sum_l K_kl X_l at every frequency, over the unique kernels."""
     mixed = torch.zeros_like(spectra)
-    for kernel, (k, l) in zip(kernels, torch.triu_indices(rank, rank).T.tolist(), strict=True):
-        mixed[:, k].addcmul_(kernel, spectra[:, l])
-        if k != l:
-            mixed[:, l].addcmul_(kernel.conj(), spectra[:, k])
+    for kernel, (k, m) in zip(kernels, torch.triu_indices(rank, rank).T.tolist(), strict=True):
+        mixed[:, k].addcmul_(kernel, spectra[:, m])
+        if k != m:
+            mixed[:, m].addcmul_(kernel.conj(), spectra[:, k])
     return mixed
 
 
