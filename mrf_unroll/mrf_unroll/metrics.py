@@ -10,26 +10,46 @@ from torch import Tensor
 NAMES = ("T1", "T2", "PD")
 
 
-def map_errors(maps: Tensor, truth: Tensor, mask: Tensor, names: Sequence[str] = NAMES) -> dict[str, float]:
-    """MAE, MAPE in percent, RMSE, NRMSE = |e|_2 / |truth|_2 and bias (mean of maps - truth) of every map.
+# What is summed over the voxels of a mask: enough for every error, and for pooling over slices.
+_SUMS = ("count", "absolute", "square", "error", "truth_square", "relative", "relative_count")
 
-    maps, truth: (B, M, H, W), any unit (MAE, RMSE and bias have it). mask: (B, H, W) bool. All voxels of all slices are
-    pooled; MAPE leaves out voxels whose truth is zero. Returns ``{"T1_MAE": ..., ...}``.
-    """
-    errors: dict[str, float] = {}
+
+def map_sums(maps: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
+    """Sums over masked voxels of all slices, (M, 7) float64, that add up over sets of slices (see ``errors_of_sums``)."""
     inside = mask.bool()
-    for place, name in enumerate(names):
+    rows = []
+    for place in range(truth.shape[1]):
         true = truth[:, place][inside].double()
         error = maps[:, place][inside].double() - true
-        positive = true != 0
+        known = true != 0
+        relative = (error[known] / true[known]).abs().sum()
+        sums = (error.abs().sum(), error.square().sum(), error.sum(), true.square().sum(), relative, known.sum())
+        rows.append(torch.stack([true.new_tensor(float(true.numel())), *sums]))
+    return torch.stack(rows)
+
+
+def errors_of_sums(sums: Tensor, names: Sequence[str] = NAMES) -> dict[str, float]:
+    """MAE, MAPE in percent, RMSE, NRMSE = |e|_2 / |truth|_2 and bias (mean of maps - truth): ``{"T1_MAE": ...}``."""
+    errors: dict[str, float] = {}
+    for name, row in zip(names, sums.tolist(), strict=True):
+        own = dict(zip(_SUMS, row, strict=True))
         errors |= {
-            f"{name}_MAE": float(error.abs().mean()),
-            f"{name}_MAPE_percent": float(100 * (error[positive] / true[positive]).abs().mean()),
-            f"{name}_RMSE": float(error.square().mean().sqrt()),
-            f"{name}_NRMSE": float(error.norm() / true.norm()),
-            f"{name}_bias": float(error.mean()),
+            f"{name}_MAE": own["absolute"] / own["count"],
+            f"{name}_MAPE_percent": 100 * own["relative"] / max(own["relative_count"], 1),
+            f"{name}_RMSE": (own["square"] / own["count"]) ** 0.5,
+            f"{name}_NRMSE": (own["square"] / own["truth_square"]) ** 0.5,
+            f"{name}_bias": own["error"] / own["count"],
         }
     return errors
+
+
+def map_errors(maps: Tensor, truth: Tensor, mask: Tensor, names: Sequence[str] = NAMES) -> dict[str, float]:
+    """MAE, MAPE in percent, RMSE, NRMSE and bias of every map, pooled over the masked voxels of all slices.
+
+    maps, truth: (B, M, H, W), any unit (MAE, RMSE and bias have it). mask: (B, H, W) bool. MAPE leaves out voxels whose
+    truth is zero.
+    """
+    return errors_of_sums(map_sums(maps, truth, mask), names)
 
 
 def slice_nrmse(maps: Tensor, truth: Tensor, mask: Tensor) -> Tensor:

@@ -18,8 +18,9 @@ import torch
 from torch import Tensor
 
 from mrf_unroll.models import BlochDecoder, ResNet, UnrolledNetwork
+from mrf_unroll.reconstructor import Reconstructor
 from shared_utils import UserError
-from shared_utils.checkpoint import import_state_dict, verify
+from shared_utils.checkpoint import import_state_dict, replacing, verify
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +62,8 @@ class PublishedReport:
     def __str__(self) -> str:
         lines = [f"{len(self.matched)} tensors matched"]
         if self.unused:
-            lines.append(f"{len(self.unused)} left out, which the network never runs: {', '.join(self.unused)}")
+            layers = dict.fromkeys(name.rpartition(".")[0] for name in self.unused)
+            lines.append(f"{len(self.unused)} left out, which the network never runs ({', '.join(layers)})")
         if self.unknown:
             lines.append(f"{len(self.unknown)} unknown: {', '.join(self.unknown)}")
         return "; ".join(lines)
@@ -71,7 +73,9 @@ def _shapes(content: Any, count: int = 4) -> str:
     """What a file holds, in words."""
     if not isinstance(content, Mapping):
         return f"a {type(content).__name__}"
-    told = (f"{name} {tuple(value.shape) if hasattr(value, 'shape') else ''}".strip() for name, value in content.items())
+    told = (
+        f"{name} {tuple(value.shape) if hasattr(value, 'shape') else ''}".strip() for name, value in content.items()
+    )
     return ", ".join(list(told)[:count]) + (", ..." if len(content) > count else "")
 
 
@@ -99,9 +103,7 @@ def import_encoder(
     """
     state = {re.sub(r"^(module\.)?(transformnet\.)?", "", name): value for name, value in state.items()}
     weights = {name: value for name, value in state.items() if isinstance(value, Tensor)}
-    block, head, last = (
-        weights.get(f"{name}.weight") for name in ("rsb1.conv1", "mrfnet.cnn.0", "mrfnet.cnn.4")
-    )
+    block, head, last = (weights.get(f"{name}.weight") for name in ("rsb1.conv1", "mrfnet.cnn.0", "mrfnet.cnn.4"))
     if any(weight is None or weight.ndim != 4 for weight in (block, head, last)):
         expected = "rsb1.conv1.weight (h, s, 3, 3), ..., mrfnet.cnn.4.weight (3, h, 1, 1)"
         raise UserError(f"{source} is no encoder of PGD-Net: expected {expected}, it holds {_shapes(state)}")
@@ -183,15 +185,43 @@ def read_mrfresnet(path: str | Path) -> PublishedSubspace:
     try:
         content = loadmat(path, struct_as_record=False, squeeze_me=True)
     except (MatReadError, ValueError, NotImplementedError, TypeError) as error:
-        raise UserError(f"{path} is not a MATLAB file that can be read here ({error}): expected MRFResnet_AE.mat") from None
+        raise UserError(
+            f"{path} is not a MATLAB file that can be read here ({error}): expected MRFResnet_AE.mat"
+        ) from None
     network = content.get("nn")
     fields = ("V", "normD", "scale", "tr_mu", "sigma")
     missing = [name for name in fields if not hasattr(network, name)]
     if network is None or missing:
         held = ", ".join(name for name in content if not name.startswith("__"))
-        raise UserError(f"{path} is not laid out like MRFResnet_AE.mat: expected nn.{', nn.'.join(fields)}; it holds {held}")
+        raise UserError(
+            f"{path} is not laid out like MRFResnet_AE.mat: expected nn.{', nn.'.join(fields)}; it holds {held}"
+        )
     basis = np.asarray(network.V)
-    subspace = PublishedSubspace(basis, *(np.asarray(getattr(network, name), np.float64).reshape(-1) for name in fields[1:]))
+    subspace = PublishedSubspace(
+        basis, *(np.asarray(getattr(network, name), np.float64).reshape(-1) for name in fields[1:])
+    )
     if basis.ndim != 2 or len(subspace.mean) != basis.shape[1] or len(subspace.deviation) != basis.shape[1]:
         raise UserError(f"{path}: V {basis.shape} and tr_mu {subspace.mean.shape} disagree on the number of components")
     return subspace
+
+
+def write_subspace(subspace: PublishedSubspace, path: str | Path) -> None:
+    """``subspace.npz``: the arrays of ``PublishedSubspace`` by their names, whole or not at all."""
+    with replacing(path) as temporary, temporary.open("wb") as stream:
+        np.savez(stream, **subspace._asdict())
+
+
+def as_reconstructor(network: UnrolledNetwork) -> Reconstructor:
+    """A released network as a ``Reconstructor`` without basis and schedule: to save, to export, to begin training from."""
+    encoder = network.encoder
+    options = {
+        "name": "resnet",
+        "hidden": encoder.rsb1.conv1.out_channels,
+        "blocks": encoder.blocks,
+        "head_hidden": encoder.mrfnet.cnn[0].out_channels,
+    }
+    reconstructor = Reconstructor(
+        options, network.decoder.rank, network.decoder.hidden, network.iterations, network.step_rule
+    )
+    reconstructor.network.load_state_dict(network.state_dict())
+    return reconstructor.eval()

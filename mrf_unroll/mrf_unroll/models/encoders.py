@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from shared_utils import UserError
+from shared_utils.checkpoint import Exportable
 
 
 class ResidualBlock(nn.Module):
@@ -31,7 +33,7 @@ class MapHead(nn.Module):
         super().__init__()
         widths = (in_channels, hidden, hidden, out_channels)
         layers: list[nn.Module] = []
-        for inner, outer in zip(widths[:-1], widths[1:], strict=True):
+        for inner, outer in pairwise(widths):
             layers += [nn.Conv2d(inner, outer, 1), nn.ReLU()]
         self.cnn = nn.Sequential(*layers[:-1])
 
@@ -80,9 +82,7 @@ class UNet(nn.Module):
         self.down = nn.ModuleList(
             self._pair(inner, outer) for inner, outer in zip([in_channels, *widths[:-1]], widths, strict=True)
         )
-        self.up = nn.ModuleList(
-            self._pair(deep + width, width) for width, deep in zip(widths[:-1], widths[1:], strict=True)
-        )
+        self.up = nn.ModuleList(self._pair(deep + width, width) for width, deep in pairwise(widths))
         self.head = nn.Conv2d(widths[0], out_channels, 1)
         self.stride = 2 ** (len(widths) - 1)
 
@@ -105,7 +105,7 @@ class UNet(nn.Module):
         return self.head(x)[..., :height, :width]
 
 
-class MRFResNet(nn.Module):
+class MRFResNet(nn.Module, Exportable):
     """The voxelwise residual network of LRTV-MRFResNet: narrow 1x1 residual blocks on the normalised time series.
 
     The input is divided by its norm in every voxel and z-scored (``mean``, ``deviation``, kept in the state dict; set
@@ -139,24 +139,35 @@ class MRFResNet(nn.Module):
         return torch.cat([out[:, :2], out[:, 2:3] * norm, out[:, 3:]], dim=1)
 
 
-class DnCNN(nn.Module):
-    """A DnCNN that removes the artefacts of the time series as a residual, then the voxelwise head of the published encoder.
+class Denoiser(nn.Module, Exportable):
+    """DnCNN: what 3x3 convolutions take for noise, subtracted. (B, c, H, W) -> the same.
 
-    depth: 3x3 convolutions, batch-normalised between the first and the last.
+    depth: convolutions, batch-normalised between the first and the last.
     """
 
-    def __init__(self, in_channels: int = 10, out_channels: int = 3, hidden: int = 64, depth: int = 7) -> None:
+    def __init__(self, channels: int = 10, hidden: int = 64, depth: int = 7) -> None:
         super().__init__()
         if depth < 2:
             raise UserError(f"depth must be at least 2, got {depth}")
-        layers: list[nn.Module] = [nn.Conv2d(in_channels, hidden, 3, padding=1), nn.ReLU()]
+        layers: list[nn.Module] = [nn.Conv2d(channels, hidden, 3, padding=1), nn.ReLU()]
         for _ in range(depth - 2):
             layers += [nn.Conv2d(hidden, hidden, 3, padding=1, bias=False), nn.BatchNorm2d(hidden), nn.ReLU()]
-        self.dncnn = nn.Sequential(*layers, nn.Conv2d(hidden, in_channels, 3, padding=1))
+        self.dncnn = nn.Sequential(*layers, nn.Conv2d(hidden, channels, 3, padding=1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x - self.dncnn(x)
+
+
+class DnCNN(nn.Module):
+    """A ``Denoiser`` that takes the artefacts off the time series, then the voxelwise head of the published encoder."""
+
+    def __init__(self, in_channels: int = 10, out_channels: int = 3, hidden: int = 64, depth: int = 7) -> None:
+        super().__init__()
+        self.denoiser = Denoiser(in_channels, hidden, depth)
         self.mrfnet = MapHead(in_channels, out_channels, hidden)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.mrfnet(x - self.dncnn(x))
+        return self.mrfnet(self.denoiser(x))
 
 
 ENCODERS: dict[str, type[nn.Module]] = {"resnet": ResNet, "unet": UNet, "mrfresnet": MRFResNet, "dncnn": DnCNN}

@@ -61,7 +61,7 @@ class UnrolledNetwork(nn.Module):
         if decoder.complex_valued and not complex_valued:
             raise UserError("a complex basis needs complex_valued: true")
         self.encoder, self.decoder = encoder, decoder.requires_grad_(False)
-        self.alpha = nn.Parameter(alpha.expand(iterations).clone())
+        self.alpha = nn.Parameter(alpha.clone() if alpha.ndim else alpha.repeat(iterations))
         self.step_rule, self.complex_valued, self.positive = step_rule, complex_valued, positive
         self.data_consistency = data_consistency
 
@@ -75,23 +75,26 @@ class UnrolledNetwork(nn.Module):
             return torch.relu(self.alpha) + 1
         return functional.softplus(self.alpha) / lipschitz
 
+    def features(self, g: Tensor) -> Tensor:
+        """What the encoder is given of g (B, s, H, W): (B, c, H, W) real, in units of the decoder's atoms."""
+        scaled = g / self.decoder.scale
+        if not self.complex_valued:
+            return scaled
+        turned = scaled * _unit(scaled[:, :1]).conj()
+        return torch.cat([turned.real, turned.imag], dim=1)
+
     def encode(self, g: Tensor) -> tuple[Tensor, Tensor]:
         """(B, s, H, W) -> maps (B, 3, H, W) and the time series on the Bloch manifold (B, s, H, W)."""
-        scaled = g / self.decoder.scale
-        if self.complex_valued:
-            turned = scaled * _unit(scaled[:, :1]).conj()
-            scaled = torch.cat([turned.real, turned.imag], dim=1)
-        maps = self.encoder(scaled)
+        maps = self.encoder(self.features(g))
         if self.positive:
             maps = functional.softplus(maps, beta=10.0)
         tsmi = self.decoder(maps)
+        tsmi = tsmi if tsmi.is_complex() else tsmi.float()
         if self.complex_valued:
             tsmi = tsmi * _unit((g * tsmi.conj()).sum(dim=1, keepdim=True))
         return maps, tsmi
 
-    def forward(
-        self, adjoint: Tensor, normal: Callable[[Tensor], Tensor], lipschitz: float | Tensor = 1.0
-    ) -> Iterates:
+    def forward(self, adjoint: Tensor, normal: Callable[[Tensor], Tensor], lipschitz: float | Tensor = 1.0) -> Iterates:
         """Reconstruct.
 
         adjoint: h = A^H W y, (B, s, H, W), real unless ``complex_valued``. normal: x -> A^H W A x of the same shapes.
@@ -99,11 +102,15 @@ class UnrolledNetwork(nn.Module):
         """
         steps = self.steps(lipschitz)
         iterates = Iterates([], [], [])
-        g = steps[0] * adjoint
+        tsmi = torch.zeros_like(adjoint)
         for t in range(self.iterations):
-            if t and self.data_consistency:
-                g = tsmi - steps[t] * (normal(tsmi) - adjoint)
-            elif t:
+            if t == 0:
+                g = steps[0] * adjoint
+            elif self.data_consistency:
+                # Fourier transforms stay in single precision under autocast.
+                with torch.autocast(adjoint.device.type, enabled=False):
+                    g = tsmi - steps[t] * (normal(tsmi) - adjoint)
+            else:
                 g = tsmi
             maps, tsmi = self.encode(g)
             for kept, value in zip(iterates, (g, maps, tsmi), strict=True):
