@@ -63,7 +63,12 @@ def dictionary(
     sequence = sequence if pulses is None else sequence.truncated(pulses)
     lut_ms = linear_grid() if grid == "jiang" else log_grid(int(steps[1]), int(steps[2]), t1_ms, t2_ms)
     built = Dictionary.build(
-        sequence, lut_ms, rank, n_states if n_states == "auto" else int(n_states), f"{grid} {t1_ms} {t2_ms}", progress=True
+        sequence,
+        lut_ms,
+        rank,
+        n_states if n_states == "auto" else int(n_states),
+        f"{grid} {t1_ms} {t2_ms}",
+        progress=True,
     )
     built.save(out)
     inversion = "no inversion" if sequence.ti_ms is None else f"inversion, TI {sequence.ti_ms:g} ms"

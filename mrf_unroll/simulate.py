@@ -88,7 +88,8 @@ def simulate(
         protocol.sequence = Dictionary.load(dict).sequence
     scan = simulation.simulate_scan(one, protocol, coils, noise, seed)
     files.write_scan(out, scan)
-    files.write_maps(beside, 1000 * one.t1_s[0], 1000 * one.t2_s[0], one.pd[0], one.mask[0], None if one.phase is None else one.phase[0])
+    phase = None if one.phase is None else one.phase[0]
+    files.write_maps(beside, 1000 * one.t1_s[0], 1000 * one.t2_s[0], one.pd[0], one.mask[0], phase)
     height, width = scan.image_size
     per_frame = height * width / scan.trajectory.shape[1]
     print(

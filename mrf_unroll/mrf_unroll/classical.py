@@ -28,7 +28,7 @@ class Solved:
 
 
 def zero_filled(h: torch.Tensor, normal: Normal) -> torch.Tensor:
-    """h scaled to fit the data best, <h, N h> / |N h|^2 h: the input of SVD-MRF (McGivney 2014)."""
+    """a h with the a that brings a N h closest to h: the input of SVD-MRF (McGivney 2014)."""
     return h * _spread(least_squares_scale(h, normal))
 
 

@@ -64,7 +64,9 @@ def _simulate(block, t1_ms, t2_ms, sequence, b1, n_states, tolerance):
     b1 = torch.as_tensor(b1, dtype=torch.float64, device=t1_ms.device)
     order = torch.argsort(t2_ms.detach())
     signals, places = [], []
-    for group, states in _groups(block, t1_ms.detach(), t2_ms.detach(), b1.detach(), order, sequence, n_states, tolerance):
+    for group, states in _groups(
+        block, t1_ms.detach(), t2_ms.detach(), b1.detach(), order, sequence, n_states, tolerance
+    ):
         for part in group.split(max(16, _BLOCK_STATES // states)):
             own_b1 = b1[part] if b1.ndim else b1
             signals.append(block(t1_ms[part], t2_ms[part], own_b1, sequence, states))

@@ -88,7 +88,7 @@ def _load_hdf5(path: Path, matlab: bool) -> Arrays:
         arrays[name.replace("/", ".")] = value.T if matlab else value
 
     with h5py.File(path) as file:
-        (file["mrf"] if "mrf" in file else file).visititems(visit)
+        file.get("mrf", file).visititems(visit)
     return arrays
 
 
@@ -292,7 +292,9 @@ def read_scan(path: str | Path) -> Scan:
     if dcf is not None:
         dcf = np.asarray(dcf, dtype=np.float32)
         if dcf.shape != trajectory.shape[:2]:
-            raise UserError(f"{path}: dcf {dcf.shape} does not fit traj {trajectory.shape}: it must be (frames, samples)")
+            raise UserError(
+                f"{path}: dcf {dcf.shape} does not fit traj {trajectory.shape}: it must be (frames, samples)"
+            )
         if not (np.isfinite(dcf).all() and (dcf >= 0).all()):
             raise UserError(f"{path}: dcf has weights that are negative or not finite: leave it out, or mend it")
     noise = content.get("noise_std")
@@ -319,7 +321,11 @@ def check_trajectory(value: np.ndarray, source: str | Path) -> np.ndarray:
         radians = largest <= math.pi * 1.01
         raise UserError(
             f"{source}: |k| reaches {largest:.4g}, beyond 0.5 cycles/pixel"
-            + (": it looks like radians, divide traj by 2 pi" if radians else ": divide traj by the image size (pixels)")
+            + (
+                ": it looks like radians, divide traj by 2 pi"
+                if radians
+                else ": divide traj by the image size (pixels)"
+            )
         )
     return trajectory.astype(np.float32)
 
@@ -428,4 +434,6 @@ def read_pgdnet_subspace(path: str | Path) -> np.ndarray:
             if basis.ndim != 2 or basis.shape[0] < basis.shape[1]:
                 raise UserError(f"{path}: {name} has shape {basis.shape}, expected (frames, components)")
             return basis
-    raise UserError(f"{path} has no subspace V (it has {', '.join(content)}): it is no subspace file of PGD-Net or LRTV")
+    raise UserError(
+        f"{path} has no subspace V (it has {', '.join(content)}): it is no subspace file of PGD-Net or LRTV"
+    )

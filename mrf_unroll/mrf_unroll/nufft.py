@@ -185,9 +185,7 @@ def _spread(table: torch.Tensor, index: torch.Tensor, weight: torch.Tensor, valu
 
         points, width = index.shape
         starts = np.arange(0, points * width + 1, width)
-        matrix = csr_matrix(
-            (weight.reshape(-1).numpy(), index.reshape(-1).numpy(), starts), shape=(points, len(table))
-        )
+        matrix = csr_matrix((weight.reshape(-1).numpy(), index.reshape(-1).numpy(), starts), shape=(points, len(table)))
         table += torch.from_numpy(matrix.T @ values.numpy())
         return
     for column in range(index.shape[1]):

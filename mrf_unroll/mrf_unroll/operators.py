@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -284,9 +283,7 @@ def _cached_kernels(operator: SubspaceOperator, folder: Path) -> torch.Tensor:
             return load_tensors(path)["kernels"].to(operator.trajectory.device)
         except UserError:
             path.unlink()  # damaged: built anew
-    kernels = kernel_spectra(
-        operator.trajectory, operator.basis, operator.image_size, operator.dcf, operator.backend
-    )
+    kernels = kernel_spectra(operator.trajectory, operator.basis, operator.image_size, operator.dcf, operator.backend)
     save({"kernels": kernels.cpu()}, path)
     return kernels
 
@@ -303,7 +300,9 @@ class CartesianMaskOperator(nn.Module):
         super().__init__()
         height, width = (int(size) for size in image_size)
         if height != width:
-            raise ValueError(f"the published order of samples is defined for square images only, got {height} x {width}")
+            raise ValueError(
+                f"the published order of samples is defined for square images only, got {height} x {width}"
+            )
         mask = mask.detach().long().reshape(-1)
         if len(mask) and (int(mask.min()) < 0 or int(mask.max()) >= len(basis) * height * width):
             raise ValueError(
@@ -361,7 +360,7 @@ def operator_norm(
 
 
 def least_squares_scale(h: torch.Tensor, normal: Normal) -> torch.Tensor:
-    """(B,) the number a for which a h fits the data best: <h, N h> / |N h|^2, N = A^H W A. 0 where h is 0."""
+    """(B,) argmin_a |a N h - h|, N = A^H W A: <h, N h> / |N h|^2; 0 where h is 0."""
     image = normal(h)
     top = (h.conj() * image).real.flatten(1).sum(dim=1)
     bottom = (image.conj() * image).real.flatten(1).sum(dim=1)

@@ -156,7 +156,9 @@ def read_schedule(
         raise UserError(f"{fa} has no entry {train}: it has {', '.join(content) or 'none'}")
     angles = content.get(train) if train else _entry(content, "fa", "fa_deg", "flip_angles")
     if angles is None:
-        raise UserError(f"{fa} has no flip angles FA: name the entry with train=, one of {', '.join(content) or 'none'}")
+        raise UserError(
+            f"{fa} has no flip angles FA: name the entry with train=, one of {', '.join(content) or 'none'}"
+        )
     angles = _numbers(angles, fa)
     declared = unit or str(np.ravel(content.get("Units", content.get("units", "")))[0:1].tolist()[0:1]).strip("[]'\"")
     radians = declared.startswith("rad") or (

@@ -45,7 +45,9 @@ def radial(num_frames: int, num_samples: int) -> torch.Tensor:
 # Gridded masks ------------------------------------------------------------------------------------------------------------
 
 
-def gridded_spiral_masks(size: int, num_samples: int = 771, num_frames: int = 200, step_deg: float = 7.5) -> torch.Tensor:
+def gridded_spiral_masks(
+    size: int, num_samples: int = 771, num_frames: int = 200, step_deg: float = 7.5
+) -> torch.Tensor:
     """(frames, size, size) bool, first index along cos, in FFT order: spirals rounded to the grid (QMRI-PnP).
 
     Angle theta = 8 t, radius 1.05^theta brought to [0, 1], t over [0, 2 pi]; each frame is turned by step_deg.

@@ -132,8 +132,9 @@ def run_subspace_operator(case):
     stored = {name: torch.from_numpy(value) for name, value in case.stored.items()}
     basis = torch.view_as_complex(stored["V"]) if stored["V"].ndim == 3 else stored["V"]
     weights = case.config.get("weights")
-    named = str(weights).removeprefix("array ").strip()
-    dcf = None if weights is None else next({**stored, **inputs}[key] for key in (named, "w", "dcf", "weights") if key in {**stored, **inputs})
+    known = {**inputs, **stored}
+    names = (str(weights).removeprefix("array ").strip(), "w", "dcf", "weights")
+    dcf = None if weights is None else next(known[name] for name in names if name in known)
     operator = SubspaceOperator(
         stored["traj"], basis, (case.config["H"], case.config["W"]), torch.view_as_complex(stored["maps"]), dcf
     )
