@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -103,9 +102,3 @@ def fit_prior(data: FingerprintingDataModule, steps: int) -> Denoiser:
     denoiser = Denoiser(series.shape[1], hidden=32, depth=5)
     fit_denoiser(denoiser, series / unit, noise=0.3, steps=steps)
     return denoiser
-
-
-def read_training(folder: Path) -> dict[str, Any]:
-    """What is known of a rival's training: ``epochs`` and ``steps``; empty where nothing is."""
-    path = folder / "training.json"
-    return json.loads(path.read_text()) if path.is_file() else {}

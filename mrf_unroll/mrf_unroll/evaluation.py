@@ -23,7 +23,7 @@ from mrf_unroll.data.slices import Slice, map_files, read_slices
 from mrf_unroll.methods import GRIDS, TITLES, Classical, Learnt, Result, match_maps, tune
 from mrf_unroll.metrics import NAMES, data_consistency, errors_of_sums, map_sums, tsmi_errors
 from mrf_unroll.models import Denoiser, MRFResNet
-from mrf_unroll.reconstructor import Reconstructor, newest_checkpoint
+from mrf_unroll.reconstructor import TRAVELLING, Reconstructor, newest_checkpoint
 from shared_utils import UserError, checkpoint, distributed
 from shared_utils.logging import progress, table
 
@@ -42,7 +42,6 @@ class Study:
     ``pnp_admm``. data: as in training, but for what the caller has changed.
     """
 
-    name: str
     networks: dict[str, Reconstructor]
     steps: dict[str, int]
     data: FingerprintingDataModule
@@ -62,20 +61,11 @@ def open_study(path: str | Path | None, **changes: Any) -> Study:
 
     Raises UserError where the network comes without its data (released weights), or the changes do not fit its basis.
     """
-    from mrf_unroll.reconstructor import TRAVELLING
-
-    place = TRAVELLING if path is None else Path(path)
-    network = Reconstructor.load(path)
+    networks, voxelwise, prior = neighbours(path)
+    network = networks["unrolled"]
     options = network.options["data"]
     if options is None or network.sequence is None:
-        raise UserError(f"{place} comes without schedule and data (released weights do): nothing to evaluate it on")
-    folder, steps = place, {}
-    if not (place / "config.json").is_file():
-        found = newest_checkpoint(place) if place.is_dir() else place
-        folder = found.parent.parent
-        steps["unrolled"] = int(checkpoint.load_tensors(found)["global_step"])
-    elif (place / "training.json").is_file():
-        steps["unrolled"] = json.loads((place / "training.json").read_text())["steps"]
+        raise UserError(f"{path} comes without schedule and data (released weights do): nothing to evaluate it on")
     protocol = {**options["protocol"], **(changes.pop("protocol", None) or {})}
     try:
         data = FingerprintingDataModule.of(options, **{**changes, "protocol": protocol})
@@ -83,19 +73,41 @@ def open_study(path: str | Path | None, **changes: Any) -> Study:
         raise UserError(f"no such option of the protocol: {str(error).rpartition('argument ')[2]}") from None
     network.check_sequence(data.protocol.sequence, "the changed protocol")
     network.check_basis(data.protocol.dictionary.basis, "the changed protocol")
-    study = Study(str(place), {"unrolled": network}, steps, data)
-    for rival in sorted(folder.glob("rivals/*/config.json")):
-        name = rival.parent.name
+    return Study(networks, training_steps(path), data, voxelwise, prior)
+
+
+def network_folder(path: str | Path | None) -> Path:
+    """Where a network's ``rivals`` are: the folder of its run, or of ``save_pretrained``."""
+    place = TRAVELLING if path is None else Path(path)
+    if (place / "config.json").is_file():
+        return place
+    return (newest_checkpoint(place) if place.is_dir() else place).parent.parent
+
+
+def neighbours(path: str | Path | None) -> tuple[dict[str, Reconstructor], MRFResNet | None, Denoiser | None]:
+    """The network at ``path``, as ``unrolled``, and the ``rivals`` beside it by name; MRF-ResNet; the denoiser."""
+    networks = {"unrolled": Reconstructor.load(path)}
+    voxelwise = prior = None
+    for config in sorted(network_folder(path).glob("rivals/*/config.json")):
+        name = config.parent.name
         if name == "mrfresnet":
-            study.voxelwise = MRFResNet.from_pretrained(rival.parent).eval()
+            voxelwise = MRFResNet.from_pretrained(config.parent).eval()
         elif name == "denoiser":
-            study.prior = Denoiser.from_pretrained(rival.parent).eval()
+            prior = Denoiser.from_pretrained(config.parent).eval()
         else:
-            study.networks[name] = Reconstructor.load(rival.parent)
-            told = rival.parent / "training.json"
-            if told.is_file():
-                steps[name] = json.loads(told.read_text())["steps"]
-    return study
+            networks[name] = Reconstructor.load(config.parent)
+    return networks, voxelwise, prior
+
+
+def training_steps(path: str | Path | None) -> dict[str, int]:
+    """Steps of the trainings of a network and its rivals, where they are known."""
+    folder = network_folder(path)
+    told = {"unrolled": folder / "training.json"}
+    told |= {file.parent.name: file for file in folder.glob("rivals/*/training.json")}
+    steps = {name: json.loads(file.read_text())["steps"] for name, file in told.items() if file.is_file()}
+    if "unrolled" not in steps and (folder / "checkpoints").is_dir():
+        steps["unrolled"] = int(checkpoint.load_tensors(newest_checkpoint(folder))["global_step"])
+    return steps
 
 
 def available_methods(study: Study) -> list[str]:
@@ -143,10 +155,10 @@ def tune_methods(study: Study, methods: Sequence[Classical]) -> None:
             inner = Classical("low_rank", method.dictionary)
             method.options = (
                 study.tuned.get("low_rank")
-                or tune(inner, maps, mask, adjoint, protocol.normal, protocol.lipschitz)[0].options
+                or tune(inner, maps, mask, adjoint, protocol.normal, protocol.norm(adjoint.dtype))[0].options
             )
         elif GRIDS[method.name]:
-            trials = tune(method, maps, mask, adjoint, protocol.normal, protocol.lipschitz)
+            trials = tune(method, maps, mask, adjoint, protocol.normal, protocol.norm(adjoint.dtype))
             log.info(
                 "%s: best of %d settings on %d training slices: %s", method.name, len(trials), len(maps), trials[0]
             )
@@ -186,7 +198,7 @@ def run_methods(
             if method is None:
                 result = Result(match_maps(protocol.dictionary, batch.tsmi), batch.tsmi)
             else:
-                result = method(batch.adjoint, protocol.normal, protocol.lipschitz)
+                result = method(batch.adjoint, protocol.normal, protocol.norm(batch.adjoint.dtype))
             seconds = time.process_time() - start
             predicted = protocol.operator(result.tsmi)
             errors = tsmi_errors(result.tsmi, batch.tsmi, batch.mask)["TSMI_NRMSE"]
@@ -360,7 +372,7 @@ def _short(row: dict[str, Any]) -> dict[str, Any]:
 def iteration_errors(study: Study, batch: Batch) -> dict[str, list[float]]:
     """NRMSE of every map after each iteration of the unrolled network."""
     protocol, network = study.data.protocol, study.networks["unrolled"]
-    iterates = network(batch.adjoint, protocol.normal, protocol.lipschitz)
+    iterates = network(batch.adjoint, protocol.normal, protocol.norm(batch.adjoint.dtype))
     errors: dict[str, list[float]] = {name: [] for name in NAMES}
     for maps in iterates.maps:
         own = errors_of_sums(map_sums(maps, batch.maps, batch.mask))

@@ -8,8 +8,9 @@ from typing import Literal
 
 import torch
 
+from mrf_unroll.evaluation import network_folder, training_steps
 from mrf_unroll.models import ResNet
-from mrf_unroll.reconstructor import TRAVELLING, Reconstructor, newest_checkpoint
+from mrf_unroll.reconstructor import Reconstructor
 from shared_utils import UserError, checkpoint
 
 
@@ -21,22 +22,18 @@ def export_network(path: str | Path | None, out: str | Path, to: Literal["pretra
     """
     reconstructor, out = Reconstructor.load(path), Path(out)
     if to == "pretrained":
-        _pretrained(reconstructor, TRAVELLING if path is None else Path(path), out)
+        _pretrained(reconstructor, path, out)
     elif to == "published":
         checkpoint.save(published_content(reconstructor), out)
     else:
         _program(reconstructor, out)
 
 
-def _pretrained(reconstructor: Reconstructor, source: Path, out: Path) -> None:
+def _pretrained(reconstructor: Reconstructor, path: str | Path | None, out: Path) -> None:
     reconstructor.save_pretrained(out)
-    folder = source
-    if not (source / "config.json").is_file():
-        found = newest_checkpoint(source) if source.is_dir() else source
-        folder = found.parent.parent
-        content = checkpoint.load_tensors(found)
-        checkpoint.write_json({"epochs": content["epoch"] + 1, "steps": content["global_step"]}, out / "training.json")
-    for rival in sorted(folder.glob("rivals/*/config.json")):
+    if steps := training_steps(path).get("unrolled"):
+        checkpoint.write_json({"steps": steps}, out / "training.json")
+    for rival in sorted(network_folder(path).glob("rivals/*/config.json")):
         for name in ("config.json", "model.safetensors", "training.json"):
             if (rival.parent / name).is_file():
                 target = out / "rivals" / rival.parent.name / name

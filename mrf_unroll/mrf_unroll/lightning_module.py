@@ -108,9 +108,15 @@ class UnrolledModule(LightningModule):
         """h (B, s, H, W) -> maps (B, 3, H, W) that a report can show."""
         return physical(self.iterate(adjoint).maps[-1])
 
+    @property
+    def lipschitz(self) -> float:
+        """The norm of the protocol's normal operator on time series such as the network's."""
+        complex_valued = self.reconstructor.network.complex_valued
+        return self.protocol.norm(torch.complex64 if complex_valued else torch.float32)
+
     def iterate(self, adjoint: Tensor) -> Iterates:
         """All iterates on the protocol's own operator."""
-        return self.reconstructor(adjoint, self.protocol.normal, self.protocol.lipschitz)
+        return self.reconstructor(adjoint, self.protocol.normal, self.lipschitz)
 
     def on_fit_start(self) -> None:
         if not self.prepared:
@@ -139,12 +145,12 @@ class UnrolledModule(LightningModule):
             # The step that minimises |A x - y|_W along h, and somewhat more: the encoder takes care of the artefacts.
             step = 1.31 * least_squares_scale(adjoint, protocol.normal).mean()
             if self.initial_alpha is None:
-                network.alpha.fill_(float(torch.log(torch.expm1(step * protocol.lipschitz))))
+                network.alpha.fill_(float(torch.log(torch.expm1(step * self.lipschitz))))
             typical = torch.stack([level(h[None], protocol.normal) for h in adjoint]).mean()
         self.prepared = True
         reconstructor.options |= {
             "trajectory_sha256": protocol.trajectory_hash,
-            "operator_norm": protocol.lipschitz,
+            "operator_norm": self.lipschitz,
             "level": float(typical),
         }
 
@@ -166,7 +172,7 @@ class UnrolledModule(LightningModule):
 
     def on_train_epoch_end(self) -> None:
         network = self.reconstructor.network
-        values = {"alpha": network.alpha.detach(), "step": network.steps(self.protocol.lipschitz).detach()}
+        values = {"alpha": network.alpha.detach(), "step": network.steps(self.lipschitz).detach()}
         self.log_dict({f"{name}_{t}": x for name, xs in values.items() for t, x in enumerate(xs)}, sync_dist=True)
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:

@@ -87,10 +87,11 @@ def run_noncartesian(case):
     basis = _stored(case, "V")
     basis = _complex(basis) if basis.ndim == 3 else basis
     coils = _complex(_stored(case, "maps_re_im"))
-    operator = SubspaceOperator(_stored(case, "traj"), basis, size, coils)
+    weights = _stored(case, "dcf") if "dcf" in case.stored else None
+    operator = SubspaceOperator(_stored(case, "traj"), basis, size, coils, weights)
     normal = ToeplitzNormal.from_operator(operator)
     with torch.no_grad():
-        adjoint = operator.adjoint(operator(network.decoder(maps))).real
+        adjoint = operator.weighted_adjoint(operator(network.decoder(maps))).real
         iterates = network(adjoint, normal)
     outputs = {"Aty": adjoint[0]}
     for t, (g, m, x) in enumerate(zip(*iterates, strict=True)):
@@ -100,7 +101,8 @@ def run_noncartesian(case):
 
 def run_metrics(case):
     inputs = {name: value.double() for name, value in _tensors(case).items()}
-    mask = inputs["mask"] > float(re.search(r"mask > ([\d.]+)", case.spec["note"])[1])
+    threshold = re.search(r"mask > ([\d.]+)", case.spec.get("note", ""))
+    mask = inputs["mask"] > (float(threshold[1]) if threshold else 0.4)
     truth, prediction = inputs["gt"], inputs["gt"] + inputs["e"]
     errors = map_errors(prediction, truth, mask)
     errors |= tsmi_errors(inputs["x"] + inputs["xe"], inputs["x"], mask)
@@ -113,6 +115,11 @@ ADAPTERS = {
     "network_arch.ResNet": run_encoder,
     "network_arch.ResNet (second residual block enabled, as the released checkpoints need)": run_encoder,
     "network_arch.ProxNet + operators.OperatorBatch + bloch.BlochDecoder": run_cartesian,
-    "two unrolled iterations, non-Cartesian, multi-coil": run_noncartesian,
+    **{
+        f"{count} unrolled iterations, non-Cartesian, {coils}-coil": run_noncartesian
+        for count in ("two", "three", "four", "five")
+        for coils in ("multi", "single")
+    },
+    "one unrolled iteration, non-Cartesian, multi-coil": run_noncartesian,
     "metrics": run_metrics,
 }
