@@ -16,8 +16,8 @@ import torch
 
 from mrf_unroll.schedules import Sequence
 
-# Tissues simulated at once: their states then stay in a core's cache.
-_BLOCK_STATES = 8192
+# States times tissues simulated at once: their two buffers then stay in a core's cache.
+_BLOCK_STATES = 40960
 _TOLERANCE = 1e-4
 
 
@@ -67,7 +67,7 @@ def _simulate(block, t1_ms, t2_ms, sequence, b1, n_states, tolerance):
     for group, states in _groups(
         block, t1_ms.detach(), t2_ms.detach(), b1.detach(), order, sequence, n_states, tolerance
     ):
-        for part in group.split(max(16, _BLOCK_STATES // states)):
+        for part in group.split(max(64, _BLOCK_STATES // states)):
             own_b1 = b1[part] if b1.ndim else b1
             signals.append(block(t1_ms[part], t2_ms[part], own_b1, sequence, states))
             places.append(part)
@@ -151,30 +151,58 @@ def _complex_block(t1, t2, b1, sequence, states):
 
 def _recursion(rotations, dtype, t1, t2, sequence, states, conjugate):
     """Pulse, relax, read, relax, shift: (K, N). ``conjugate``: what turns F-_1 into F+_0 in the form of the states."""
-    num_pulses, count = len(sequence), len(t1)
-    uniform = rotations.ndim == 3
-    z = torch.zeros(states, count, dtype=dtype, device=t1.device)
-    z = torch.cat([_inverted(sequence, lambda time: torch.exp(-time / t1))[None].to(dtype), z[1:]])
-    plus = minus = torch.zeros_like(z)
+    differentiable = torch.is_grad_enabled() and any(value.requires_grad for value in (rotations, t1, t2))
+    z = _inverted(sequence, lambda time: torch.exp(-time / t1)).to(dtype)
     # Repetitions of one TR share their decays.
     decays = {tr: (torch.exp(-tr / t1), torch.exp(-tr / t2)) for tr in set(sequence.tr_ms.tolist())}
     echoes = {te: torch.exp(-te / t2) for te in set(sequence.te_ms.tolist())}
-    empty = torch.zeros(1, count, dtype=dtype, device=t1.device)
-    signal = []
+    pulses = []
     for n, (tr, te) in enumerate(zip(sequence.tr_ms.tolist(), sequence.te_ms.tolist(), strict=True)):
         # Before pulse n no state above n is filled, and none above N - 1 - n is ever read again.
-        active = min(n + 1, states, num_pulses - n)
-        old = torch.stack([plus[:active], minus[:active], z[:active]])
-        if uniform:
-            new = (rotations[n] @ old.view(3, -1)).view(3, active, count)
+        active = min(n + 1, states, len(sequence) - n)
+        pulses.append((active, rotations[..., n, :, :], echoes[te], *decays[tr]))
+    run = _differentiable if differentiable else _in_place
+    return run(pulses, z, states, conjugate).T
+
+
+def _in_place(pulses, z, states, conjugate):
+    """(N, K): on two buffers, which stay in a core's cache; several times as fast as what autograd can follow."""
+    count = len(z)
+    old, new = (torch.zeros(3, states, count, dtype=z.dtype, device=z.device) for _ in range(2))
+    signal = torch.empty(len(pulses), count, dtype=z.dtype, device=z.device)
+    (plus, minus, longitudinal), (new_plus, new_minus, new_z) = old, new
+    longitudinal[0] = z
+    for n, (active, rotation, echo, e1, e2) in enumerate(pulses):
+        if rotation.ndim == 2:
+            torch.mm(rotation, old.view(3, -1)[:, : active * count], out=new.view(3, -1)[:, : active * count])
         else:
-            new = torch.einsum("kij,jsk->isk", rotations[:, n], old)
-        signal.append(new[0, 0] * echoes[te])
-        e1, e2 = decays[tr]
-        relaxed = new[:2] * e2
-        following = min(n + 2, states, num_pulses - n - 1)
-        plus = torch.cat([conjugate(relaxed[1, 1:2]) if active > 1 else empty, relaxed[0, :-1], relaxed[0, -1:]])
-        minus = torch.cat([relaxed[1, 1:], empty, empty])
-        z = torch.cat([new[2, :1] * e1 + (1 - e1), new[2, 1:] * e1, empty])
-        plus, minus, z = plus[:following], minus[:following], z[:following]
-    return torch.stack(signal, dim=1)
+            for row, target in enumerate(new[:, :active]):
+                torch.mul(rotation[:, row, 0], plus[:active], out=target)
+                target.addcmul_(rotation[:, row, 1], minus[:active]).addcmul_(
+                    rotation[:, row, 2], longitudinal[:active]
+                )
+        torch.mul(new_plus[0], echo, out=signal[n])
+        kept = min(active + 1, states)
+        torch.mul(new_plus[: kept - 1], e2, out=plus[1:kept])
+        torch.mul(new_minus[1:active], e2, out=minus[: active - 1])
+        minus[active - 1].zero_()
+        plus[0] = conjugate(minus[0])
+        torch.mul(new_z[:active], e1, out=longitudinal[:active])
+        longitudinal[0] += 1 - e1
+    return signal
+
+
+def _differentiable(pulses, z, states, conjugate):
+    """(N, K): the same without writing over anything."""
+    empty = torch.zeros_like(z)[None]
+    longitudinal, plus, minus = z[None], empty, empty
+    signal = []
+    for active, rotation, echo, e1, e2 in pulses:
+        old = torch.stack([plus[:active], minus[:active], longitudinal[:active]])
+        equation = "ij,jsk->isk" if rotation.ndim == 2 else "kij,jsk->isk"
+        new_plus, new_minus, new_z = torch.einsum(equation, rotation, old)
+        signal.append(new_plus[0] * echo)
+        minus = torch.cat([new_minus[1:] * e2, empty, empty])
+        plus = torch.cat([conjugate(minus[:1]), new_plus * e2])[:states]
+        longitudinal = torch.cat([new_z[:1] * e1 + (1 - e1), new_z[1:] * e1, empty])
+    return torch.stack(signal)
