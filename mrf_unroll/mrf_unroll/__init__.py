@@ -14,8 +14,16 @@ _HOMES = {
     "mrf_unroll.dictionary": "Dictionary linear_grid log_grid",
     "mrf_unroll.epg": "fisp_atoms fisp_signal",
     "mrf_unroll.files": "read_maps read_scan write_maps write_scan",
+    "mrf_unroll.data.phantoms": "head_phantom",
+    "mrf_unroll.losses": "ProxNetLoss",
+    "mrf_unroll.metrics": "data_consistency map_errors",
+    "mrf_unroll.models": "BlochDecoder UnrolledNetwork build_encoder",
     "mrf_unroll.nufft": "Nufft",
-    "mrf_unroll.operators": "CartesianMaskOperator FrameOperator SubspaceOperator ToeplitzNormal least_squares_scale operator_norm",
+    "mrf_unroll.operators": "CartesianMaskOperator FrameOperator SubspaceOperator ToeplitzNormal least_squares_scale "
+    "operator_norm",
+    "mrf_unroll.protocol": "Protocol ProtocolOptions",
+    "mrf_unroll.published": "import_published",
+    "mrf_unroll.reconstructor": "Reconstructor",
     "mrf_unroll.schedules": "Sequence cao_like_fa jiang_like_fa ramp read_schedule",
     "mrf_unroll.simulation": "simulate_kspace tsmi",
     "mrf_unroll.trajectory": "epi_masks golden_angles golden_spiral gridded_spiral_masks pipe_menon_dcf radial radial_dcf "
