@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mrf_unroll.data.measure import Batch
 from mrf_unroll.fitting import fit_decoder
-from mrf_unroll.losses import ProxNetLoss
+from mrf_unroll.losses import LossTerms, ProxNetLoss
 from mrf_unroll.metrics import NAMES, slice_nrmse
 from mrf_unroll.models import BlochDecoder, Iterates, MRFResNet
 from mrf_unroll.models.unrolled import StepRule
@@ -154,10 +154,10 @@ class UnrolledModule(LightningModule):
             "level": float(typical),
         }
 
-    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
-        iterates = self.iterate(batch.adjoint)
-        terms = self.loss(
-            iterates,
+    def training_loss(self, batch: Batch) -> LossTerms:
+        """The loss of a measured batch (``FingerprintingDataModule.on_after_batch_transfer``)."""
+        return self.loss(
+            self.iterate(batch.adjoint),
             batch.maps,
             batch.tsmi,
             self.protocol.normal,
@@ -166,6 +166,9 @@ class UnrolledModule(LightningModule):
             self.protocol.num_samples,
             self.reconstructor.network.decoder.scale,
         )
+
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+        terms = self.training_loss(batch)
         logged = {f"train_{name}": value.detach() for name, value in terms._asdict().items()}
         self.log_dict(logged, on_step=False, on_epoch=True, batch_size=len(batch.maps), sync_dist=True)
         return terms.total
