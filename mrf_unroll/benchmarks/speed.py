@@ -320,7 +320,7 @@ def matching_problem(full: bool):
     from mrf_unroll.dictionary import Dictionary, log_grid
     from mrf_unroll.schedules import Sequence, jiang_like_fa
 
-    steps, voxels = (375, 40_000) if full else (120, 4_000)
+    steps, voxels = (342, 40_000) if full else (120, 4_000)
     # The number of pulses has no part in matching; the fingerprints' manifold has.
     dictionary = Dictionary.build(Sequence.of(jiang_like_fa(200)), log_grid(steps, steps), 10, n_states=20)
     generator = torch.Generator().manual_seed(0)

@@ -21,7 +21,8 @@ from shared_utils import UserError
 SCHEMA = 1
 # Fingerprints simulated at once: 16 384 of 1000 pulses are 131 MB in double precision.
 _CHUNK = 16384
-_LEAF = 96
+# Atoms in a group: fewer make more bounds to compute, more make bounds that exclude less.
+_LEAF = 512
 
 
 def log_grid(
