@@ -1,12 +1,11 @@
 """CPU time and accuracy of transforms, normal operator, dictionary and matching, beside the libraries that do the same.
 
     OMP_NUM_THREADS=1 python benchmarks/speed.py
-    OMP_NUM_THREADS=1 python benchmarks/speed.py --what toeplitz --full
+    OMP_NUM_THREADS=1 python benchmarks/speed.py --what toeplitz
 
-One process, one thread, the same inputs; process time after a warm-up call, medians (the long peers once). A peer that
-is not installed is named and left out: `pip install finufft torchkbnufft mrpro`. ``--full`` takes the sizes of the
-README's table (a 200 x 200 image of rank 10, 8 coils, 1000 frames of 1000 samples; 40 000 voxels by 104 000 atoms;
-up to half an hour where every peer is there), without it a tenth of them.
+One process, one thread, the same inputs; process time after a warm-up call, medians (slow peers once). A peer that is not
+installed is named and left out: `pip install finufft torchkbnufft mrpro`. A slow peer is timed on a part of its outermost
+loop, as its row says (one coil of eight, a tenth of the frames or voxels), and multiplied; ``--full`` times all of it.
 """
 
 import json
@@ -33,7 +32,7 @@ def speed(what: str = "all", full: bool = False, out: str | None = None) -> None
 
     Args:
         what: nufft, toeplitz, dict, match or all.
-        full: the sizes of the README's table instead of a tenth.
+        full: time the peers in full, which takes minutes, instead of on a part.
         out: write the rows as JSON too.
     """
     import torch
@@ -163,17 +162,20 @@ def compare_toeplitz(full: bool) -> tuple[str, list[dict]]:
 
     from mrf_unroll.operators import SubspaceOperator, ToeplitzNormal
 
-    size, frames, samples, rank, coils = 200, (1000 if full else 100), 1000, 10, 8
+    size, frames, samples, rank, coils = 200, 1000, 1000, 10, 8
     trajectory, basis, maps, x = spiral_scan(size, frames, samples, rank, coils)
     operator = SubspaceOperator(trajectory, basis, (size, size), maps)
     build, toeplitz = cpu_seconds(lambda: ToeplitzNormal.from_operator(operator), 1, warm=False)
     ours, found = cpu_seconds(lambda: toeplitz(x[None])[0])
     points, per_sample = trajectory.reshape(-1, 2), basis.repeat_interleave(samples, dim=0).T
+    timed, shots = (maps, frames) if full else (maps[:1], frames // 10)
+    part = "" if full else ", 1 coil of 8"
+    few = found if full else toeplitz.with_coil_maps(timed)(x[None])[0]
 
     def by_component(forward, adjoint, kind=torch.complex64):
         """By anybody's transforms of all samples: one of each type for every component and coil."""
         total, weights = torch.zeros_like(x, dtype=kind), per_sample.to(kind)
-        for coil in maps.to(kind):
+        for coil in timed.to(kind):
             y = (forward(x.to(kind) * coil) * weights).sum(dim=0)
             total += adjoint(weights * y) * coil.conj()
         return total / size**2
@@ -195,38 +197,39 @@ def compare_toeplitz(full: bool) -> tuple[str, list[dict]]:
         def by_frame():
             """By transforms of each frame's own samples, all coils at once."""
             total, weights = torch.zeros_like(x), basis.to(x.dtype)
-            for frame, shot in enumerate(trajectory):
+            for frame, shot in enumerate(trajectory[:shots]):
                 forward, adjoint = plans(1e-4, "complex64", shot, coils)
                 image = torch.einsum("k,khw->hw", weights[frame], x)
                 back = (adjoint(forward(maps * image)) * maps.conj()).sum(dim=0)
                 total += weights[frame][:, None, None] * back
             return total / size**2
 
-        exact = by_component(*plans(1e-9, "complex128", points, rank), torch.complex128)
-        by_sample, approximate = cpu_seconds(
-            lambda: by_component(*plans(1e-4, "complex64", points, rank)), 1, warm=False
-        )
-        rows.append(row("finufft, eps 1e-4, by component", by_sample, ours, relative(approximate, exact)))
-        by_shot, approximate = cpu_seconds(by_frame, 1, warm=False)
-        rows.append(row("finufft, eps 1e-4, by frame", by_shot, ours, relative(approximate, exact)))
+        exact = by_component(*plans(1e-8, "complex128", points, rank), torch.complex128)
+        spent, near = cpu_seconds(lambda: by_component(*plans(1e-4, "complex64", points, rank)), 1, warm=False)
+        spent *= coils / len(timed)
+        rows.append(row(f"finufft, eps 1e-4, by component{part}", spent, ours, relative(near, exact)))
+        spent, near = cpu_seconds(by_frame, 1, warm=False)
+        name = f"finufft, eps 1e-4, by frame{'' if full else f', {shots} of {frames}'}"
+        rows.append(row(name, spent * frames / shots, ours, relative(near, exact) if full else None))
     except ImportError:
         rows.append(absent("finufft"))
-        exact = operator.normal(x[None].to(torch.complex128))[0]
+        exact = operator.with_coil_maps(timed).normal(x[None].to(torch.complex128))[0]
     try:
         import torchkbnufft
 
         omega = (2 * np.pi * points.T).contiguous()
         there = torchkbnufft.KbNufft((size, size))
         home = torchkbnufft.KbNufftAdjoint((size, size))
-        spent, approximate = cpu_seconds(
+        spent, near = cpu_seconds(
             lambda: by_component(lambda data: there(data[None], omega)[0], lambda data: home(data[None], omega)[0]),
             1,
             warm=False,
         )
-        rows.append(row("torchkbnufft, by component", spent, ours, relative(approximate, exact)))
+        spent *= coils / len(timed)
+        rows.append(row(f"torchkbnufft, by component{part}", spent, ours, relative(near, exact)))
     except ImportError:
         rows.append(absent("torchkbnufft"))
-    own = row("ours, Toeplitz kernels", ours, ours, relative(found, exact))
+    own = row("ours, Toeplitz kernels", ours, ours, relative(few, exact))
     megabytes = toeplitz.kernels.numel() * toeplitz.kernels.element_size() / 2**20
     title = (
         f"A^H A x, {size} x {size}, rank {rank}, {coils} coils, {frames} frames of {samples} samples; kernels built once in"
@@ -248,8 +251,8 @@ def compare_dict(full: bool) -> tuple[str, list[dict]]:
 
     sequence = Sequence.of(jiang_like_fa(1000))
     lut = log_grid(100, 100)
-    lut = lut[torch.randperm(len(lut), generator=torch.Generator().manual_seed(0))[: 4096 if full else 512]]
-    few = lut[:256] if full else lut[:64]
+    lut = lut[torch.randperm(len(lut), generator=torch.Generator().manual_seed(0))[: 4096 if full else 2048]]
+    few = lut[:256] if full else lut[:100]
     rows = []
     for states in (20, 40):
         spent, atoms = cpu_seconds(lambda k=states: fisp_atoms(lut[:, 0], lut[:, 1], sequence, n_states=k), 3)
@@ -292,35 +295,39 @@ def rate_row(method: str, seconds: float, ours: float, error: float | None) -> d
 def compare_match(full: bool) -> tuple[str, list[dict]]:
     """Exact matching of noisy fingerprints, real and complex, with the memory it takes."""
 
-    dictionary, signals = matching_problem(full)
+    dictionary, signals = matching_problem()
     voxels = next(iter(signals.values())).shape[1]
     rows = []
     for name, x in signals.items():
         ours, found = cpu_seconds(lambda x=x: dictionary.match(x), 3)
         rows.append(
-            match_row(f"ours, {name}", ours, ours, correct(dictionary, x, found.index), peak_memory("ours", name, full))
+            match_row(f"ours, {name}", ours, ours, correct(dictionary, x, found.index), peak_memory("ours", name))
         )
         if not x.is_complex():
             spent, found = cpu_seconds(lambda x=x: dictionary.match(x, method="kdtree"), 1)
             rows.append(match_row(f"ours, k-d tree, {name}", spent, ours, correct(dictionary, x, found.index), "-"))
         try:
             operator = mrpro_matcher(dictionary)
-            spent, (number,) = cpu_seconds(lambda x=x, operator=operator: operator(x), 1, warm=False)
-            memory = peak_memory("mrpro", name, full)
-            rows.append(match_row(f"mrpro, {name}", spent, ours, correct(dictionary, x, number.long()), memory))
+            part = x if full else x[:, : voxels // 10].contiguous()
+            spent, (number,) = cpu_seconds(lambda x=part, operator=operator: operator(x), 1, warm=False)
+            spent *= voxels / part.shape[1]
+            label = f"mrpro, {name}{'' if full else ', a tenth'}"
+            rows.append(
+                match_row(label, spent, ours, correct(dictionary, part, number.long()), peak_memory("mrpro", name))
+            )
         except ImportError:
             rows.append({**absent("mrpro"), "same as brute force": "-", "extra MB": "-"})
     title = f"{voxels} voxels by {len(dictionary.atoms)} atoms, {dictionary.rank} components"
     return title, [{k: v for k, v in one.items() if k != "relative error"} for one in rows]
 
 
-def matching_problem(full: bool):
+def matching_problem():
     import torch
 
     from mrf_unroll.dictionary import Dictionary, log_grid
     from mrf_unroll.schedules import Sequence, jiang_like_fa
 
-    steps, voxels = (342, 40_000) if full else (120, 4_000)
+    steps, voxels = 342, 40_000
     # The number of pulses has no part in matching; the fingerprints' manifold has.
     dictionary = Dictionary.build(Sequence.of(jiang_like_fa(200)), log_grid(steps, steps), 10, n_states=20)
     generator = torch.Generator().manual_seed(0)
@@ -371,18 +378,18 @@ def match_row(method: str, seconds: float, ours: float, same: str, memory: str) 
     return {**row(method, seconds, ours, None), "same as brute force": same, "extra MB": memory}
 
 
-def peak_memory(who: str, name: str, full: bool) -> str:
+def peak_memory(who: str, name: str) -> str:
     """MB that matching takes above what the process holds before it, in a process of its own."""
-    arguments = [sys.executable, __file__, "--memory", json.dumps([who, name, full])]
+    arguments = [sys.executable, __file__, "--memory", json.dumps([who, name])]
     done = subprocess.run(
         arguments, capture_output=True, text=True, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
     )
     return done.stdout.strip()
 
 
-def print_memory(who: str, name: str, full: bool) -> None:
-    dictionary, signals = matching_problem(full)
-    x = signals[name]
+def print_memory(who: str, name: str) -> None:
+    dictionary, signals = matching_problem()
+    x = signals[name] if who == "ours" else signals[name][:, :2000]
     match = dictionary.match if who == "ours" else mrpro_matcher(dictionary)
     match(x[:, :50])  # whatever is made once
     before = resident_peak(reset=True)

@@ -384,7 +384,9 @@ def _checked_maps(coil_maps: torch.Tensor | None, image_size: tuple[int, int]) -
         return None
     if coil_maps.ndim not in (3, 4) or tuple(coil_maps.shape[-2:]) != image_size:
         raise ValueError(f"coil_maps {tuple(coil_maps.shape)} do not fit images of {image_size}: (C, H, W) is needed")
-    return coil_maps.detach()
+    # A map of ones changes nothing, and without it real images take half the work.
+    uniform = coil_maps.shape[-3] == 1 and bool((coil_maps == 1).all())
+    return None if uniform else coil_maps.detach()
 
 
 def _coils(coil_maps: torch.Tensor | None, dtype: torch.dtype):

@@ -155,6 +155,13 @@ def test_coil_maps_may_differ_in_a_batch():
     assert operator.coil_maps.shape == (3, 10, 12), "the operator that was asked keeps its own maps"
 
 
+def test_a_map_of_ones_is_no_map():
+    operator = make((10, 12), 0)
+    ones = operator.with_coil_maps(torch.ones(1, 10, 12) + 0j)
+    x = draw(2, 3, 10, 12).real.contiguous()
+    assert ones.coil_maps is None and torch.equal(ones(x), operator(x)) and ones(x).shape == (2, 1, 12, 40)
+
+
 def test_frames_are_sampled_at_their_own_points():
     operator = make((12, 11), 2)
     whole = SubspaceOperator(operator.trajectory, torch.eye(12), (12, 11), operator.coil_maps)
