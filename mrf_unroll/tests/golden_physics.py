@@ -31,7 +31,7 @@ def _flips(case, num_pulses):
     """Flip angles from a case's words: a generator by name, a sine in n, a stored array, or numbers."""
     given = case.config["flip_angles"]
     if not isinstance(given, str):
-        return np.asarray(given, dtype=np.float64)
+        return np.broadcast_to(np.asarray(given, dtype=np.float64), num_pulses)
     if given.startswith("jiang_like_fa"):
         return jiang_like_fa(num_pulses)
     if given.startswith("ramp"):
@@ -60,16 +60,20 @@ def _sequence(case, num_pulses):
     )
 
 
+def _states(case, num_pulses):
+    given = case.config.get("n_states", "untruncated")
+    return num_pulses + 1 if given == "untruncated" else given
+
+
 def run_epg(case):
     num_pulses = case.spec["outputs"]["signal"][1]
-    states = case.config.get("n_states", "untruncated")
     atoms = torch.from_numpy(case.stored["atoms_ms"]).double()
     signal = fisp_signal(
         atoms[:, 0],
         atoms[:, 1],
         _sequence(case, num_pulses),
         b1=torch.as_tensor(_value(case, case.config.get("b1", 1.0))).double(),
-        n_states=num_pulses + 1 if states == "untruncated" else states,
+        n_states=_states(case, num_pulses),
     )
     return {"signal": torch.view_as_real(signal)}
 
@@ -77,7 +81,7 @@ def run_epg(case):
 def run_dictionary(case):
     config = case.config
     lut_ms = tissue_grid(config["T1_ms"], config["T2_ms"])
-    dictionary = Dictionary.build(_sequence(case, config["N"]), lut_ms, config["s"], n_states=config["n_states"])
+    dictionary = Dictionary.build(_sequence(case, config["N"]), lut_ms, config["s"], _states(case, config["N"]))
     count = case.spec["outputs"]["gram_compressed"][0]
     atoms = dictionary.atoms.double()
     return {
@@ -103,7 +107,7 @@ def run_matching(case):
     outputs = {
         "index": found.index,
         "t1t2_ms": torch.stack([found.t1_ms, found.t2_ms], dim=1),
-        "pd": torch.view_as_real(found.pd) if found.pd.is_complex() else found.pd,
+        "pd": torch.view_as_real(found.pd + 0j) if len(case.spec["outputs"]["pd"]) == 2 else found.pd,
         "gap": _margins(x, atoms),
     }
     free = {"index": tied, "t1t2_ms": np.repeat(tied[:, None], 2, axis=1)}
