@@ -50,8 +50,10 @@ class RivalNetworks(pl.Callback):
             return
         if self.mrfresnet_steps:
             fit_voxelwise(data, self.mrfresnet_steps).save_pretrained(folder / "mrfresnet")
+            checkpoint.write_json({"steps": self.mrfresnet_steps}, folder / "mrfresnet" / "training.json")
         if self.denoiser_steps:
             fit_prior(data, self.denoiser_steps).save_pretrained(folder / "denoiser")
+            checkpoint.write_json({"steps": self.denoiser_steps}, folder / "denoiser" / "training.json")
 
 
 def train_rival(

@@ -105,8 +105,11 @@ def training_steps(path: str | Path | None) -> dict[str, int]:
     told = {"unrolled": folder / "training.json"}
     told |= {file.parent.name: file for file in folder.glob("rivals/*/training.json")}
     steps = {name: json.loads(file.read_text())["steps"] for name, file in told.items() if file.is_file()}
-    if "unrolled" not in steps and (folder / "checkpoints").is_dir():
-        steps["unrolled"] = int(checkpoint.load_tensors(newest_checkpoint(folder))["global_step"])
+    last = folder / "checkpoints" / "last.ckpt"
+    if "unrolled" not in steps and last.is_file():
+        steps["unrolled"] = int(checkpoint.load_tensors(last)["global_step"])
+    if "denoiser" in steps:
+        steps["pnp_admm"] = steps.pop("denoiser")
     return steps
 
 

@@ -45,7 +45,13 @@ def map_grid(
     for row, (name, unit, factor, largest, largest_error) in enumerate(WINDOWS):
         for column, (method, maps) in enumerate(shown.items()):
             panel = axes[step * row, column]
-            drawn = panel.imshow(factor * maps[row].numpy(), cmap="magma" if row < 2 else "gray", vmin=0, vmax=largest)
+            drawn = panel.imshow(
+                factor * maps[row].numpy(),
+                interpolation="nearest",
+                cmap="magma" if row < 2 else "gray",
+                vmin=0,
+                vmax=largest,
+            )
             if row == 0:
                 panel.set_title(
                     method.replace(", ", ",\n").replace(" + ", "\n+ ").replace(" without ", "\nwithout "), fontsize=7
@@ -55,7 +61,9 @@ def map_grid(
             below = axes[step * row + 1, column]
             error = factor * (maps[row] - truth[row])
             if column:
-                wrong = below.imshow(error.numpy(), cmap="RdBu_r", vmin=-largest_error, vmax=largest_error)
+                wrong = below.imshow(
+                    error.numpy(), interpolation="nearest", cmap="RdBu_r", vmin=-largest_error, vmax=largest_error
+                )
         label = f"{name} [{unit}]" if unit else name
         figure.colorbar(drawn, ax=axes[step * row, -1], shrink=0.9).ax.tick_params(labelsize=6)
         axes[step * row, 0].set_ylabel(label, fontsize=8)
