@@ -24,6 +24,7 @@ _HOMES = {
     "mrf_unroll.protocol": "Protocol ProtocolOptions",
     "mrf_unroll.published": "import_published",
     "mrf_unroll.reconstructor": "Reconstructor",
+    "mrf_unroll.precision": "cramer_rao_bound",
     "mrf_unroll.schedules": "Sequence cao_like_fa jiang_like_fa ramp read_schedule",
     "mrf_unroll.simulation": "simulate_kspace tsmi",
     "mrf_unroll.trajectory": "epi_masks golden_angles golden_spiral gridded_spiral_masks pipe_menon_dcf radial radial_dcf "
