@@ -36,7 +36,8 @@ def cramer_rao_bound(
     ]
     # In relative units (d/d log T, PD in its own size) the Fisher matrix is well scaled.
     jacobian = torch.view_as_real(torch.stack(columns, dim=1)).flatten(2)
-    inverse, singular = torch.linalg.inv_ex(jacobian @ jacobian.mT)
-    variance = noise_std**2 * inverse.diagonal(dim1=1, dim2=2)
-    variance = torch.where(singular[:, None] == 0, variance.clamp(min=0), torch.inf)
+    fisher = jacobian @ jacobian.mT
+    determined = torch.linalg.matrix_rank(fisher, rtol=1e-12, hermitian=True) == len(columns)
+    inverse = torch.linalg.pinv(fisher, rtol=1e-12, hermitian=True).diagonal(dim1=1, dim2=2)
+    variance = torch.where(determined[:, None], noise_std**2 * inverse, torch.inf)
     return variance[:, :3].sqrt() * torch.stack([t1_ms, t2_ms, torch.full_like(t1_ms, pd)], dim=1)

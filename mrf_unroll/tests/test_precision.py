@@ -42,4 +42,4 @@ def test_noise_scales_the_bound_and_pulses_lower_it():
 
 def test_one_pulse_determines_nothing():
     bound = cramer_rao_bound([830.0], [75.0], Sequence.of([30.0]), 0.01)
-    assert (bound > 1e5).all() or torch.isinf(bound).any()
+    assert torch.isinf(bound).all()
