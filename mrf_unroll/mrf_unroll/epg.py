@@ -28,17 +28,19 @@ def fisp_atoms(
     b1: torch.Tensor | float = 1.0,
     n_states: int | str = "auto",
     tolerance: float = _TOLERANCE,
+    fa_deg: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Real signals Re(i s) of M0 = 1: (K, N) float64, negative right after an inversion.
 
     t1_ms, t2_ms: (K,), positive. b1: relative transmit field, a number or (K,); it scales every flip angle.
     n_states: configuration states kept. ``"auto"`` sorts the tissues by T2 and gives each group as many as keep the
         largest error of a signal under ``tolerance`` of its largest value.
-    Differentiable in t1_ms, t2_ms and b1. Raises ValueError for RF phases other than 0 and 180 degrees.
+    fa_deg: (N,) flip angles in place of the sequence's, to differentiate by.
+    Differentiable in t1_ms, t2_ms, b1 and fa_deg. Raises ValueError for RF phases other than 0 and 180 degrees.
     """
     if not sequence.is_real:
         raise ValueError("a real signal needs RF phases of 0 or 180 degrees: use fisp_signal")
-    return _simulate(_real_block, t1_ms, t2_ms, sequence, b1, n_states, tolerance)
+    return _simulate(_real_block, t1_ms, t2_ms, sequence, b1, n_states, tolerance, fa_deg)
 
 
 def fisp_signal(
@@ -48,20 +50,29 @@ def fisp_signal(
     b1: torch.Tensor | float = 1.0,
     n_states: int | str = "auto",
     tolerance: float = _TOLERANCE,
+    fa_deg: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Complex signals s_n = F+_0 at TE of M0 = 1: (K, N) complex128, for any RF phases; arguments as ``fisp_atoms``."""
     if sequence.is_real:
-        return -1j * fisp_atoms(t1_ms, t2_ms, sequence, b1, n_states, tolerance)
-    return _simulate(_complex_block, t1_ms, t2_ms, sequence, b1, n_states, tolerance)
+        return -1j * fisp_atoms(t1_ms, t2_ms, sequence, b1, n_states, tolerance, fa_deg)
+    return _simulate(_complex_block, t1_ms, t2_ms, sequence, b1, n_states, tolerance, fa_deg)
 
 
-def _simulate(block, t1_ms, t2_ms, sequence, b1, n_states, tolerance):
+def _simulate(form, t1_ms, t2_ms, sequence, b1, n_states, tolerance, fa_deg=None):
     t1_ms, t2_ms = (torch.as_tensor(value).double().reshape(-1) for value in (t1_ms, t2_ms))
     if t1_ms.shape != t2_ms.shape:
         raise ValueError(f"t1_ms {tuple(t1_ms.shape)} and t2_ms {tuple(t2_ms.shape)} differ")
     if not ((t1_ms > 0).all() and (t2_ms > 0).all()):
         raise ValueError("T1 and T2 must be positive: leave the background out")
     b1 = torch.as_tensor(b1, dtype=torch.float64, device=t1_ms.device)
+    fa_deg = torch.tensor(sequence.fa_deg) if fa_deg is None else fa_deg.double()
+    if len(fa_deg) != len(sequence):
+        raise ValueError(f"{len(fa_deg)} flip angles for a sequence of {len(sequence)} pulses")
+    flips = fa_deg.to(t1_ms.device).deg2rad()
+
+    def block(t1, t2, own_b1, states):
+        return form(t1, t2, own_b1[..., None] * flips, sequence, states)
+
     order = torch.argsort(t2_ms.detach())
     signals, places = [], []
     for group, states in _groups(
@@ -69,7 +80,7 @@ def _simulate(block, t1_ms, t2_ms, sequence, b1, n_states, tolerance):
     ):
         for part in group.split(max(64, _BLOCK_STATES // states)):
             own_b1 = b1[part] if b1.ndim else b1
-            signals.append(block(t1_ms[part], t2_ms[part], own_b1, sequence, states))
+            signals.append(block(t1_ms[part], t2_ms[part], own_b1, states))
             places.append(part)
     if not signals:
         return torch.zeros(0, len(sequence), dtype=torch.float64, device=t1_ms.device)
@@ -105,10 +116,10 @@ def _needed_states(block, t1_ms, t2_ms, b1, group, sequence, tolerance, states):
     most = max(8, min(len(sequence) + 1, bound))
     if len(group) <= len(longest):
         return most  # a trial would cost more than it saves
-    reference = block(t1_ms[longest], t2_ms[longest], own_b1, sequence, most)
+    reference = block(t1_ms[longest], t2_ms[longest], own_b1, most)
     peak = reference.abs().amax(dim=1, keepdim=True)
     while states < most:
-        tried = block(t1_ms[longest], t2_ms[longest], own_b1, sequence, states)
+        tried = block(t1_ms[longest], t2_ms[longest], own_b1, states)
         if float(((tried - reference).abs() / peak).max()) < 0.5 * tolerance:
             return states
         states = math.ceil(1.25 * states)
@@ -123,9 +134,8 @@ def _inverted(sequence, e1):
     return -sequence.inversion_efficiency * recovery + 1 - recovery
 
 
-def _real_block(t1, t2, b1, sequence, states):
+def _real_block(t1, t2, flips, sequence, states):
     """The real recursion, d = a + b: a and b both lose (1 - cos)/2 d and gain sin Z; Z' = cos Z - sin/2 d."""
-    flips = b1[..., None] * torch.tensor(sequence.fa_deg, device=t1.device).deg2rad()
     cos = flips.cos()
     sin = flips.sin() * torch.tensor(sequence.phase_deg, device=t1.device).deg2rad().cos().round()
     half = (1 - cos) / 2
@@ -136,9 +146,8 @@ def _real_block(t1, t2, b1, sequence, states):
     return _recursion(rotations, torch.float64, t1, t2, sequence, states, lambda first: first)
 
 
-def _complex_block(t1, t2, b1, sequence, states):
+def _complex_block(t1, t2, flips, sequence, states):
     """The rotation of Weigel 2015 on (F+, F-, Z)."""
-    flips = b1[..., None] * torch.tensor(sequence.fa_deg, device=t1.device).deg2rad()
     turn = torch.exp(1j * torch.tensor(sequence.phase_deg, device=t1.device).deg2rad())
     cos2, sin2 = (flips / 2).cos() ** 2 + 0j, (flips / 2).sin() ** 2 + 0j
     sin, cos = flips.sin() + 0j, flips.cos() + 0j
