@@ -9,11 +9,11 @@ import importlib
 from typing import Any
 
 _HOMES = {
-    "mrf_unroll.classical": "conjugate_gradient lrtv pnp_admm zero_filled",
+    "mrf_unroll.classical": "conjugate_gradient lrtv pnp_admm tv_denoiser zero_filled",
     "mrf_unroll.coils": "compress_coils estimate_coil_maps gaussian_ring_maps",
     "mrf_unroll.dictionary": "Dictionary linear_grid log_grid",
     "mrf_unroll.epg": "fisp_atoms fisp_signal",
-    "mrf_unroll.files": "read_maps read_scan write_maps write_scan",
+    "mrf_unroll.files": "read_maps read_pgdnet_data read_pgdnet_subspace read_scan write_maps write_scan",
     "mrf_unroll.data.phantoms": "head_phantom",
     "mrf_unroll.losses": "ProxNetLoss",
     "mrf_unroll.metrics": "data_consistency map_errors",
@@ -27,8 +27,8 @@ _HOMES = {
     "mrf_unroll.precision": "cramer_rao_bound",
     "mrf_unroll.schedules": "Sequence cao_like_fa jiang_like_fa ramp read_schedule",
     "mrf_unroll.simulation": "simulate_kspace tsmi",
-    "mrf_unroll.trajectory": "epi_masks golden_angles golden_spiral gridded_spiral_masks pipe_menon_dcf radial radial_dcf "
-    "rotate spiral spiral_dcf",
+    "mrf_unroll.trajectory": "epi_masks golden_angles golden_spiral gridded_spiral_masks mask_positions pipe_menon_dcf radial "
+    "radial_dcf rotate spiral spiral_dcf",
 }
 _PLACES = {name: module for module, names in _HOMES.items() for name in names.split()}
 __all__ = sorted(_PLACES)

@@ -160,7 +160,8 @@ def read_schedule(
             f"{fa} has no flip angles FA: name the entry with train=, one of {', '.join(content) or 'none'}"
         )
     angles = _numbers(angles, fa)
-    declared = unit or str(np.ravel(content.get("Units", content.get("units", "")))[0:1].tolist()[0:1]).strip("[]'\"")
+    stored_unit = _entry(content, "units", "unit")
+    declared = unit or ("" if stored_unit is None else str(np.ravel(stored_unit)[0]))
     radians = declared.startswith("rad") or (
         not declared.startswith("deg") and np.abs(angles).max(initial=0) <= 2 * np.pi + 1e-6 and np.median(angles) > 0
     )
