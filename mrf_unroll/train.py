@@ -24,6 +24,8 @@ def after(training, folder: Path) -> None:
             callback.train_all(training.trainer, training.model, training.datamodule, folder / "rivals")
     figures.training(folder / "figures" / "training.png", folder)
     figures.steps(folder / "figures" / "steps.png", folder)
+    tissues = {"white matter": (830.0, 75.0), "grey matter": (1350.0, 100.0), "fluid": (3500.0, 800.0)}
+    figures.fingerprints(folder / "figures" / "fingerprints.png", training.model.reconstructor, tissues)
     evaluation.compare([folder], folder)
     print(f"evaluate it: python evaluate.py --ckpt {folder}")
 

@@ -349,8 +349,10 @@ def compare(
     shown = {title(record.method): record.maps for record in records if record.maps is not None}
     folder = out / "figures"
     figures.map_grid(folder / "maps.png", batches[0].maps[0], batches[0].mask[0], shown)
-    if "unrolled" in study.networks and batches[0].adjoint is not None:
+    if title("unrolled") in shown:
         figures.iterations(folder / "iterations.png", iteration_errors(study, batches[0]))
+        own = shown[title("unrolled")]
+        figures.agreement(folder / "agreement.png", batches[0].maps[0], own, batches[0].mask[0])
     subject = "several seeds" if len(tables) > 1 else "one seed"
     print(table([_short(row) for row in rows], f"errors inside the mask, pooled over {len(tested)} slices, {subject}:"))
     for name, options in study.tuned.items():

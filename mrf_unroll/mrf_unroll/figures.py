@@ -151,25 +151,22 @@ def sweep(
     _save(figure, path)
 
 
-def agreement(path: str | Path, truth: Tensor, maps: Tensor, mask: Tensor, tissues: Mapping[str, Tensor]) -> None:
-    """Bland-Altman of T1 and T2, voxels coloured by tissue: difference over mean, with bias and 95 % limits.
+def agreement(path: str | Path, truth: Tensor, maps: Tensor, mask: Tensor) -> None:
+    """Bland-Altman of T1 and T2: difference over mean, a dot a voxel, with bias and 95 % limits.
 
-    truth, maps: (3, H, W). tissues: name -> (H, W) bool.
+    truth, maps: (3, H, W), T1 [s], T2 [s], PD. Voxels are coloured by their true T1, which tells the tissues of a head apart.
     """
+    edges = (0.0, 0.6, 1.0, 1.6, float("inf"))
+    names = ("T1 < 600 ms (fat)", "600 to 1000 ms (white matter)", "1000 to 1600 ms (grey matter)", "> 1600 ms (fluid)")
     figure = Figure(figsize=(8.5, 3.4), layout="constrained")
     for panel, (row, (name, unit, factor, *_)) in zip(figure.subplots(1, 2), enumerate(WINDOWS[:2]), strict=True):
         difference, mean = factor * (maps[row] - truth[row]), factor * (maps[row] + truth[row]) / 2
-        for number, (tissue, inside) in enumerate(tissues.items()):
-            own = (inside & mask).bool()
-            panel.plot(
-                mean[own], difference[own], ".", markersize=3, color=f"C{number}", label=tissue.replace("_", " ")
-            )
+        for number, tissue in enumerate(names):
+            own = mask.bool() & (truth[0] >= edges[number]) & (truth[0] < edges[number + 1])
+            panel.plot(mean[own], difference[own], ".", markersize=3, color=_COLOURS[number], label=tissue)
         own = difference[mask.bool()].numpy()
-        for height, style in (
-            (own.mean(), "-"),
-            (own.mean() + 1.96 * own.std(), "--"),
-            (own.mean() - 1.96 * own.std(), "--"),
-        ):
+        bias, limit = own.mean(), 1.96 * own.std()
+        for height, style in ((bias, "-"), (bias + limit, "--"), (bias - limit, "--")):
             panel.axhline(height, color="#1d2430", linestyle=style, linewidth=1)
         panel.set(xscale="log", xlabel=f"mean of {name} and truth [{unit}]", ylabel=f"{name} - truth [{unit}]")
     figure.axes[0].legend(frameon=False, fontsize=7, markerscale=3)

@@ -91,7 +91,7 @@ def _error(capsys):
 
 
 def test_training_leaves_a_run_that_can_be_used_by_itself(trained):
-    for name in ("training.png", "steps.png", "maps.png", "iterations.png"):
+    for name in ("training.png", "steps.png", "fingerprints.png", "maps.png", "iterations.png", "agreement.png"):
         assert (trained / "figures" / name).stat().st_size > 1000
     network = Reconstructor.load(trained)
     assert network.sequence.hash == network.sequence.of(network.sequence.fa_deg).hash
