@@ -169,6 +169,10 @@ def agreement(path: str | Path, truth: Tensor, maps: Tensor, mask: Tensor) -> No
         for height, style in ((bias, "-"), (bias + limit, "--"), (bias - limit, "--")):
             panel.axhline(height, color="#1d2430", linestyle=style, linewidth=1)
         panel.set(xscale="log", xlabel=f"mean of {name} and truth [{unit}]", ylabel=f"{name} - truth [{unit}]")
+        low, high = panel.get_xlim()
+        ticks = [tick for tick in (20, 50, 100, 200, 500, 1000, 2000, 4000) if low <= tick <= high]
+        panel.set_xticks(ticks, ticks)
+        panel.set_xticks([], minor=True)
     figure.axes[0].legend(frameon=False, fontsize=7, markerscale=3)
     _save(figure, path)
 
@@ -193,5 +197,5 @@ def fingerprints(path: str | Path, reconstructor: Reconstructor, tissues: Mappin
         series.plot(one, color=colour, label=f"{name}, EPG")
         series.plot(other, "--", color=colour, label="decoder")
     series.set(xlabel="repetition", ylabel="signal of PD = 1")
-    series.legend(frameon=False, fontsize=7, ncols=2)
+    figure.legend(*series.get_legend_handles_labels(), loc="outside lower right", frameon=False, fontsize=7, ncols=3)
     _save(figure, path)
