@@ -53,10 +53,10 @@ class SubspaceOperator(nn.Module):
             raise ValueError(f"dcf {tuple(dcf.shape)} does not fit the trajectory {tuple(trajectory.shape)}")
         self.image_size = (int(image_size[0]), int(image_size[1]))
         self.backend = backend
-        self.register_buffer("trajectory", trajectory.detach().double())
-        self.register_buffer("basis", _exact(basis.detach()))
-        self.register_buffer("coil_maps", _checked_maps(coil_maps, self.image_size))
-        self.register_buffer("dcf", None if dcf is None else dcf.detach().double())
+        self.register_buffer("trajectory", trajectory.detach().double(), persistent=False)
+        self.register_buffer("basis", _exact(basis.detach()), persistent=False)
+        self.register_buffer("coil_maps", _checked_maps(coil_maps, self.image_size), persistent=False)
+        self.register_buffer("dcf", None if dcf is None else dcf.detach().double(), persistent=False)
         self._nufft: Nufft | None = None
 
     @property
@@ -128,8 +128,8 @@ class FrameOperator(nn.Module):
     ) -> None:
         super().__init__()
         self.image_size = (int(image_size[0]), int(image_size[1]))
-        self.register_buffer("trajectory", trajectory.detach().double())
-        self.register_buffer("coil_maps", _checked_maps(coil_maps, self.image_size))
+        self.register_buffer("trajectory", trajectory.detach().double(), persistent=False)
+        self.register_buffer("coil_maps", _checked_maps(coil_maps, self.image_size), persistent=False)
 
     def forward(self, series: torch.Tensor) -> torch.Tensor:
         """(B, N, H, W), real or complex -> (B, C, N, P) complex."""
@@ -157,8 +157,8 @@ class ToeplitzNormal(nn.Module):
             raise ValueError(f"{len(kernels)} kernels do not fit rank {rank}: {rank * (rank + 1) // 2} are needed")
         self.rank = rank
         self.image_size = (kernels.shape[1] // 2, kernels.shape[2] // 2)
-        self.register_buffer("kernels", kernels)
-        self.register_buffer("coil_maps", _checked_maps(coil_maps, self.image_size))
+        self.register_buffer("kernels", kernels, persistent=False)
+        self.register_buffer("coil_maps", _checked_maps(coil_maps, self.image_size), persistent=False)
         self._half: torch.Tensor | None = None
 
     @classmethod
@@ -310,8 +310,8 @@ class CartesianMaskOperator(nn.Module):
                 f" {int(mask.max())}: published files count from 1, subtract 1"
             )
         self.image_size = (height, width)
-        self.register_buffer("mask", mask)
-        self.register_buffer("basis", _exact(basis.detach()))
+        self.register_buffer("mask", mask, persistent=False)
+        self.register_buffer("basis", _exact(basis.detach()), persistent=False)
 
     @property
     def rank(self) -> int:

@@ -155,6 +155,10 @@ def test_coil_maps_may_differ_in_a_batch():
     assert operator.coil_maps.shape == (3, 10, 12), "the operator that was asked keeps its own maps"
 
 
+def test_an_operator_adds_nothing_to_a_checkpoint():
+    assert not make((8, 8)).state_dict() and not ToeplitzNormal.from_operator(make((8, 8))).state_dict()
+
+
 def test_a_map_of_ones_is_no_map():
     operator = make((10, 12), 0)
     ones = operator.with_coil_maps(torch.ones(1, 10, 12) + 0j)
