@@ -18,6 +18,8 @@ from mrf_unroll.schedules import Sequence
 
 # States times tissues simulated at once: their two buffers then stay in a core's cache.
 _BLOCK_STATES = 40960
+# Pulses times tissues simulated at once where every tissue has its own B1: their rotations take 75 MB.
+_BLOCK_PULSES = 2**20
 _TOLERANCE = 1e-4
 
 
@@ -78,7 +80,8 @@ def _simulate(form, t1_ms, t2_ms, sequence, b1, n_states, tolerance, fa_deg=None
     for group, states in _groups(
         block, t1_ms.detach(), t2_ms.detach(), b1.detach(), order, sequence, n_states, tolerance
     ):
-        for part in group.split(max(64, _BLOCK_STATES // states)):
+        most = _BLOCK_STATES // states if b1.ndim == 0 else min(_BLOCK_STATES // states, _BLOCK_PULSES // len(sequence))
+        for part in group.split(max(64, most)):
             own_b1 = b1[part] if b1.ndim else b1
             signals.append(block(t1_ms[part], t2_ms[part], own_b1, states))
             places.append(part)
