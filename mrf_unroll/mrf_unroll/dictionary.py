@@ -169,6 +169,7 @@ class Dictionary:
         x: (s, ...) or (B, s, H, W), real or complex. method: ``blocked`` (always exact, memory bounded by
         ``max_memory_mb`` beyond inputs and outputs) or ``kdtree`` (exact, real signals, fast at little noise).
         refine: one Gauss-Newton step of T1, T2 and PD off the grid (in log T1, log T2, at most one cell).
+        The work is done on the CPU; results come back to the device of x.
         """
         batched = x.ndim == 4
         axis = 1 if batched else 0
@@ -260,8 +261,9 @@ class Dictionary:
         order, bounds, centres, cosine, sine = self._leaves
         unit = (self.atoms / self.norm[:, None])[order]
         found = torch.empty(len(signals), dtype=torch.int64)
-        # Six arrays of voxels by groups live at once, half of the bound; the other half is for voxels by atoms.
-        voxels = max(1, int(max_memory_mb * 2**20 / 2 / (6 * 4 * len(centres))))
+        # Half of the bound is for six arrays of voxels by groups, the other for four of voxels by atoms of a group.
+        half = max_memory_mb * 2**20 / 2
+        voxels, rows = max(1, int(half / (6 * 4 * len(centres)))), max(1, int(half / (4 * 4 * _LEAF)))
         for start in range(0, len(signals), voxels):
             x = torch.nn.functional.normalize(signals[start : start + voxels], dim=1)
             near = _modulus(x, centres)
@@ -269,26 +271,25 @@ class Dictionary:
             outside = (1 - near.square()).clamp_(min=0).sqrt_()
             possible = torch.where(near >= cosine, 1.0, near * cosine + outside * sine)
             best, place = torch.full((len(x),), -1.0), torch.zeros(len(x), dtype=torch.int64)
-            self._visit(x, unit, bounds, first[:, None] == torch.arange(len(centres)), best, place)
+            self._visit(x, unit, bounds, first[:, None] == torch.arange(len(centres)), best, place, rows)
             open_groups = possible >= best[:, None] - 1e-6
             open_groups[torch.arange(len(x)), first] = False
-            self._visit(x, unit, bounds, open_groups, best, place)
+            self._visit(x, unit, bounds, open_groups, best, place, rows)
             found[start : start + voxels] = order[place]
         return found
 
     @staticmethod
-    def _visit(x, unit, bounds, wanted, best, place):
+    def _visit(x, unit, bounds, wanted, best, place, rows):
         """Let the voxels of each column of ``wanted`` (voxels, groups) look at that group's atoms; update in place."""
         groups, voxels = torch.nonzero(wanted.T, as_tuple=True)
         counts = torch.bincount(groups, minlength=wanted.shape[1]).tolist()
-        for group, mine in enumerate(voxels.split(counts)):
-            if not len(mine):
-                continue
+        for group, visitors in enumerate(voxels.split(counts)):
             low, high = int(bounds[group]), int(bounds[group + 1])
-            value, index = _modulus(x[mine], unit[low:high]).max(dim=1)
-            better = value > best[mine]
-            best[mine[better]] = value[better]
-            place[mine[better]] = index[better] + low
+            for mine in visitors.split(rows) if len(visitors) else ():
+                value, index = _modulus(x[mine], unit[low:high]).max(dim=1)
+                better = value > best[mine]
+                best[mine[better]] = value[better]
+                place[mine[better]] = index[better] + low
 
     # Refinement -------------------------------------------------------------------------------------------------------
 
