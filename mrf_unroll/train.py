@@ -19,14 +19,15 @@ def after(training, folder: Path) -> None:
     from mrf_unroll import evaluation, figures
     from mrf_unroll.comparison import RivalNetworks
 
-    for callback in training.trainer.callbacks:
-        if isinstance(callback, RivalNetworks):
-            callback.train_all(training.trainer, training.model, training.datamodule, folder / "rivals")
+    rivals = [callback for callback in training.trainer.callbacks if isinstance(callback, RivalNetworks)]
+    for callback in rivals:
+        callback.train_all(training.trainer, training.model, training.datamodule, folder / "rivals")
     figures.training(folder / "figures" / "training.png", folder)
     figures.steps(folder / "figures" / "steps.png", folder)
     tissues = {"white matter": (830.0, 75.0), "grey matter": (1350.0, 100.0), "fluid": (3500.0, 800.0)}
     figures.fingerprints(folder / "figures" / "fingerprints.png", training.model.reconstructor, tissues)
-    evaluation.compare([folder], folder)
+    # Without rivals nobody has asked for a comparison, and tuning the classical methods takes long on large scans.
+    evaluation.compare([folder], folder, None if rivals else ["svd_mrf", "unrolled"])
     print(f"evaluate it: python evaluate.py --ckpt {folder}")
 
 

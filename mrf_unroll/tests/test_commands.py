@@ -12,6 +12,7 @@ import pytest
 import torch
 import yaml
 
+from mrf_unroll import evaluation
 from mrf_unroll.data.phantoms import head_phantom
 from mrf_unroll.evaluation import ORDER, judge
 from mrf_unroll.files import read_maps
@@ -389,6 +390,20 @@ def test_a_sweep_makes_a_table_and_a_figure(trained, tmp_path):
     with (tmp_path / "sweep.csv").open(newline="") as file:
         assert [row["samples"] for row in csv.DictReader(file)] == ["20", "20", "30", "30"]
     assert (tmp_path / "figures" / "sweep.png").stat().st_size > 1000
+
+
+def test_two_processes_do_between_them_what_one_does(trained, monkeypatch):
+    def records(rank, world):
+        monkeypatch.setattr(evaluation.distributed, "share", lambda items: items[rank::world])
+        study = evaluation.open_study(trained)
+        methods = evaluation.build_methods(study, ["svd_mrf", "unrolled"])
+        return evaluation.run_methods(study, methods, study.data.slices["test"])[0]
+
+    whole, halves = records(0, 1), [*records(0, 2), *records(1, 2)]
+    key = lambda record: (record.subject, record.method)  # noqa: E731
+    for one, other in zip(sorted(whole, key=key), sorted(halves, key=key), strict=True):
+        assert key(one) == key(other) and torch.equal(one.sums, other.sums)
+        assert one.consistency == other.consistency
 
 
 @pytest.mark.parametrize(

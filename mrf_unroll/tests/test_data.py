@@ -83,6 +83,15 @@ def test_training_noise_is_that_of_the_samples(protocol):
     assert abs(float(draws.std() / expected.std()) - 1) < 0.05
 
 
+def test_the_noise_of_very_many_samples_is_taken_from_some_frames(protocol, monkeypatch):
+    slices = procedural_slices("train", 2, 16, 0)
+    every = Measurer(protocol).training(slices).noise_std
+    monkeypatch.setattr("mrf_unroll.data.measure._MANY_SAMPLES", 100)
+    some = Measurer(protocol).training(slices).noise_std
+    assert not torch.equal(every, some)
+    torch.testing.assert_close(some, every, rtol=0.1, atol=0.0)
+
+
 def test_symmetries_move_maps_and_time_series_alike(protocol):
     measurer = Measurer(protocol)
     batch = measurer.training(procedural_slices("train", 4, 16, 0))

@@ -13,8 +13,11 @@ import torch
 from torch import Tensor
 
 from mrf_unroll.data.slices import Slice
+from mrf_unroll.operators import FrameOperator
 from mrf_unroll.protocol import Protocol
 from mrf_unroll.simulation import tsmi
+
+_MANY_SAMPLES = 2**18
 
 
 class Batch(NamedTuple):
@@ -64,8 +67,18 @@ class Measurer:
         """All slices, without measurements, which ``measure`` makes anew in every step."""
         basis = torch.as_tensor(self.protocol.dictionary.basis)
         series = torch.cat([self._series([one], basis) for one in slices])
-        deviations = [self._noise_std(self.protocol.operator(x[None])) for x in series]
+        deviations = [self._noise_std(self._some_kspace(x[None])) for x in series]
         return Batch(_stack(slices, "maps"), _stack(slices, "mask"), series, torch.cat(deviations))
+
+    def _some_kspace(self, series: Tensor) -> Tensor:
+        """The samples of a slice, to take their mean magnitude: those of evenly spaced frames where there are very many."""
+        protocol = self.protocol
+        if protocol.cartesian or protocol.num_samples <= _MANY_SAMPLES:
+            return protocol.operator(series)
+        frames = torch.linspace(0, len(protocol.sequence) - 1, 32).long()
+        basis = torch.as_tensor(protocol.dictionary.basis)[frames].to(series)
+        operator = FrameOperator(protocol.trajectory[frames], protocol.image_size, protocol.coil_maps)
+        return operator(torch.einsum("ns,bshw->bnhw", basis, series))
 
     @torch.no_grad()
     def measure(self, batch: Batch, generator: torch.Generator | None = None) -> Batch:
