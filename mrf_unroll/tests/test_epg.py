@@ -121,3 +121,9 @@ def test_background_and_nonsense_are_refused():
         fisp_atoms([100.0], [10.0], Sequence.of([10.0, 20.0], phase_deg=[0, 90]))
     with pytest.raises(UserError, match="TE is longer than TR at pulse 1"):
         Sequence.of([10.0, 20.0], tr_ms=[12.0, 2.0], te_ms=3.0)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_a_gpu_gives_the_same(varied):
+    expected = fisp_signal(T1, T2, varied, n_states=61)
+    assert (fisp_signal(T1.cuda(), T2.cuda(), varied, n_states=61).cpu() - expected).abs().max() < 1e-10

@@ -216,6 +216,20 @@ def test_the_norm_bounds_and_the_scale_fits():
     ).all()
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_a_gpu_gives_the_same():
+    operator = make((12, 14), 2)
+    toeplitz, frames = ToeplitzNormal.from_operator(operator), FrameOperator(operator.trajectory, (12, 14))
+    x, series = draw(2, 3, 12, 14), draw(1, 12, 12, 14)
+    expected = operator(x), operator.adjoint(operator(x)), toeplitz(x), toeplitz(x.real.contiguous()), frames(series)
+    there = operator.cuda(), toeplitz.cuda(), frames.cuda()
+    x, series = x.cuda(), series.cuda()
+    y = there[0](x)
+    found = y, there[0].adjoint(y), there[1](x), there[1](x.real.contiguous()), there[2](series)
+    for one, other in zip(found, expected, strict=True):
+        assert one.is_cuda and relative(one.cpu(), other) < 1e-4
+
+
 @pytest.mark.parametrize("complex_basis", [False, True])
 def test_the_published_operator_is_adjoint_over_the_reals(complex_basis):
     generator = torch.Generator().manual_seed(0)
