@@ -58,6 +58,8 @@ def reconstruct(
             refuse_existing(folder / "report.json", force)
     with distributed.process_group():
         place = distributed.choose_device(device)
+        if place.type == "mps":
+            place = "cpu"  # trajectories are kept in double precision, which mps has not
         todo = [path for path in found if not (resume and scans.read_report(folders[path]))]
         for path in progress(distributed.share(todo), "reconstructing"):
             report = scans.reconstruct_scan(
