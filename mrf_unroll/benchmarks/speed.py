@@ -351,7 +351,7 @@ def matching_problem():
 
 
 def mrpro_matcher(dictionary, batch_size: int = 25):
-    """mrpro's operator, giving the number of the atom; of batches from 5 to 500 that of 25 was its fastest. None where it is absent."""
+    """mrpro's operator, giving the number of the atom, at its fastest batch of 5 to 500; None where it is absent."""
     import torch
 
     try:
