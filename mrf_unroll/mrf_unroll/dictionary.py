@@ -261,9 +261,9 @@ class Dictionary:
         order, bounds, centres, cosine, sine = self._leaves
         unit = (self.atoms / self.norm[:, None])[order]
         found = torch.empty(len(signals), dtype=torch.int64)
-        # Half of the bound is for six arrays of voxels by groups, the other for four of voxels by atoms of a group.
+        # Half of the bound is for eight arrays of voxels by groups, the other for four of voxels by atoms of a group.
         half = max_memory_mb * 2**20 / 2
-        voxels, rows = max(1, int(half / (6 * 4 * len(centres)))), max(1, int(half / (4 * 4 * _LEAF)))
+        voxels, rows = max(1, int(half / (8 * 4 * len(centres)))), max(1, int(half / (4 * 4 * _LEAF)))
         for start in range(0, len(signals), voxels):
             x = torch.nn.functional.normalize(signals[start : start + voxels], dim=1)
             near = _modulus(x, centres)
