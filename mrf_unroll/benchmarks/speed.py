@@ -9,6 +9,7 @@ loop, as its row says (one coil of eight, a tenth of the frames, a twentieth of 
 times all of it.
 """
 
+import ctypes
 import json
 import os
 import resource
@@ -401,13 +402,14 @@ def print_memory(who: str, name: str) -> None:
 
 
 def resident_peak(reset: bool = False) -> int:
-    """Peak resident bytes of this process; ``reset`` (Linux) makes it the present size first."""
-    if reset and Path("/proc/self/clear_refs").exists():
-        Path("/proc/self/clear_refs").write_text("5")
+    """Peak resident bytes of this process; ``reset`` (Linux) first gives freed memory back and forgets earlier peaks."""
     status = Path("/proc/self/status")
-    if status.exists():
-        return 1024 * int(next(line for line in status.read_text().splitlines() if line.startswith("VmHWM")).split()[1])
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    if not status.exists():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    if reset:
+        ctypes.CDLL(None).malloc_trim(0)
+        Path("/proc/self/clear_refs").write_text("5")
+    return 1024 * int(next(line for line in status.read_text().splitlines() if line.startswith("VmHWM")).split()[1])
 
 
 JOBS = {"nufft": compare_nufft, "toeplitz": compare_toeplitz, "dict": compare_dict, "match": compare_match}

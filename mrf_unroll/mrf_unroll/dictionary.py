@@ -261,9 +261,10 @@ class Dictionary:
         order, bounds, centres, cosine, sine = self._leaves
         unit = (self.atoms / self.norm[:, None])[order]
         found = torch.empty(len(signals), dtype=torch.int64)
-        # Half of the bound is for eight arrays of voxels by groups, the other for four of voxels by atoms of a group.
-        half = max_memory_mb * 2**20 / 2
-        voxels, rows = max(1, int(half / (8 * 4 * len(centres)))), max(1, int(half / (4 * 4 * _LEAF)))
+        # Two fifths of the bound are for eight arrays of voxels by groups, two for four of voxels by atoms of a group, the
+        # rest for copies of the signals and for indices.
+        share = 0.4 * max_memory_mb * 2**20
+        voxels, rows = max(1, int(share / (8 * 4 * len(centres)))), max(1, int(share / (4 * 4 * _LEAF)))
         for start in range(0, len(signals), voxels):
             x = torch.nn.functional.normalize(signals[start : start + voxels], dim=1)
             near = _modulus(x, centres)
