@@ -135,7 +135,9 @@ def build_methods(study: Study, names: Sequence[str]) -> dict[str, Method | None
         if name == FLOOR:
             methods[name] = None
         elif name in study.networks:
-            methods[name] = Learnt(name, study.networks[name])
+            network = study.networks[name]
+            same = network.options["trajectory_sha256"] == study.data.protocol.trajectory_hash
+            methods[name] = Learnt(name, network, trained_trajectory=same)
         else:
             network = {"mrfresnet": study.voxelwise, "pnp_admm": study.prior}.get(name)
             methods[name] = Classical(name, study.data.protocol.dictionary, network=network)

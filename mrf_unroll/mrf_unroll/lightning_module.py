@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -143,15 +144,16 @@ class UnrolledModule(LightningModule):
         with torch.no_grad():
             adjoint = protocol.normal(some.tsmi)
             # The step that minimises |A x - y|_W along h, and somewhat more: the encoder takes care of the artefacts.
-            step = 1.31 * least_squares_scale(adjoint, protocol.normal).mean()
+            step = float(least_squares_scale(adjoint, protocol.normal).mean())
             if self.initial_alpha is None:
-                network.alpha.fill_(float(torch.log(torch.expm1(step * self.lipschitz))))
+                network.alpha.fill_(math.log(math.expm1(1.31 * step * self.lipschitz)))
             typical = torch.stack([level(h[None], protocol.normal) for h in adjoint]).mean()
         self.prepared = True
         reconstructor.options |= {
             "trajectory_sha256": protocol.trajectory_hash,
             "operator_norm": self.lipschitz,
             "level": float(typical),
+            "least_squares": step,
         }
 
     def training_loss(self, batch: Batch) -> LossTerms:

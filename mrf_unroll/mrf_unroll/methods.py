@@ -132,18 +132,19 @@ class Classical:
 
 @dataclass
 class Learnt:
-    """A trained network of any kind. gain: see ``Reconstructor.reconstruct``; 1 for data in the units of the training."""
+    """A trained network of any kind. gain, trained_trajectory: see ``Reconstructor.reconstruct``."""
 
     name: str
     reconstructor: Reconstructor
     gain: float | None = 1.0
+    trained_trajectory: bool = True
 
     @property
     def parameters(self) -> int:
         return self.reconstructor.num_parameters
 
     def __call__(self, adjoint: Tensor, normal: Normal, lipschitz: float) -> Result:
-        return Result(*self.reconstructor.reconstruct(adjoint, normal, lipschitz, self.gain))
+        return Result(*self.reconstructor.reconstruct(adjoint, normal, lipschitz, self.gain, self.trained_trajectory))
 
 
 class Trial(NamedTuple):

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from mrf_unroll.models import BlochDecoder, Iterates, UnrolledNetwork, build_encoder
 from mrf_unroll.models.unrolled import StepRule
+from mrf_unroll.operators import least_squares_scale
 from mrf_unroll.schedules import Sequence as Schedule
 from shared_utils import UserError
 from shared_utils.checkpoint import Exportable, import_state_dict, load_tensors, newest_good
@@ -27,7 +28,8 @@ class Reconstructor(nn.Module, Exportable):
     iterations, step_rule, complex_valued, positive, data_consistency: see ``UnrolledNetwork``.
     num_pulses: N; 0 where the basis is not known, as of released weights. sequence: of the schedule, in plain values
     (``describe_sequence``). image_size, density, trajectory_sha256, operator_norm: of the training, for information.
-    level: typical largest magnitude of the time series in training; ``gain`` brings other data there. data: the data
+    level: typical largest magnitude of the time series in training; ``gain`` brings other data there. least_squares:
+    typical least-squares step <h, N h> / |N h|^2 in training, by which steps carry over to other trajectories. data: the data
     module's arguments in training, for evaluation.
     """
 
@@ -49,6 +51,7 @@ class Reconstructor(nn.Module, Exportable):
         trajectory_sha256: str | None = None,
         operator_norm: float | None = None,
         level: float | None = None,
+        least_squares: float | None = None,
         map_unit: str = "s",
         data: dict[str, Any] | None = None,
     ) -> None:
@@ -95,16 +98,26 @@ class Reconstructor(nn.Module, Exportable):
 
     @torch.no_grad()
     def reconstruct(
-        self, adjoint: Tensor, normal: Callable[[Tensor], Tensor], lipschitz: float, gain: float | None = 1.0
+        self,
+        adjoint: Tensor,
+        normal: Callable[[Tensor], Tensor],
+        lipschitz: float,
+        gain: float | None = 1.0,
+        trained_trajectory: bool = True,
     ) -> tuple[Tensor, Tensor]:
         """Maps (B, 3, H, W) that a report can show, and the last x (B, s, H, W).
 
         adjoint: h = A^H W y, complex or real. gain: the data are divided by it and PD multiplied again; None: chosen so
-        that their level is that of the training, for scans in arbitrary units. T2 <= T1 and nothing below zero.
+        that their level is that of the training, for scans in arbitrary units. trained_trajectory: False keeps the learnt
+        steps in proportion to the least-squares step of these data instead of to 1 / L: how much of the spectrum of
+        A^H W A the object lives in differs between trajectories. T2 <= T1 and nothing below zero.
         """
         adjoint = adjoint if self.network.complex_valued or not adjoint.is_complex() else adjoint.real
         if gain is None:
             gain = self.choose_gain(adjoint, normal)
+        if not trained_trajectory and self.options["least_squares"]:
+            step = least_squares_scale(adjoint, normal)
+            lipschitz = self.options["operator_norm"] * self.options["least_squares"] / float(step.mean())
         iterates = self.network(adjoint / gain, normal, lipschitz)
         maps = physical(iterates.maps[-1])
         return torch.cat([maps[:, :2], gain * maps[:, 2:]], dim=1), gain * iterates.tsmi[-1]

@@ -121,7 +121,8 @@ def reconstruct_scan(
         lipschitz = float(operator_norm(normal, adjoint.shape[1:], dtype=adjoint.dtype))
     if isinstance(chosen, Learnt):
         trained_on = chosen.reconstructor.options["trajectory_sha256"]
-        if trained_on and trained_on != tensor_hash(torch.from_numpy(scan.trajectory)):
+        chosen.trained_trajectory = trained_on in (None, tensor_hash(torch.from_numpy(scan.trajectory)))
+        if not chosen.trained_trajectory:
             warnings.append("the trajectory is not that of the training: steps are scaled to it, the encoder is not")
         chosen.reconstructor.to(device)
     with clock("reconstruction"):
