@@ -25,7 +25,7 @@ _COLOURS = ("#1f77b4", "#d1495b", "#17a589", "#e08e45", "#7d5ba6", "#8a8d91")
 def _save(figure: Figure, path: str | Path) -> None:
     FigureCanvasAgg(figure)
     with checkpoint.replacing(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=80, facecolor="white")
+        figure.savefig(temporary, format="png", dpi=72, facecolor="white")
 
 
 def map_grid(
