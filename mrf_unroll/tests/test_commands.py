@@ -218,7 +218,7 @@ def test_a_scan_is_reconstructed_with_a_report(trained, scan, tmp_path):
         report = json.loads((out / "report.json").read_text())
         assert report["method"] == method and 0 < report["data_consistency"] < 5
         assert report["units"]["T1"] == "ms" and set(report["seconds"]) >= {"read", "operator", "reconstruction"}
-        assert report["statistics"]["mask"]["voxels"] > 20 and set(report["statistics"]["T1"]) >= {
+        assert report["statistics"]["mask"]["voxels"] > 0 and set(report["statistics"]["T1"]) >= {
             "mean",
             "median",
             "std",

@@ -23,6 +23,7 @@ class FingerprintingDataModule(LightningDataModule):
     unit_t: ``ms`` or ``s``, of the maps' T1 and T2 where their file does not say. resample: scale the field of view to
     the protocol's image size; without it maps are cropped or padded. variants: varied copies of every training slice.
     protocol: the acquisition. noise, relative_noise: see ``Measurer``. complex_valued: slices keep their phase.
+    jitter: how far the tissues of procedural heads are from their usual T1, T2 and PD, at most.
     num_train, num_val, num_test: subjects (of a folder: num_train is what is left).
     augment: flips, turns and gains, drawn in every step.
     seed: of heads, split and noise; None: the seed of the run.
@@ -38,6 +39,7 @@ class FingerprintingDataModule(LightningDataModule):
         noise: float = 0.01,
         relative_noise: bool = True,
         complex_valued: bool = False,
+        jitter: float = 0.05,
         num_train: int = 64,
         num_val: int = 8,
         num_test: int = 12,
@@ -50,6 +52,8 @@ class FingerprintingDataModule(LightningDataModule):
         for name, value in {"batch_size": batch_size, "num_train": num_train, "num_test": num_test}.items():
             if value < 1:
                 raise UserError(f"data.{name} must be at least 1, got {value}")
+        if not 0 <= jitter < 1:
+            raise UserError(f"data.jitter must lie in [0, 1), got {jitter}")
         if noise < 0:
             raise UserError(f"data.noise is a standard deviation, got {noise}")
         seed = torch.initial_seed() % 2**31 if seed is None else seed
@@ -58,6 +62,7 @@ class FingerprintingDataModule(LightningDataModule):
         self.root, self.unit_t, self.resample, self.variants = root, unit_t, resample, variants
         self.protocol_options = protocol
         self.noise, self.relative_noise, self.complex_valued = noise, relative_noise, complex_valued
+        self.jitter = jitter
         self.num_train, self.num_val, self.num_test = num_train, num_val, num_test
         self.augment, self.batch_size, self.num_workers = augment, batch_size, num_workers
         self.seed = seed
@@ -83,7 +88,9 @@ class FingerprintingDataModule(LightningDataModule):
         size = self.protocol_options.image_size
         if self.root is None:
             counts = {"train": self.num_train, "val": self.num_val, "test": self.num_test}
-            return {split: procedural_slices(split, count, size, self.seed) for split, count in counts.items()}
+            return {
+                split: procedural_slices(split, count, size, self.seed, self.jitter) for split, count in counts.items()
+            }
         return map_folder_slices(
             self.root, size, self.unit_t, self.resample, self.seed, self.num_val, self.num_test, self.variants
         )

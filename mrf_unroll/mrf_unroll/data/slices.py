@@ -36,12 +36,12 @@ class Slice(NamedTuple):
 SPLITS = ("train", "val", "test")
 
 
-def procedural_slices(split: str, count: int, size: int, seed: int) -> list[Slice]:
+def procedural_slices(split: str, count: int, size: int, seed: int, jitter: float = 0.05) -> list[Slice]:
     """``count`` heads of ``size`` pixels, a subject each; the splits draw from generators of their own."""
     slices = []
     for number in range(count):
         rng = np.random.default_rng((seed, SPLITS.index(split), number))
-        head = head_phantom(size, rng)
+        head = head_phantom(size, rng, jitter)
         slices.append(Slice(head.maps, head.mask, smooth_phase(size, rng), f"{split}{number}"))
     return slices
 
