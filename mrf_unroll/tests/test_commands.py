@@ -15,7 +15,6 @@ import yaml
 from mrf_unroll import evaluation
 from mrf_unroll.data.phantoms import head_phantom
 from mrf_unroll.evaluation import ORDER, judge
-from mrf_unroll.files import read_maps
 from mrf_unroll.reconstructor import Reconstructor
 from shared_utils import UserError, checkpoint
 
@@ -224,8 +223,8 @@ def test_a_scan_is_reconstructed_with_a_report(trained, scan, tmp_path):
             "std",
         }
         assert {"T1_NRMSE", "T2_MAPE_percent", "PD_bias"} <= set(report["errors"]) and report["warnings"] == []
-        maps = read_maps(out / "maps.npz")
-        assert maps.t1_s.shape == (1, 16, 16) and (maps.t2_s <= maps.t1_s).all()
+        maps = np.load(out / "maps.npz")
+        assert maps["T1"].shape == (16, 16) and (maps["T2"] <= maps["T1"]).all() and str(maps["unit_t"]) == "ms"
         assert (out / "maps.png").stat().st_size > 1000
 
 
