@@ -1,0 +1,1 @@
+"""Data sets: procedural heads, folders of maps, and the Lightning data module that measures them."""

@@ -1,0 +1,201 @@
+"""Pictures, as PNG files (matplotlib, without a display). Windows are fixed, so that pictures can be compared."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from shared_utils import checkpoint
+
+if TYPE_CHECKING:
+    from mrf_unroll.reconstructor import Reconstructor
+
+# (name, unit, factor from the network's units, largest value shown, largest error shown)
+WINDOWS = (("T1", "ms", 1000, 2000, 400), ("T2", "ms", 1000, 200, 60), ("PD", "", 1, 1.0, 0.2))
+_COLOURS = ("#1f77b4", "#d1495b", "#17a589", "#e08e45", "#7d5ba6", "#8a8d91")
+
+
+def _save(figure: Figure, path: str | Path) -> None:
+    FigureCanvasAgg(figure)
+    with checkpoint.replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=72, facecolor="white")
+
+
+def map_grid(
+    path: str | Path, truth: Tensor | None, mask: Tensor | None, results: Mapping[str, Tensor], columns: int = 12
+) -> None:
+    """Maps of every method, and below each the error inside the mask where a truth is known.
+
+    truth: (3, H, W), T1 [s], T2 [s], PD. results: name -> (3, H, W); nothing is shown outside the mask (H, W).
+    """
+    shown = {name: maps if mask is None else maps * mask for name, maps in list(results.items())[:columns]}
+    if truth is not None:
+        shown = {"truth": truth, **shown}
+    height, width = next(iter(shown.values())).shape[-2:]
+    step = 2 if truth is not None else 1
+    figure = Figure(figsize=(1.35 * len(shown) + 1.1, 1.42 * 3 * step * height / width), layout="constrained")
+    axes = figure.subplots(3 * step, len(shown), squeeze=False)
+    for row, (name, unit, factor, largest, largest_error) in enumerate(WINDOWS):
+        for column, (method, maps) in enumerate(shown.items()):
+            panel = axes[step * row, column]
+            drawn = panel.imshow(
+                factor * maps[row].numpy(),
+                interpolation="nearest",
+                cmap="magma" if row < 2 else "gray",
+                vmin=0,
+                vmax=largest,
+            )
+            if row == 0:
+                panel.set_title(
+                    method.replace(", ", ",\n").replace(" + ", "\n+ ").replace(" without ", "\nwithout "), fontsize=7
+                )
+            if truth is None:
+                continue
+            below = axes[step * row + 1, column]
+            error = factor * (maps[row] - truth[row])
+            if column:
+                wrong = below.imshow(
+                    error.numpy(), interpolation="nearest", cmap="RdBu_r", vmin=-largest_error, vmax=largest_error
+                )
+        label = f"{name} [{unit}]" if unit else name
+        figure.colorbar(drawn, ax=axes[step * row, -1], shrink=0.9).ax.tick_params(labelsize=6)
+        axes[step * row, 0].set_ylabel(label, fontsize=8)
+        if truth is not None:
+            figure.colorbar(wrong, ax=axes[step * row + 1, -1], shrink=0.9).ax.tick_params(labelsize=6)
+            axes[step * row + 1, 0].set_ylabel("error", fontsize=8)
+    for panel in axes.flat:
+        panel.set(xticks=[], yticks=[])
+        for spine in panel.spines.values():
+            spine.set_visible(False)
+    _save(figure, path)
+
+
+def read_metrics(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """A run's ``metrics.csv``: metric -> (steps, values)."""
+    if not path.is_file():
+        return {}
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return {
+        name: (
+            np.array([float(row["step"]) + 1 for row in rows if row[name]]),
+            np.array([float(row[name]) for row in rows if row[name]]),
+        )
+        for name in (rows[0] if rows else {})
+        if name not in ("step", "epoch")
+    }
+
+
+def training(path: str | Path, folder: str | Path) -> None:
+    """Training loss and validation error over the steps, of a run and of the rivals beside it."""
+    folder = Path(folder)
+    runs = {"unrolled": folder / "metrics.csv"}
+    runs |= {place.parent.name: place for place in sorted(folder.glob("rivals/*/metrics.csv"))}
+    figure = Figure(figsize=(8.5, 3.2), layout="constrained")
+    loss, error = figure.subplots(1, 2)
+    for colour, (name, place) in zip(_COLOURS, runs.items(), strict=False):
+        metrics = read_metrics(place)
+        for panel, metric in ((loss, "train_maps"), (error, "val_error")):
+            if metric in metrics:
+                panel.plot(*metrics[metric], color=colour, label=name.replace("_", " "))
+    loss.set(yscale="log", xlabel="steps", ylabel="training loss of the maps")
+    error.set(yscale="log", xlabel="steps", ylabel="validation NRMSE, mean of T1 and T2")
+    loss.legend(frameon=False, fontsize=8)
+    _save(figure, path)
+
+
+def steps(path: str | Path, folder: str | Path) -> None:
+    """The learnt step of every iteration over the training, and where it ended."""
+    metrics = read_metrics(Path(folder) / "metrics.csv")
+    names = sorted(name for name in metrics if name.startswith("step_"))
+    figure = Figure(figsize=(8.5, 3.0), layout="constrained")
+    over, final = figure.subplots(1, 2)
+    for colour, name in zip(_COLOURS, names, strict=False):
+        over.plot(*metrics[name], color=colour, label=f"t = {name[5:]}")
+        final.bar(int(name[5:]), metrics[name][1][-1], color=colour)
+    over.set(xlabel="steps of training", ylabel="step size")
+    over.legend(frameon=False, fontsize=8)
+    final.set(xlabel="iteration t", ylabel="learnt step size", xticks=range(len(names)))
+    _save(figure, path)
+
+
+def iterations(path: str | Path, errors: Mapping[str, Sequence[float]]) -> None:
+    """NRMSE of each map after every iteration."""
+    figure = Figure(figsize=(4.2, 3.0), layout="constrained")
+    panel = figure.subplots()
+    for colour, (name, values) in zip(_COLOURS, errors.items(), strict=False):
+        panel.plot(range(1, len(values) + 1), values, "o-", color=colour, label=name)
+    panel.set(xlabel="iterations", ylabel="NRMSE", xticks=range(1, len(values) + 1), ylim=(0, None))
+    panel.legend(frameon=False)
+    _save(figure, path)
+
+
+def sweep(
+    path: str | Path, key: str, values: Sequence[float], curves: Mapping[str, Mapping[str, Sequence[float]]]
+) -> None:
+    """NRMSE over an option of the measurement: curves: method -> map -> values."""
+    figure = Figure(figsize=(8.5, 3.2), layout="constrained")
+    axes = figure.subplots(1, 2)
+    for panel, name in zip(axes, ("T1", "T2"), strict=True):
+        for number, (method, own) in enumerate(curves.items()):
+            panel.plot(values, own[name], "o-", color=f"C{number}", label=method)
+        panel.set(xlabel=key, ylabel=f"{name} NRMSE", yscale="log")
+    axes[0].legend(frameon=False, fontsize=7)
+    _save(figure, path)
+
+
+def agreement(path: str | Path, truth: Tensor, maps: Tensor, mask: Tensor) -> None:
+    """Bland-Altman of T1 and T2: difference over mean, a dot a voxel, with bias and 95 % limits.
+
+    truth, maps: (3, H, W), T1 [s], T2 [s], PD. Voxels are coloured by their true T1, which tells the tissues of a head apart.
+    """
+    edges = (0.0, 0.6, 1.0, 1.6, float("inf"))
+    names = ("T1 < 600 ms (fat)", "600 to 1000 ms (white matter)", "1000 to 1600 ms (grey matter)", "> 1600 ms (fluid)")
+    figure = Figure(figsize=(8.5, 3.4), layout="constrained")
+    for panel, (row, (name, unit, factor, *_)) in zip(figure.subplots(1, 2), enumerate(WINDOWS[:2]), strict=True):
+        difference, mean = factor * (maps[row] - truth[row]), factor * (maps[row] + truth[row]) / 2
+        for number, tissue in enumerate(names):
+            own = mask.bool() & (truth[0] >= edges[number]) & (truth[0] < edges[number + 1])
+            panel.plot(mean[own], difference[own], ".", markersize=3, color=_COLOURS[number], label=tissue)
+        own = difference[mask.bool()].numpy()
+        bias, limit = own.mean(), 1.96 * own.std()
+        for height, style in ((bias, "-"), (bias + limit, "--"), (bias - limit, "--")):
+            panel.axhline(height, color="#1d2430", linestyle=style, linewidth=1)
+        panel.set(xscale="log", xlabel=f"mean of {name} and truth [{unit}]", ylabel=f"{name} - truth [{unit}]")
+        low, high = panel.get_xlim()
+        ticks = [tick for tick in (20, 50, 100, 200, 500, 1000, 2000, 4000) if low <= tick <= high]
+        panel.set_xticks(ticks, ticks)
+        panel.set_xticks([], minor=True)
+    figure.axes[0].legend(frameon=False, fontsize=7, markerscale=3)
+    _save(figure, path)
+
+
+def fingerprints(path: str | Path, reconstructor: Reconstructor, tissues: Mapping[str, tuple[float, float]]) -> None:
+    """The schedule, and the time series of tissues by EPG beside those that the decoder makes. tissues: (T1, T2) in ms."""
+    import torch
+
+    from mrf_unroll.epg import fisp_atoms
+
+    sequence, network = reconstructor.sequence, reconstructor.network
+    t1, t2 = (torch.tensor([value[place] for value in tissues.values()], dtype=torch.float64) for place in (0, 1))
+    exact = fisp_atoms(t1, t2, sequence)
+    with torch.no_grad():
+        atoms = network.decoder.atoms(torch.stack([t1, t2], dim=1).float()[:, :, None, None] / 1000)[..., 0, 0]
+    decoded = atoms @ reconstructor.basis.T
+    figure = Figure(figsize=(8.5, 3.2), layout="constrained")
+    schedule, series = figure.subplots(1, 2)
+    schedule.plot(sequence.fa_deg, color="#1d2430")
+    schedule.set(xlabel="repetition", ylabel="flip angle [degrees]")
+    for colour, name, one, other in zip(_COLOURS, tissues, exact, decoded, strict=False):
+        series.plot(one, color=colour, label=f"{name}, EPG")
+        series.plot(other, "--", color=colour, label="decoder")
+    series.set(xlabel="repetition", ylabel="signal of PD = 1")
+    figure.legend(*series.get_legend_handles_labels(), loc="outside lower right", frameon=False, fontsize=7, ncols=3)
+    _save(figure, path)

@@ -1,0 +1,87 @@
+"""The published losses: maps, compressed time series and measurements, each a mean squared error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from mrf_unroll.models.unrolled import Iterates
+
+
+def map_loss(maps: Tensor, target: Tensor, weights: Sequence[float] = (1.0, 20.0, 2.5)) -> Tensor:
+    """Weighted sum of the MSEs of T1, T2 and PD; maps, target: (B, 3, H, W), in s and arbitrary units."""
+    errors = (maps - target).square().mean(dim=(0, 2, 3))
+    return (errors * errors.new_tensor(weights)).sum()
+
+
+def tsmi_loss(tsmi: Tensor, target: Tensor) -> Tensor:
+    """MSE over all elements of (B, s, H, W); of complex ones, the mean of |.|^2."""
+    return (tsmi - target).abs().square().mean()
+
+
+def measurement_loss(
+    tsmi: Tensor, normal: Callable[[Tensor], Tensor], adjoint: Tensor, energy: Tensor, num_samples: int
+) -> Tensor:
+    """|A x - y|^2 over the number of real values in y, from <x, A^H A x> - 2 Re<x, h> + |y|^2: no NUFFT is needed.
+
+    tsmi x, adjoint h = A^H W y: (B, s, H, W). energy: (B,), |y|^2 (with W, of sqrt(W) y) an item. num_samples: complex
+    samples an item. Equal to the MSE over real and imaginary parts of all samples, as published.
+    """
+    quadratic = _inner(tsmi, normal(tsmi)) - 2 * _inner(tsmi, adjoint) + energy
+    return quadratic.mean() / (2 * num_samples)
+
+
+def _inner(a: Tensor, b: Tensor) -> Tensor:
+    """Re<a, b> an item; the terms nearly cancel near a solution, hence float64."""
+    product = (a.conj() * b).real if a.is_complex() else a * b
+    return product.flatten(1).double().sum(dim=1)
+
+
+class LossTerms(NamedTuple):
+    """``total`` and its parts before weighting (``maps`` has its three weights inside)."""
+
+    total: Tensor
+    maps: Tensor
+    tsmi: Tensor
+    measurements: Tensor
+
+
+class ProxNetLoss(NamedTuple):
+    """The loss of PGD-Net: weights of T1, T2, PD; of the last x_t; of the measurements of all x_t.
+
+    intermediate: weight of the map loss of every earlier iterate (0 as published).
+    """
+
+    map_weights: Sequence[float] = (1.0, 20.0, 2.5)
+    tsmi_weight: float = 0.001
+    measurement_weight: float = 0.01
+    intermediate: float = 0.0
+
+    def __call__(
+        self,
+        iterates: Iterates,
+        maps: Tensor,
+        tsmi: Tensor,
+        normal: Callable[[Tensor], Tensor],
+        adjoint: Tensor,
+        energy: Tensor,
+        num_samples: int,
+        scale: Tensor | float = 1.0,
+    ) -> LossTerms:
+        """maps (B, 3, H, W) and tsmi (B, s, H, W): the truth; the rest as in ``measurement_loss``, without noise.
+
+        scale: of the decoder; time series and measurements are compared in its units.
+        """
+        last = map_loss(iterates.maps[-1], maps, self.map_weights)
+        series = tsmi_loss(iterates.tsmi[-1] / scale, tsmi / scale)
+        measured = torch.zeros((), device=maps.device)
+        if self.measurement_weight:
+            terms = [measurement_loss(x, normal, adjoint, energy, num_samples) for x in iterates.tsmi]
+            measured = (torch.stack(terms).mean() / scale**2).to(last.dtype)
+        total = last + self.tsmi_weight * series + self.measurement_weight * measured
+        for earlier in iterates.maps[:-1] if self.intermediate else ():
+            total = total + self.intermediate * map_loss(earlier, maps, self.map_weights)
+        return LossTerms(total, last, series, measured)

@@ -1,0 +1,172 @@
+"""Every reconstruction under one interface, so that they can stand in one table.
+
+A method takes h = A^H W y (B, s, H, W), the normal operator x -> A^H W A x and its norm L, and returns maps (B, 3, H, W),
+T1 [s], T2 [s], PD, with the time series x (B, s, H, W) that they come from or lead to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from mrf_unroll import classical
+from mrf_unroll.dictionary import Dictionary
+from mrf_unroll.metrics import map_errors
+from mrf_unroll.models import Denoiser, MRFResNet
+from mrf_unroll.operators import least_squares_scale
+from mrf_unroll.reconstructor import Reconstructor, physical
+from shared_utils import UserError
+
+Normal = Callable[[Tensor], Tensor]
+
+
+class Result(NamedTuple):
+    """maps (B, 3, H, W), T1 [s], T2 [s], PD >= 0; tsmi (B, s, H, W)."""
+
+    maps: Tensor
+    tsmi: Tensor
+
+
+def match_maps(dictionary: Dictionary, tsmi: Tensor) -> Tensor:
+    """Dictionary matching of (B, s, H, W): maps (B, 3, H, W), T1 and T2 in s, the magnitude of PD."""
+    found = dictionary.match(tsmi)
+    maps = (found.t1_ms / 1000, found.t2_ms / 1000, found.pd.abs())
+    return torch.stack([torch.as_tensor(one).to(torch.float32) for one in maps], dim=1)
+
+
+# What each classical method can be tuned in. lam is in units of L, and of the data for a total variation.
+GRIDS: dict[str, dict[str, Sequence[Any]]] = {
+    "svd_mrf": {},
+    "low_rank": {"lam": (0.0, 1e-3, 3e-3, 1e-2, 3e-2), "iterations": (10, 20, 40, 80)},
+    "lrtv": {"lam": (1e-3, 2e-3, 4e-3, 8e-3), "iterations": (200,)},
+    "pnp_admm": {"gamma": (0.003, 0.01, 0.03, 0.1), "iterations": (20,)},
+    "mrfresnet": {},
+}
+TITLES = {
+    "svd_mrf": "zero-filled + DM",
+    "low_rank": "low-rank CG + DM",
+    "lrtv": "LRTV + DM",
+    "pnp_admm": "PnP-ADMM + DM",
+    "mrfresnet": "low-rank CG + MRF-ResNet",
+    "unet": "U-Net, end to end",
+    "no_data_consistency": "unrolled without data consistency",
+    "unrolled": "unrolled",
+}
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "svd_mrf": {},
+    "low_rank": {"lam": 3e-3, "iterations": 20},
+    "lrtv": {"lam": 3e-3, "iterations": 200},
+    "pnp_admm": {"gamma": 0.1, "iterations": 20},
+    "mrfresnet": {"lam": 3e-3, "iterations": 20},
+}
+
+
+@dataclass
+class Classical:
+    """A classical reconstruction of the time series, then dictionary matching (or MRF-ResNet).
+
+    name: ``svd_mrf``, ``low_rank``, ``lrtv``, ``pnp_admm`` or ``mrfresnet``. options: as in ``DEFAULTS``. network: the
+    denoiser of ``pnp_admm``, the voxelwise network of ``mrfresnet``.
+    """
+
+    name: str
+    dictionary: Dictionary
+    options: dict[str, Any] = field(default_factory=dict)
+    network: Denoiser | MRFResNet | None = None
+    parameters: int = 0
+
+    def __post_init__(self) -> None:
+        if self.name not in DEFAULTS:
+            raise UserError(f"no method {self.name}: known are {', '.join(DEFAULTS)}")
+        if unknown := set(self.options) - set(DEFAULTS[self.name]):
+            raise UserError(
+                f"{self.name} takes {', '.join(DEFAULTS[self.name]) or 'no options'}, not {', '.join(unknown)}"
+            )
+        if self.network is not None:
+            self.parameters = sum(p.numel() for p in self.network.parameters())
+
+    @torch.no_grad()
+    def __call__(self, adjoint: Tensor, normal: Normal, lipschitz: float) -> Result:
+        tsmi = self.series(adjoint, normal, lipschitz)
+        if self.name == "mrfresnet":
+            series = tsmi
+            if tsmi.is_complex():
+                series = (tsmi * torch.exp(-1j * tsmi[:, :1].angle())).real
+            return Result(physical(self.network(series)), tsmi)
+        return Result(match_maps(self.dictionary, tsmi), tsmi)
+
+    def series(self, adjoint: Tensor, normal: Normal, lipschitz: float) -> Tensor:
+        """The time series (B, s, H, W)."""
+        options = {**DEFAULTS[self.name], **self.options}
+        if self.name == "svd_mrf":
+            return classical.zero_filled(adjoint, normal)
+        if self.name in ("low_rank", "mrfresnet"):
+            return classical.conjugate_gradient(normal, adjoint, options["lam"] * lipschitz, options["iterations"]).x
+        # Beyond the quadratic, lam and the denoiser depend on the scale of x, which they are given as about one.
+        scale = self.scale(adjoint, normal)
+        if self.name == "lrtv":
+            found = classical.lrtv(
+                adjoint / scale, normal, options["lam"] * lipschitz, iterations=options["iterations"]
+            )
+        else:
+            found = classical.pnp_admm(
+                adjoint / scale, normal, self._denoise, options["gamma"] * lipschitz, options["iterations"]
+            )
+        return scale * found.x
+
+    @torch.no_grad()
+    def _denoise(self, x: Tensor) -> Tensor:
+        return torch.complex(self.network(x.real), self.network(x.imag)) if x.is_complex() else self.network(x)
+
+    @staticmethod
+    def scale(adjoint: Tensor, normal: Normal) -> Tensor:
+        """(B, 1, 1, 1): the root mean square over voxels of the scaled zero-filled time series' norm."""
+        zero_filled = least_squares_scale(adjoint, normal).reshape(-1, 1, 1, 1) * adjoint
+        return zero_filled.abs().square().sum(dim=1, keepdim=True).mean(dim=(2, 3), keepdim=True).sqrt()
+
+
+@dataclass
+class Learnt:
+    """A trained network of any kind. gain, trained_trajectory: see ``Reconstructor.reconstruct``."""
+
+    name: str
+    reconstructor: Reconstructor
+    gain: float | None = 1.0
+    trained_trajectory: bool = True
+
+    @property
+    def parameters(self) -> int:
+        return self.reconstructor.num_parameters
+
+    def __call__(self, adjoint: Tensor, normal: Normal, lipschitz: float) -> Result:
+        return Result(*self.reconstructor.reconstruct(adjoint, normal, lipschitz, self.gain, self.trained_trajectory))
+
+
+class Trial(NamedTuple):
+    """One setting of a method and its mean NRMSE of T1 and T2 on the slices that it was tried on."""
+
+    options: dict[str, Any]
+    error: float
+
+
+def tune(
+    method: Classical, maps: Tensor, mask: Tensor, adjoint: Tensor, normal: Normal, lipschitz: float
+) -> list[Trial]:
+    """Try a method's grid on training slices; the best setting is assigned to it. Trials, the best first.
+
+    maps, mask: the truth of the slices; adjoint: their h.
+    """
+    grid = GRIDS[method.name]
+    trials = []
+    for values in product(*grid.values()):
+        method.options = dict(zip(grid, values, strict=True))
+        errors = map_errors(method(adjoint, normal, lipschitz).maps, maps, mask)
+        trials.append(Trial(method.options, (errors["T1_NRMSE"] + errors["T2_NRMSE"]) / 2))
+    trials.sort(key=lambda trial: trial.error)
+    method.options = trials[0].options
+    return trials

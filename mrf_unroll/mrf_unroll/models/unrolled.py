@@ -1,0 +1,124 @@
+"""The unrolled proximal gradient descent: measurement-consistent steps between encoder and Bloch decoder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mrf_unroll.models.bloch import BlochDecoder
+from shared_utils import UserError
+
+StepRule = Literal["relu_plus_one", "softplus"]
+
+
+class Iterates(NamedTuple):
+    """Every iterate of the network, t = 0..T-1: ``inputs`` g_t, ``maps`` m_t (T1 [s], T2 [s], PD), ``tsmi`` x_t."""
+
+    inputs: list[Tensor]
+    maps: list[Tensor]
+    tsmi: list[Tensor]
+
+
+class UnrolledNetwork(nn.Module):
+    """ProxNet / PGD-Net: T times a gradient step on |A x - y|^2 / 2, then m = encoder(g), x = decoder(m).
+
+    With h = A^H W y,
+
+        g_0 = step_0 h,    g_t = x_{t-1} - step_t (A^H W A x_{t-1} - h),    m_t = encoder(g_t),    x_t = decoder(m_t)
+
+    encoder: (B, c, H, W) real -> (B, 3, H, W), shared by the iterations; c = s for real time series, 2 s otherwise.
+    decoder: frozen; its parameters take no gradient.
+    step_rule: ``relu_plus_one``, relu(alpha_t) + 1 (published); ``softplus``, softplus(alpha_t) / L with L the norm of
+        the normal operator, so that learnt steps carry over to another trajectory or number of samples.
+    initial_alpha: one number, or one an iteration.
+    complex_valued: the object has a phase. The encoder sees real and imaginary part of g, turned by the phase of its
+        first component, and x_t takes the phase that fits g_t best: that of <decoder(m_t), g_t> in every voxel.
+    positive: maps through softplus, so that they are never below zero; as published they are unconstrained.
+    data_consistency: False leaves the gradient step out after the first iteration (the ablation).
+
+    An end-to-end network is the case of one iteration: encoder(step_0 h).
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        decoder: BlochDecoder,
+        iterations: int = 2,
+        step_rule: StepRule = "relu_plus_one",
+        initial_alpha: float | Sequence[float] = 2.0,
+        complex_valued: bool = False,
+        positive: bool = False,
+        data_consistency: bool = True,
+    ) -> None:
+        super().__init__()
+        alpha = torch.as_tensor(initial_alpha, dtype=torch.float32)
+        if iterations < 1 or (alpha.ndim and len(alpha) != iterations):
+            raise UserError(f"{iterations} iterations need as many values of alpha (or one), got {alpha.numel()}")
+        if decoder.complex_valued and not complex_valued:
+            raise UserError("a complex basis needs complex_valued: true")
+        self.encoder, self.decoder = encoder, decoder.requires_grad_(False)
+        self.alpha = nn.Parameter(alpha.clone() if alpha.ndim else alpha.repeat(iterations))
+        self.step_rule, self.complex_valued, self.positive = step_rule, complex_valued, positive
+        self.data_consistency = data_consistency
+
+    @property
+    def iterations(self) -> int:
+        return len(self.alpha)
+
+    def steps(self, lipschitz: float | Tensor = 1.0) -> Tensor:
+        """The T step sizes on an operator A^H W A of norm ``lipschitz``."""
+        if self.step_rule == "relu_plus_one":
+            return torch.relu(self.alpha) + 1
+        return functional.softplus(self.alpha) / lipschitz
+
+    def features(self, g: Tensor) -> Tensor:
+        """What the encoder is given of g (B, s, H, W): (B, c, H, W) real, in units of the decoder's atoms."""
+        scaled = g / self.decoder.scale
+        if not self.complex_valued:
+            return scaled
+        turned = scaled * _unit(scaled[:, :1]).conj()
+        return torch.cat([turned.real, turned.imag], dim=1)
+
+    def encode(self, g: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, s, H, W) -> maps (B, 3, H, W) and the time series on the Bloch manifold (B, s, H, W)."""
+        maps = self.encoder(self.features(g))
+        if self.positive:
+            maps = functional.softplus(maps, beta=10.0)
+        tsmi = self.decoder(maps)
+        tsmi = tsmi if tsmi.is_complex() else tsmi.float()
+        if self.complex_valued:
+            tsmi = tsmi * _unit((g * tsmi.conj()).sum(dim=1, keepdim=True))
+        return maps, tsmi
+
+    def forward(self, adjoint: Tensor, normal: Callable[[Tensor], Tensor], lipschitz: float | Tensor = 1.0) -> Iterates:
+        """Reconstruct.
+
+        adjoint: h = A^H W y, (B, s, H, W), real unless ``complex_valued``. normal: x -> A^H W A x of the same shapes.
+        lipschitz: norm of ``normal`` (used by ``softplus`` alone).
+        """
+        steps = self.steps(lipschitz)
+        iterates = Iterates([], [], [])
+        tsmi = torch.zeros_like(adjoint)
+        for t in range(self.iterations):
+            if t == 0:
+                g = steps[0] * adjoint
+            elif self.data_consistency:
+                # Fourier transforms stay in single precision under autocast.
+                with torch.autocast(adjoint.device.type, enabled=False):
+                    g = tsmi - steps[t] * (normal(tsmi) - adjoint)
+            else:
+                g = tsmi
+            maps, tsmi = self.encode(g)
+            for kept, value in zip(iterates, (g, maps, tsmi), strict=True):
+                kept.append(value)
+        return iterates
+
+
+def _unit(value: Tensor) -> Tensor:
+    """exp(i phase); 1 where there is nothing. Differentiable there too, as ``torch.sgn`` of zero is not wanted to be."""
+    value = torch.complex(value, torch.zeros_like(value)) if not value.is_complex() else value
+    return value / (value.real**2 + value.imag**2 + 1e-16).sqrt()
