@@ -147,7 +147,7 @@ def sweep(
         for number, (method, own) in enumerate(curves.items()):
             panel.plot(values, own[name], "o-", color=f"C{number}", label=method)
         panel.set(xlabel=key, ylabel=f"{name} NRMSE", yscale="log")
-    axes[0].legend(frameon=False, fontsize=7)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", frameon=False, fontsize=7, ncols=4)
     _save(figure, path)
 
 
