@@ -1,0 +1,127 @@
+"""A claim of a paper, compared with what was measured: its type, and the file that ``make reproduce`` collects."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from shared_utils import UserError, files, logging
+
+FILE_NAME = "claim.json"
+Value = str | int | float | bool | None
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the page: ``rows`` are dictionaries with the same keys in the same order, values plain."""
+
+    title: str
+    rows: list[dict[str, Value]]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture of the page: ``file`` is relative to the folder of the claim."""
+
+    file: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a paper claims, whether the measurements show it, and the evidence.
+
+    Args:
+        claim: the paper's claim, a sentence.
+        holds: whether what was measured shows it.
+        verdict: a sentence with the numbers that decide.
+        tables: at least one.
+        figures: files that lie in the folder of the claim.
+        seeds: the seeds behind the numbers.
+    """
+
+    claim: str
+    holds: bool
+    verdict: str
+    tables: list[Table]
+    figures: list[Figure] = field(default_factory=list)
+    seeds: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        for name in ("claim", "verdict"):
+            if not isinstance(getattr(self, name), str) or not getattr(self, name).strip():
+                raise ValueError(f"{name} of a claim is a sentence, got {getattr(self, name)!r}")
+        if not isinstance(self.holds, bool):
+            raise ValueError(f"holds of a claim is true or false, got {self.holds!r}")
+        if not self.tables:
+            raise ValueError("a claim has at least one table")
+        for table in self.tables:
+            _check_rows(table)
+        if not all(isinstance(seed, int) and not isinstance(seed, bool) for seed in self.seeds):
+            raise ValueError(f"seeds of a claim are whole numbers, got {self.seeds!r}")
+
+    def __str__(self) -> str:
+        """The claim, its tables and the verdict, as a verb prints them."""
+        tables = [logging.table(table.rows, table.title) for table in self.tables]
+        holds = "The claim holds" if self.holds else "The claim does not hold"
+        return "\n\n".join([self.claim, *tables, f"{holds}: {self.verdict}"])
+
+    def write(self, folder: str | Path) -> Path:
+        """Write ``claim.json`` into ``folder``; its path.
+
+        Raises:
+            ValueError: a figure is missing in the folder.
+        """
+        folder = Path(folder)
+        for figure in self.figures:
+            if not (folder / figure.file).is_file():
+                raise ValueError(f"the figure {figure.file} is not in {folder}")
+        path = folder / FILE_NAME
+        files.write_json(_plain(asdict(self)), path)
+        return path
+
+    @classmethod
+    def read(cls, path: str | Path) -> Claim:
+        """The claim of a file, or of the ``claim.json`` of a folder.
+
+        Raises:
+            UserError: missing, damaged, or not a claim.
+        """
+        path = Path(path)
+        path = path / FILE_NAME if path.is_dir() else path
+        content = files.read_json(path, "claim")
+        try:
+            return cls(
+                claim=content["claim"],
+                holds=content["holds"],
+                verdict=content["verdict"],
+                tables=[Table(**table) for table in content["tables"]],
+                figures=[Figure(**figure) for figure in content["figures"]],
+                seeds=list(content["seeds"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{path} is not a claim ({error}): run the project's claim command again") from None
+
+
+def _check_rows(table: Table) -> None:
+    if not table.rows:
+        raise ValueError(f"the table {table.title!r} has no rows")
+    keys = list(table.rows[0])
+    for row in table.rows:
+        if list(row) != keys:
+            raise ValueError(f"the rows of {table.title!r} have different columns: {keys} and {list(row)}")
+
+
+def _plain(value: Any) -> Any:
+    """Numbers of numpy and torch as Python's; what is not finite as null, which JSON has."""
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if not isinstance(value, str | int | float | bool | None) and hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
