@@ -1,16 +1,24 @@
-"""What a command says while it runs: log lines, progress bars, tables, and the folders in which runs are kept."""
+"""What a command reports while it runs: log lines, progress, tables, figures, and the folders in which runs are kept."""
 
 from __future__ import annotations
 
-import csv
 import logging
+import os
 import sys
+import time
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
+
+from shared_utils import UserError
+from shared_utils.tables import read_metrics as read_metrics
+from shared_utils.tables import save_figure as save_figure
+from shared_utils.tables import table as table
+from shared_utils.tables import write_table as write_table
 
 Item = TypeVar("Item")
+SECONDS_BETWEEN_LINES = 30.0
 
 
 def configure(level: int = logging.INFO) -> None:
@@ -36,73 +44,132 @@ def configure(level: int = logging.INFO) -> None:
     )
 
 
-def progress(items: Iterable[Item], description: str, total: int | None = None) -> Iterator[Item]:
-    """Iterate with a progress bar on standard error; where that is no terminal, silently."""
+def progress(
+    items: Iterable[Item],
+    description: str,
+    total: int | None = None,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+) -> Iterator[Item]:
+    """Iterate and show how far it is, on standard error: a bar on a terminal, elsewhere a line every 30 seconds.
+
+    Args:
+        items: what to iterate over.
+        description: what is done with them, "reconstructing".
+        total: their number, where they don't know it themselves.
+        clock: seconds; for tests.
+
+    Of the processes of one job (torchrun) only the first one shows its own share. Where no line was due, nothing is
+    printed at the end either.
+    """
+    if total is None and hasattr(items, "__len__"):
+        total = len(items)
+    if any(os.environ.get(name, "0") not in ("", "0") for name in ("RANK", "LOCAL_RANK")):
+        return iter(items)
+    if sys.stderr.isatty():
+        return _bar(items, description, total)
+    return _lines(items, description, total, clock)
+
+
+def _bar(items: Iterable[Item], description: str, total: int | None) -> Iterator[Item]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    if total is None and hasattr(items, "__len__"):
-        total = len(items)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True) as bar:
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(description, total=total)
         for item in items:
             yield item
             bar.advance(task)
 
 
-def table(rows: Sequence[dict[str, Any]], title: str = "") -> str:
-    """Rows of equal keys as an aligned text table; numbers with four significant digits, None as a dash.
+def _lines(items: Iterable[Item], description: str, total: int | None, clock: Callable[[], float]) -> Iterator[Item]:
+    start = printed = clock()
+    done = 0
+    for done, item in enumerate(items, start=1):
+        yield item
+        now = clock()
+        if now - printed >= SECONDS_BETWEEN_LINES and done != total:
+            printed = now
+            line = f"{description}: {done}"
+            if total:
+                line += f" of {total}"
+            line += f", {_duration(now - start)}"
+            if total and done < total:
+                line += f", about {_duration((now - start) / done * (total - done))} left"
+            print(line, file=sys.stderr, flush=True)
+    if printed > start:
+        print(f"{description}: {done} done in {_duration(clock() - start)}", file=sys.stderr, flush=True)
 
-    >>> print(table([{"attack": "ifgm", "l2": 0.53104}]))
-    attack      l2
-    ifgm    0.5310
+
+def _duration(seconds: float) -> str:
+    """Seconds as a reader takes them in: 45 s, 3 min 10 s, 2 h 05 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def run_place(name: str, root: str | Path = "runs") -> Path:
+    """The folder ``<root>/<name>`` of all versions of a run; ``name`` may have parts, "claim/training".
+
+    Raises:
+        UserError: the name is empty, absolute, or leads out of ``root``.
     """
-
-    def cell(value: Any) -> str:
-        if value is None:
-            return "-"
-        if not isinstance(value, float):
-            return str(value)
-        if value and abs(value) < 1e-3:
-            return f"{value:.3e}"
-        return f"{value:.4f}" if abs(value) < 10 else f"{value:.1f}"
-
-    names = list(rows[0]) if rows else []
-    cells = [names, *([cell(row.get(name)) for name in names] for row in rows)]
-    columns = []
-    for column, name in zip(zip(*cells, strict=True), names, strict=True):
-        width = max(map(len, column))
-        left = all(isinstance(row.get(name), str) for row in rows)
-        columns.append([text.ljust(width) if left else text.rjust(width) for text in column])
-    lines = ["  ".join(line).rstrip() for line in zip(*columns, strict=True)]
-    return "\n".join([title, *lines] if title else lines)
+    parts = Path(name.strip()).parts
+    if not parts or ".." in parts or Path(name.strip()).is_absolute() or "\0" in name:
+        raise UserError(f"--name {name!r} is not a name for a run: give plain words, as in demo or claim/training")
+    return Path(root).joinpath(*parts)
 
 
 def run_folder(name: str, root: str | Path = "runs") -> Path:
-    """A new folder ``<root>/<name>/version_N``, N one above the highest there is."""
-    versions = [int(path.name[8:]) for path in (Path(root) / name).glob("version_*") if path.name[8:].isdigit()]
-    folder = Path(root) / name / f"version_{max(versions, default=-1) + 1}"
-    folder.mkdir(parents=True)
-    return folder
+    """Make a new folder ``<root>/<name>/version_N``, N one above the highest there is.
+
+    Of several processes that start at the same moment, each gets a folder of its own.
+
+    Raises:
+        UserError: the name is empty, absolute, or leads out of ``root``.
+    """
+    place = run_place(name, root)
+    place.mkdir(parents=True, exist_ok=True)
+    while True:
+        versions = [int(path.name[8:]) for path in place.glob("version_*") if path.name[8:].isdecimal()]
+        folder = place / f"version_{max(versions, default=-1) + 1}"
+        try:
+            folder.mkdir()
+            return folder
+        except FileExistsError:
+            continue
 
 
-def training_loggers(name: str, root: str | Path = "runs", resume: tuple[int, int] | None = None) -> list:
+def training_loggers(
+    name: str, root: str | Path = "runs", resume: tuple[int, int] | None = None, version: int | None = None
+) -> list:
     """Lightning's CSV and TensorBoard loggers, both in ``<root>/<name>/version_N``.
 
-    resume: (version, step) continues the curves of that version, without what came after that step.
+    Args:
+        name: of the run.
+        root: the folder of all runs.
+        resume: (version, step) continues the curves of that version, without what came after that step.
+        version: that of a folder which ``run_folder`` has made. Without it, the first process of the job makes one.
     """
     from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+    from pytorch_lightning.utilities import rank_zero_only
 
-    version, step = resume or (None, 0)
-    old = Path(root) / name / f"version_{version}" / "metrics.csv"
-    rows = []
-    if resume and old.is_file():
-        with old.open(newline="") as file:
-            rows = [{key: value for key, value in row.items() if value} for row in csv.DictReader(file)]
+    place, step = run_place(name, root), 0
+    if resume:
+        version, step = resume
+    elif version is None and rank_zero_only.rank == 0:
+        version = int(run_folder(name, root).name.removeprefix("version_"))
+    rows = read_metrics(place / f"version_{version}") if resume else []
+    # Lightning joins the two itself; the name is the cleaned one.
+    name = str(place.relative_to(root))
     table_logger = CSVLogger(str(root), name=name, version=version)
     if rows:
         # Lightning deletes the file of an existing version; its rows are written again before anything new.
+        rows = [{key: value for key, value in row.items() if value} for row in rows]
         table_logger.experiment.metrics = [row for row in rows if int(row["step"]) < step]
         table_logger.experiment.save()
     return [
