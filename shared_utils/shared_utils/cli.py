@@ -7,30 +7,37 @@ answer at once: import what is heavy inside the function that is run.
 
 from __future__ import annotations
 
+import ast
 import difflib
 import errno
+import importlib
+import importlib.util
 import os
-import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 from pathlib import Path
-from typing import Any, get_type_hints
-
-import yaml
+from typing import Any
 
 from shared_utils import UserError, logging
+from shared_utils.arguments import configs_of, find_configs, named, parse, underscored, with_default_config
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def run(function: Callable[..., Any], argv: Sequence[str] | None = None, positional: bool = False) -> int:
+def run(function: Callable[..., Any], argv: Sequence[str] | None = None, *, default_config: str | None = None) -> int:
     """Call ``function`` with arguments parsed from the command line by its signature and docstring; the exit status.
 
-    ``--config file.yaml`` gives arguments from a file (the command line wins over it), ``--print_config`` shows them.
-    positional: required parameters are given without their names, in order.
+    Dashes and underscores are the same; the first required parameter may come without its name; a truth value may be
+    given by its name alone. ``--config file.yaml`` gives arguments from a file (the command line wins over it),
+    ``--print_config`` shows them.
+
+    Args:
+        function: the verb; its package's ``configs`` folder is where ``--config`` looks after the working folder.
+        argv: the arguments; those of the process where None.
+        default_config: the file in ``configs`` that is used without ``--config``, or with no file after it.
     """
+    package = function.__module__.split(".")[0]
 
     def parse_and_call(arguments: list[str]) -> None:
         import jsonargparse
@@ -40,9 +47,12 @@ def run(function: Callable[..., Any], argv: Sequence[str] | None = None, positio
         )
         parser.add_argument("--config", action="config", help="a YAML file of these arguments")
         parser.add_argument("--debug", action="store_true", help="on an error, show the traceback")
-        parser.add_function_arguments(function, as_positional=positional, sub_configs=False)
-        _check_config_files(arguments)
-        config = _parse(parser, _with_bare_flags(arguments, function))
+        parser.add_function_arguments(function, sub_configs=False)
+        arguments = underscored(arguments)
+        if default_config:
+            arguments = with_default_config(arguments, configs_of(package) / default_config)
+        arguments = find_configs(named(arguments, function), package)
+        config = parse(parser, arguments)
         del config["config"], config["debug"]
         call = parser.instantiate(config).as_dict()
         logging.configure()
@@ -55,34 +65,38 @@ def train(
     classes: Callable[[], tuple[type, type]],
     argv: Sequence[str] | None = None,
     *,
-    default_config: str | Path,
+    default_config: str = "default.yaml",
     links: dict[str, str] | None = None,
     monitor: tuple[str, str] | None = None,
     after: Callable[[Any, Path], None] | None = None,
 ) -> int:
     """Train by LightningCLI; the exit status.
 
-    classes: returns (LightningModule class, LightningDataModule class); called after the cheap checks, so that it can
-        import them.
-    default_config: what ``--config`` without a file, or no ``--config``, means.
-    links: datamodule attribute -> module argument, e.g. ``{"num_classes": "num_classes"}``.
-    monitor: the logged metric that chooses the best checkpoint and its direction, ``("val/accuracy", "max")``.
-    after: called with the LightningCLI and the run's folder when training has ended (figures, what to type next).
+    Args:
+        classes: returns (LightningModule class, LightningDataModule class); called after the cheap checks, so that it
+            can import them. Its package's ``configs`` folder is where ``--config`` looks after the working folder.
+        argv: the arguments; those of the process where None.
+        default_config: the file in ``configs`` that ``--config`` without a file, or no ``--config``, means.
+        links: datamodule attribute -> module argument, e.g. ``{"num_classes": "num_classes"}``.
+        monitor: the logged metric that chooses the best checkpoint and its direction, ``("val/accuracy", "max")``.
+        after: called with the LightningCLI and the run's folder when training has ended (figures, what to type next).
     """
+    package = classes.__module__.split(".")[0]
 
     def parse_and_train(arguments: list[str]) -> None:
-        arguments = with_default_config(arguments, default_config)
+        arguments = with_default_config(underscored(arguments), configs_of(package) / default_config)
         if "--help" in arguments or "-h" in arguments:
-            print(_training_help(default_config))
+            print(_training_help(configs_of(package) / default_config))
             return
-        _check_config_files(arguments)
+        arguments = find_configs(arguments, package)
         from shared_utils.training import run_training
 
+        renamed = {"--help_all": "--help", "--seed": "--seed_everything"}
         run_training(
             classes(),
-            ["--help" if argument == "--help_all" else argument for argument in arguments],
+            [renamed.get(argument, argument) for argument in arguments],
             program=_program(),
-            parse=_parse,
+            parse=parse,
             links=links or {},
             monitor=monitor,
             after=after,
@@ -91,28 +105,55 @@ def train(
     return _guarded(parse_and_train, argv)
 
 
-def _with_bare_flags(arguments: Sequence[str], function: Callable[..., Any]) -> list[str]:
-    """A truth value may be given by its name alone: ``--compare`` is ``--compare true``."""
-    flags = {f"--{name}" for name, hint in get_type_hints(function).items() if hint is bool}
-    completed = []
-    for position, argument in enumerate(arguments):
-        following = arguments[position + 1 : position + 2]
-        bare = argument in flags and (not following or following[0].lower() not in ("true", "false"))
-        completed += [argument, "true"] if bare else [argument]
-    return completed
+def project(package: str, argv: Sequence[str] | None = None) -> int:
+    """``si-adv VERB ...``: the command ``main(argv)`` of ``<package>.commands.<verb>``; the exit status.
+
+    Without a verb, and with ``--help``, the verbs are listed with the first lines of their docstrings.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    verbs = _verbs(package)
+    if not arguments or arguments[0] in ("--help", "-h"):
+        width = max(map(len, verbs))
+        print(f"usage: {_script(package)} COMMAND [arguments]; COMMAND --help says more\n")
+        print("\n".join(f"  {verb.ljust(width)}  {summary}" for verb, summary in verbs.items()))
+        return 0
+    if arguments[0] == "--version":
+        print(f"{_script(package)} {importlib.import_module(package).__version__}")
+        return 0
+    verb = arguments[0].replace("-", "_")
+    if verb not in verbs:
+        near = difflib.get_close_matches(verb, verbs, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(verbs)}"
+        print(f"{_script(package)}: error: no command {arguments[0]}: {hint}", file=sys.stderr)
+        return 2
+    global _running
+    _running = f"{_script(package)} {verb}"
+    return importlib.import_module(f"{package}.commands.{verb}").main(arguments[1:])
 
 
-def with_default_config(arguments: Sequence[str], default: str | Path) -> list[str]:
-    """Put ``default`` where ``--config`` has no file after it, and in front where there is no ``--config`` at all."""
-    completed: list[str] = []
-    for position, argument in enumerate(arguments):
-        completed.append(argument)
-        following = arguments[position + 1 : position + 2]
-        if argument in ("--config", "-c") and (not following or following[0].startswith("-")):
-            completed.append(str(default))
-    if not any(argument in ("--config", "-c") or argument.startswith("--config=") for argument in completed):
-        completed = ["--config", str(default), *completed]
-    return completed
+def command(verb: str) -> str:
+    """How another verb of the project that runs is typed here: ``python attack.py``, or ``si-adv attack``."""
+    return f"{_running.split()[0]} {verb}" if _running else f"python {verb}.py"
+
+
+_running: str | None = None
+"""What ``project`` runs, "si-adv attack"; None for a script of its own."""
+
+
+def _script(package: str) -> str:
+    return package.replace("_", "-")
+
+
+def _verbs(package: str) -> dict[str, str]:
+    """The commands of a package with the first line of their docstrings, without importing them."""
+    spec = importlib.util.find_spec(f"{package}.commands")
+    folder = Path(spec.origin).parent
+    found = {}
+    for path in sorted(folder.glob("*.py")):
+        if not path.stem.startswith("_"):
+            docstring = ast.get_docstring(ast.parse(path.read_text())) or ""
+            found[path.stem] = docstring.split("\n")[0]
+    return found
 
 
 def _guarded(body: Callable[[list[str]], None], argv: Sequence[str] | None) -> int:
@@ -161,84 +202,23 @@ def _fail(message: str, debug: bool, status: int = 2) -> int:
 
 
 def _program() -> str:
-    return Path(sys.argv[0]).name or "python"
+    return _running or Path(sys.argv[0]).name or "python"
 
 
 def _summary(function: Callable[..., Any]) -> str:
     return (function.__doc__ or "").strip().split("\n\n")[0]
 
 
-def _config_files(arguments: Sequence[str]) -> list[str]:
-    files = [argument.split("=", 1)[1] for argument in arguments if argument.startswith("--config=")]
-    return files + [following for argument, following in pairwise(arguments) if argument in ("--config", "-c")]
-
-
-def _check_config_files(arguments: Sequence[str]) -> None:
-    """Find the commonest mistakes before anything heavy is imported: no such file, a folder, broken YAML."""
-    for name in _config_files(arguments):
-        path = Path(name)
-        if path.is_dir():
-            raise UserError(f"{name} is a folder: --config takes a YAML file")
-        if not path.is_file():
-            near = difflib.get_close_matches(path.name, [other.name for other in path.parent.glob("*.yaml")], n=1)
-            hint = f"did you mean {path.parent / near[0]}?" if near else "check the path"
-            raise UserError(f"config {name} not found: {hint}")
-        try:
-            content = yaml.safe_load(path.read_text())
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            mark = getattr(error, "problem_mark", None)
-            place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-            raise UserError(f"{name}{place}: not YAML ({getattr(error, 'problem', error)})") from error
-        if content is not None and not isinstance(content, dict):
-            raise UserError(f"{name}: a config maps argument names to values, this is a {type(content).__name__}")
-
-
-def _parse(parser: Any, arguments: list[str]) -> Any:
-    """Parse, with the parser's complaints made into one sentence that names the nearest known argument."""
-    import jsonargparse
-
-    try:
-        return parser.parse_args(arguments)
-    except jsonargparse.ArgumentError as error:
-        raise UserError(_explain(str(error), parser)) from error
-
-
-def _explain(message: str, parser: Any) -> str:
-    known = sorted({action.dest for action in parser._actions if action.dest not in ("help", "==SUPPRESS==")})
-    message = " ".join(message.split())
-    unknown = (
-        re.search(r"[Uu]nrecognized arguments: --?()([\w.]+)", message)
-        or re.search(r"()(?:[Kk]ey|[Oo]ption) '([\w.]+)' is not (?:expected|accepted)", message)
-        or re.search(r"Group '([\w.]+)' does not accept (?:nested key|option) '([\w.]+)'", message)
-    )
-    if unknown:
-        name = ".".join(part for part in unknown.groups() if part)
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-        near = near or difflib.get_close_matches(name.split(".")[-1], [key.split(".")[-1] for key in known], n=1)
-        return f"unknown argument {name}" + (f": did you mean {near[0]}?" if near else f"; known: {', '.join(known)}")
-    mistyped = re.search(
-        r'Parser key "([\w.]+)":.*Got value: (.*)$|Parser key "([\w.]+)":.*Given value: (.*)$', message
-    )
-    expected = re.search(r"Expected an? <class '(?:\w+\.)*(\w+)'>", message)
-    if mistyped and expected:
-        wanted = {"int": "a whole number", "float": "a number", "bool": "true or false"}.get(expected[1])
-        if wanted:
-            either = " or null" if "NoneType" in message else ""
-            name, value = (part for part in mistyped.groups() if part is not None)
-            return f"{name}: expected {wanted}{either}, got {value}"
-    return message
-
-
-def _training_help(default_config: str | Path) -> str:
+def _training_help(default_config: Path) -> str:
     return f"""usage: python {_program()} [--config [FILE] ...] [--KEY VALUE ...]
 
-  --config [FILE]    a YAML file; without a file, and without --config, {Path(default_config).name}; several overlay
+  --config [FILE]    a YAML file; without a file, and without --config, {default_config.name}; several overlay
   --KEY VALUE        override a key, e.g. --trainer.max_epochs 3
   --print_config     show what would run, with every key and its value
   --resume           continue from the newest good checkpoint of the same run name
   --debug            on an error, show the traceback
   --help_all         every argument of the trainer, the model and the data (loads them: some seconds)
 
-Keys, as they stand in {Path(default_config).name}:
+Keys, as they stand in {default_config.name}:
 
-{Path(default_config).read_text().rstrip()}"""
+{default_config.read_text().rstrip()}"""

@@ -184,7 +184,9 @@ def _open(folder: Path, wanted: dict[str, Any], resume: bool, overwrite: bool, h
         _compare(folder, files.read_json(description, "job description"), wanted)
         return True
     if ours and not overwrite:
-        raise UserError(f"{folder} exists: continue it with --resume, replace it with --overwrite, or name another --out")
+        raise UserError(
+            f"{folder} exists: continue it with --resume, replace it with --overwrite, or name another --out"
+        )
     # First the description goes, so that a kill in between leaves no mixture that could be continued.
     description.unlink(missing_ok=True)
     shutil.rmtree(folder / PARTS, ignore_errors=True)

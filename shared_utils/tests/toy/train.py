@@ -1,7 +1,6 @@
 """A project in miniature, for the tests of the command line: fit a line to noisy points."""
 
 import sys
-from pathlib import Path
 
 from shared_utils import cli
 
@@ -16,7 +15,6 @@ def main(argv=None) -> int:
     return cli.train(
         classes,
         argv,
-        default_config=Path(__file__).parent / "configs" / "default.yaml",
         links={"num_features": "num_features"},
         monitor=("val/loss", "min"),
     )
