@@ -57,8 +57,9 @@ def named(arguments: Sequence[str], function: Callable[..., Any]) -> list[str]:
     if loose and required and f"--{required[0]}" not in given:
         named = [f"--{required[0]}", loose.pop(0), *named]
     if loose:
-        first = f"--{required[0]} is given already" if required else "every argument has a name here"
-        raise UserError(f"unexpected argument {loose[0]}: {first}; see --help")
+        first = f"--{required[0]}" if required else ""
+        why = f"{first} is given already" if first in given else "every other argument has a name"
+        raise UserError(f"unexpected argument {loose[0]}: {why}; see --help")
     return named
 
 

@@ -1,0 +1,71 @@
+"""A claim is validated when it is made, written only with its figures, and read back the same."""
+
+import json
+
+import numpy as np
+import pytest
+
+from shared_utils import UserError
+from shared_utils.claim import Claim, Figure, Table
+
+
+def a_claim(**changes):
+    options = {
+        "claim": "a is below b",
+        "holds": True,
+        "verdict": "in 3 of 3 seeds",
+        "tables": [Table("errors", [{"method": "a", "error": 0.5}, {"method": "b", "error": None}])],
+        "figures": [Figure("figures/a.png", "errors")],
+        "seeds": [0, 1, 2],
+    }
+    return Claim(**options | changes)
+
+
+def test_a_claim_is_read_as_it_was_written(tmp_path):
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "a.png").write_bytes(b"picture")
+    path = a_claim().write(tmp_path)
+    assert path == tmp_path / "claim.json"
+    assert Claim.read(path) == Claim.read(tmp_path) == a_claim()
+
+
+def test_numbers_of_numpy_are_plain_and_what_is_not_finite_is_null(tmp_path):
+    rows = [{"a": np.float32(0.5), "b": np.int64(3), "c": float("nan")}]
+    a_claim(tables=[Table("t", rows)], figures=[]).write(tmp_path)
+    assert json.loads((tmp_path / "claim.json").read_text())["tables"][0]["rows"] == [{"a": 0.5, "b": 3, "c": None}]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"claim": ""},
+        {"verdict": " "},
+        {"holds": "yes"},
+        {"tables": []},
+        {"tables": [Table("empty", [])]},
+        {"tables": [Table("uneven", [{"a": 1}, {"b": 1}])]},
+        {"seeds": [0.5]},
+    ],
+)
+def test_what_is_not_a_claim_is_refused(changes):
+    with pytest.raises(ValueError):
+        a_claim(**changes)
+
+
+def test_a_claim_without_its_figure_is_not_written(tmp_path):
+    with pytest.raises(ValueError, match=r"figures/a\.png is not in"):
+        a_claim().write(tmp_path)
+    assert not (tmp_path / "claim.json").exists()
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"claim": "a"}'])
+def test_a_damaged_file_is_named(tmp_path, content):
+    (tmp_path / "claim.json").write_text(content)
+    with pytest.raises(UserError, match=r"claim\.json"):
+        Claim.read(tmp_path)
+
+
+def test_a_claim_prints_its_tables_and_its_verdict():
+    printed = str(a_claim())
+    assert "a is below b" in printed and "0.5000" in printed and "The claim holds: in 3 of 3 seeds" in printed
+    assert "The claim does not hold" in str(a_claim(holds=False))
