@@ -21,7 +21,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import numpy as np
 import torch
 
-from incomplete_sensing.phase_transition import Diagram, draw, solve, trial_bytes, units
+from incomplete_sensing.phase_diagrams.diagram import Diagram
+from incomplete_sensing.phase_diagrams.draws import draw
+from incomplete_sensing.phase_diagrams.solvers import trial_bytes
+from incomplete_sensing.phase_diagrams.sweep import solve, units
 from incomplete_sensing.solvers import alternating_least_squares, closed_form
 from shared_utils import logging
 

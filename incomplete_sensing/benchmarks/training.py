@@ -22,9 +22,9 @@ from incomplete_sensing.data.datamodule import BatchOrder
 from incomplete_sensing.data.images import TensorImages
 from incomplete_sensing.data.layouts import find_mnist, read_idx_images
 from incomplete_sensing.data.measurements import SimulatedMeasurements, assign_operators
-from incomplete_sensing.losses import Objective
 from incomplete_sensing.models import AutoEncoder
 from incomplete_sensing.noise import Noise
+from incomplete_sensing.objective import Objective
 from incomplete_sensing.operators import OperatorOptions, draw_operators
 from shared_utils.logging import table
 

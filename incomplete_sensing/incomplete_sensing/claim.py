@@ -1,17 +1,20 @@
-"""What the papers claim, held against numbers: a comparison of methods and a phase diagram."""
+"""What the papers claim, compared with what was measured: a comparison of methods and a phase diagram."""
 
 from __future__ import annotations
 
 import csv
-import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from incomplete_sensing import figures
-from incomplete_sensing.phase_transition import Diagram, Rates, theory
-from shared_utils import UserError, checkpoint
+from incomplete_sensing.phase_diagrams.rates import Rates
+from incomplete_sensing.phase_diagrams.results import read_results
+from incomplete_sensing.phase_diagrams.theory import theory
+from shared_utils import UserError, files
+from shared_utils.claim import Claim, Figure, Table
 
 GAIN, NO_GAIN = 4.0, 0.5
 """dB by which MOI must exceed MC where the conditions say identified, and what counts as none where they do not."""
@@ -40,17 +43,6 @@ def find_comparison(folder: str | Path) -> Path:
     return max(found, key=lambda path: int(path.name[8:]) if path.name.startswith("version_") else -1)
 
 
-def read_rates(folder: str | Path) -> Rates:
-    """The finished diagram that ``phase_transition.py`` has left in a folder."""
-    folder = Path(folder)
-    for name in ("diagram.json", "rates.npz"):
-        if not (folder / name).is_file():
-            raise UserError(f"{name} not found in {folder}: make it with python phase_transition.py --out {folder}")
-    diagram = Diagram(**json.loads((folder / "diagram.json").read_text()))
-    with np.load(folder / "rates.npz", allow_pickle=False) as stored:
-        return Rates(diagram, stored["errors"])
-
-
 def judge_training(rows: list[dict[str, str]]) -> list[Finding]:
     """The findings of a comparison's rows, a number of operators at a time.
 
@@ -74,11 +66,11 @@ def judge_training(rows: list[dict[str, str]]) -> list[Finding]:
         )
         gain = moi - mc
         verdict = own["moi"]["theory"]
-        said = f"G = {count} ({verdict}): MOI is {gain.min():+.2f} to {gain.max():+.2f} dB from MC"
+        sentence = f"G = {count} ({verdict}): MOI is {gain.min():+.2f} to {gain.max():+.2f} dB from MC"
         if verdict == "identified":
-            findings.append(Finding(bool((gain > GAIN).all()), said))
+            findings.append(Finding(bool((gain > GAIN).all()), sentence))
         elif verdict == "impossible":
-            findings.append(Finding(bool((abs(gain) < NO_GAIN).all()), said))
+            findings.append(Finding(bool((abs(gain) < NO_GAIN).all()), sentence))
         excess = (mc - start).max()
         findings.append(Finding(bool(excess <= NO_GAIN), f"G = {count}: MC is at most {excess:+.2f} dB from A^+ y"))
         margin = (sup - moi).min()
@@ -121,38 +113,51 @@ def _diagram_table(rates: Rates) -> list[dict[str, Any]]:
     return table
 
 
-def write_claim(training: str | Path, diagram: str | Path, out: str | Path) -> list[Finding]:
-    """Judge a run of ``train.py`` and a folder of ``phase_transition.py``; ``claim.json`` and its figures in ``out``."""
-    run, rates, out = find_comparison(training), read_rates(diagram), Path(out)
-    with (run / "comparison.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
+def judge(rows: list[dict[str, str]], rates: Rates, shown: Sequence[Figure] = ()) -> Claim:
+    """The papers' claim, judged by what was measured.
+
+    Args:
+        rows: of the comparison of methods that ``train`` writes (``comparison.csv``).
+        rates: the phase diagram that ``phase_transition`` writes.
+        shown: figures of the claim's page.
+
+    Raises:
+        UserError: the comparison or the diagram lacks what the claim is about.
+    """
     findings = [*judge_training(rows), judge_diagram(rates)]
-    out.mkdir(parents=True, exist_ok=True)
-    figures.method_comparison(out / "comparison.png", rows)
-    figures.phase_diagram(out / "diagram.png", rates)
-    shown = [("comparison.png", "test PSNR over the number of operators, a dot a seed")]
-    shown.append(("diagram.png", "share of trials that recover the subspace, with the theory's curves"))
-    panels = run / "figures" / "panels.png"
-    if panels.is_file():
-        with checkpoint.replacing(out / "panels.png") as temporary:
-            temporary.write_bytes(panels.read_bytes())
-        shown.append(
-            ("panels.png", "test images that training has not seen, reconstructed from a few random projections")
-        )
     failed = [finding.sentence for finding in findings if not finding.holds]
     sentences = failed or [finding.sentence for finding in findings]
-    checkpoint.write_json(
-        {
-            "claim": CLAIM,
-            "holds": not failed,
-            "verdict": ("does not hold: " if failed else "holds: ") + "; ".join(sentences),
-            "tables": [
-                {"title": "Test PSNR in dB on images that training has not seen", "rows": _comparison_table(rows)},
-                {"title": "m of the theory, and the smallest m that recovers", "rows": _diagram_table(rates)},
-            ],
-            "figures": [{"file": file, "caption": caption} for file, caption in shown],
-            "seeds": [int(seed) for seed in rows[0]["seeds"].split()],
-        },
-        out / "claim.json",
+    return Claim(
+        claim=CLAIM,
+        holds=not failed,
+        verdict="; ".join(sentences),
+        tables=[
+            Table("Test PSNR in dB on images that training has not seen", _comparison_table(rows)),
+            Table("m of the theory, and the smallest m that recovers", _diagram_table(rates)),
+        ],
+        figures=list(shown),
+        seeds=[int(seed) for seed in rows[0]["seeds"].split()],
     )
-    return findings
+
+
+def write_claim(training: str | Path, diagram: str | Path, out: str | Path) -> Claim:
+    """Judge a run of ``train`` and a folder of ``phase_transition``; ``claim.json`` and its figures in ``out``."""
+    run, rates, out = find_comparison(training), read_results(diagram), Path(out)
+    with (run / "comparison.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    judge(rows, rates)  # what cannot be judged is refused before anything is written
+    figures.method_comparison(out / "comparison.png", rows)
+    figures.phase_diagram(out / "diagram.png", rates)
+    shown = [
+        Figure("comparison.png", "test PSNR over the number of operators, a dot a seed"),
+        Figure("diagram.png", "share of trials that recover the subspace, with the theory's curves"),
+    ]
+    panels = run / "figures" / "panels.png"
+    if panels.is_file():
+        with files.replacing(out / "panels.png") as temporary:
+            temporary.write_bytes(panels.read_bytes())
+        caption = "test images that training has not seen, reconstructed from a few random projections"
+        shown.append(Figure("panels.png", caption))
+    judged = judge(rows, rates, shown)
+    judged.write(out)
+    return judged

@@ -44,7 +44,7 @@ def as_physics(operators: OperatorFamily, g: int) -> Any:
     try:
         from deepinv.physics import LinearPhysics
     except ImportError:
-        raise UserError('deepinv is not installed: pip install "incomplete_sensing[peer]"') from None
+        raise UserError('deepinv is not installed: pip install "tenpapers-incomplete-sensing[peer]"') from None
 
     class FamilyMember(LinearPhysics):
         def __init__(self) -> None:

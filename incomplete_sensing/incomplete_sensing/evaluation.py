@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterator, Sequence
+import copy
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,12 @@ import torch
 from torch import Tensor
 
 from incomplete_sensing.data.measurements import Batch
+from incomplete_sensing.data.problem import Problem
 from incomplete_sensing.metrics import consistency_residual, magnitude, nmse, psnr, ssim
-from incomplete_sensing.operators import OperatorFamily, OperatorOptions, draw_operators
+from incomplete_sensing.operators import OperatorFamily, OperatorOptions, draw_operators, read_operators
 from incomplete_sensing.reconstructor import Reconstructor, starting_image
-from shared_utils import UserError, distributed
-from shared_utils.checkpoint import replacing
-from shared_utils.logging import progress
+from shared_utils import UserError, checkpoint, distributed, work
+from shared_utils.logging import read_metrics, run_folder, write_table
 
 COLUMNS = ("psnr", "psnr_start", "ssim", "ssim_start", "nmse", "nmse_start", "residual")
 
@@ -38,23 +37,101 @@ def evaluate_batch(reconstructor: Reconstructor, operators: OperatorFamily, batc
 
 
 def evaluate_dataset(
-    reconstructor: Reconstructor,
-    operators: OperatorFamily,
-    dataset: Any,
-    batch_size: int,
-    device: torch.device,
-    what: str,
+    reconstructor: Reconstructor, operators: OperatorFamily, dataset: Any, batch_size: int, what: str, job: work.Work
 ) -> list[dict[str, Any]]:
-    """A row an image: its number, its operator and its scores, in order; under torchrun each rank takes its share."""
-    parts = distributed.share([rows.tolist() for rows in torch.arange(len(dataset)).split(batch_size)])
+    """A row an image, in order: its number, its operator and its scores.
+
+    Batches are the parts of ``job``: under torchrun each rank takes its share, and what is finished is not done again.
+    """
+    batches = {f"{what}-{place:06d}": rows for place, rows in enumerate(torch.arange(len(dataset)).split(batch_size))}
+
+    def compute(name: str) -> dict[str, Tensor]:
+        batch = to_device(dataset[batches[name].tolist()], operators.device)
+        return {"g": batch.g, **evaluate_batch(reconstructor, operators, batch)}
+
+    job.finish(list(batches), compute, what)
     rows = []
-    for numbers in progress(parts, what):
-        batch = to_device(dataset[numbers], device)
-        scores = {name: value.cpu().tolist() for name, value in evaluate_batch(reconstructor, operators, batch).items()}
-        for place, (number, g) in enumerate(zip(numbers, batch.g.tolist(), strict=True)):
-            row = {"operators": what, "image": number, "g": g}
-            rows.append(row | {name: scores[name][place] for name in COLUMNS if name in scores})
-    return sorted((row for part in distributed.gather_objects(rows) for row in part), key=lambda row: row["image"])
+    for name, numbers in batches.items():
+        scores = {column: values.tolist() for column, values in job.read(name).items()}
+        for place, number in enumerate(numbers.tolist()):
+            row = {"operators": what, "image": number, "g": scores["g"][place]}
+            rows.append(row | {column: scores[column][place] for column in COLUMNS if column in scores})
+    return rows
+
+
+def evaluate(
+    reconstructor: Reconstructor,
+    out: str | Path,
+    data: str | None = None,
+    unseen: int | None = None,
+    unseen_operators: str | None = None,
+    limit: int | None = None,
+    panels: int = 6,
+    batch_size: int = 256,
+    resume: bool = False,
+    overwrite: bool = False,
+) -> list[dict[str, Any]]:
+    """Evaluate a reconstruction on the test images: ``scores.csv`` (and ``.md``) and ``panels.png`` in ``out``.
+
+    Args:
+        reconstructor: with the operators it was trained for, on the device to compute on.
+        out: folder for the results and, until they are complete, what is finished of them.
+        data: other data than it was trained on, in any layout of the README.
+        unseen: how many operators to draw that training has not seen; as many as it has seen where None, 0 for none.
+        unseen_operators: a file of such operators, instead of drawing them.
+        limit: at most this many test images.
+        panels: images in the picture.
+        batch_size: images at once.
+        resume: continue what is in ``out``.
+        overwrite: replace it.
+
+    Returns:
+        A row of the table for the operators seen in training, and one for the unseen ones where there are any.
+
+    Raises:
+        UserError: the reconstruction has no operators; the data or the operators cannot be used; see ``work.begin``.
+    """
+    seen = reconstructor.operators
+    if seen is None:
+        raise UserError("the reconstruction has no operators to evaluate with: import it again with --operators")
+    options = reconstructor.data or {"operators": {"kind": "mri" if seen.kind == "mri" else "file"}}
+    changes: dict[str, Any] = {"root": data, "layout": "auto"} if data else {}
+    if limit is not None:
+        changes["num_test"] = limit
+    problem = Problem.of(options, **changes)
+    families = {"seen": seen}
+    if unseen_operators is not None:
+        families["unseen"] = read_operators(unseen_operators, reconstructor.image_shape)
+    elif unseen != 0 and not problem.measured and (unseen or options["operators"]["kind"] != "file"):
+        families["unseen"] = draw_unseen_operators(reconstructor, unseen or seen.num_operators)
+    job_options = {
+        "weights": checkpoint.weights_digest(reconstructor),
+        "reconstructor": {name: value for name, value in reconstructor.config().items() if name != "data"},
+        "data": {**options, **changes},
+        "unseen operators": families["unseen"].fingerprint() if "unseen" in families else None,
+        "batch_size": batch_size,
+    }
+    with work.begin(out, job_options, resume=resume, overwrite=overwrite) as job:
+        rows = []
+        for what, family in families.items():
+            # Images are measured where they are read, on the CPU.
+            measuring = family if family.device.type == "cpu" else copy.deepcopy(family).cpu()
+            dataset = problem.dataset("test", truth=True, family=measuring)
+            rows.append(evaluate_dataset(reconstructor, family.to(seen.device), dataset, batch_size, what, job))
+            if what == "seen":
+                shown = dataset[list(range(min(panels, len(dataset))))]
+        if distributed.rank() == 0:
+            write_table([row for part in rows for row in part], Path(out) / "scores")
+            draw_panels(Path(out) / "panels.png", reconstructor, seen, to_device(shown, seen.device))
+        job.complete()
+    return [summary(part) for part in rows]
+
+
+def default_folder(ckpt: str | None) -> Path:
+    """Where an evaluation is written when no place is given: beside a checkpoint on disk, else a new run folder."""
+    if ckpt is not None and Path(ckpt).exists():
+        return (Path(ckpt) if Path(ckpt).is_dir() else Path(ckpt).parent) / "evaluation"
+    return Path(distributed.broadcast(str(run_folder("evaluation")) if distributed.rank() == 0 else None))
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
@@ -76,7 +153,7 @@ def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return line
 
 
-def unseen_operators(reconstructor: Reconstructor, count: int) -> OperatorFamily:
+def draw_unseen_operators(reconstructor: Reconstructor, count: int) -> OperatorFamily:
     """``count`` operators of the distribution that the training ones were drawn from, none of which it has seen.
 
     Raises UserError where the training operators were not drawn, but read from a file.
@@ -123,8 +200,7 @@ def draw_learning_curves(folder: Path) -> None:
     """``figures/training.png`` of a run's ``metrics.csv``: the terms of the loss over the epochs."""
     from incomplete_sensing import figures
 
-    with (folder / "metrics.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_metrics(folder)
     names = [name for name in rows[0] if name.startswith("train_")] if rows else []
     curves = {}
     for name in names:
@@ -133,38 +209,3 @@ def draw_learning_curves(folder: Path) -> None:
             curves[name.removeprefix("train_")] = tuple(zip(*kept, strict=True))
     if curves:
         figures.learning_curves(folder / "figures" / "training.png", curves)
-
-
-def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Rows as CSV, durably; the columns of the first."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    with replacing(path) as temporary:
-        temporary.write_text(text.getvalue())
-
-
-# New measurements ----------------------------------------------------------------------------------------------------
-
-
-def reconstruct_parts(
-    reconstructor: Reconstructor, measurements: Tensor, g: Tensor, folder: Path, batch_size: int, device: torch.device
-) -> Iterator[Path]:
-    """Reconstruct in parts, each a file of ``folder`` that appears when it is whole; finished ones are not done again.
-
-    Yields the files in order, on rank 0 after all ranks have done their share.
-    """
-    pieces = list(enumerate(torch.arange(len(g)).split(batch_size)))
-    paths = [folder / f"part-{number:06d}.npz" for number, _ in pieces]
-    for number, rows in progress(distributed.share(pieces), "reconstructing"):
-        if paths[number].is_file():
-            continue
-        batch = to_device(Batch(measurements[rows], g[rows]), device)
-        with torch.inference_mode():
-            images = reconstructor.predict(batch.measurements, batch.g)
-            residual = consistency_residual(images, batch.measurements, reconstructor.operators, batch.g)
-        with replacing(paths[number]) as temporary, temporary.open("wb") as stream:
-            np.savez(stream, x=images.cpu().numpy(), residual=residual.cpu().numpy())
-    distributed.barrier()
-    yield from paths

@@ -11,9 +11,17 @@ import torch
 from incomplete_sensing.models import UnrolledProximalGradient
 from incomplete_sensing.published import export_published
 from incomplete_sensing.reconstructor import Reconstructor
-from shared_utils import UserError, checkpoint
+from shared_utils import UserError, checkpoint, files
 
 Form = Literal["pretrained", "published", "torchscript", "pt2", "onnx"]
+DEFAULT_NAMES: dict[Form, str] = {
+    "pretrained": "exported",
+    "published": "exported.pth.tar",
+    "torchscript": "exported.pt",
+    "pt2": "exported.pt2",
+    "onnx": "exported.onnx",
+}
+"""Where an export is written when no place is given: a folder for pretrained, else a file."""
 
 
 def export_reconstructor(reconstructor: Reconstructor, out: str | Path, to: Form, batch_size: int = 1) -> None:
@@ -33,7 +41,7 @@ def export_reconstructor(reconstructor: Reconstructor, out: str | Path, to: Form
     if isinstance(network, UnrolledProximalGradient):
         raise UserError(f"an unrolled network needs its operators, which {to} cannot hold: use pretrained")
     images = torch.rand(batch_size, *reconstructor.image_shape, generator=torch.Generator().manual_seed(0))
-    with checkpoint.replacing(out) as temporary, warnings.catch_warnings(), torch.no_grad():
+    with files.replacing(out) as temporary, warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         if to == "torchscript":
             traced = torch.jit.trace(network, images)
@@ -57,7 +65,9 @@ def _onnx(network: torch.nn.Module, images: torch.Tensor, path: Path) -> torch.T
         import onnxscript  # noqa: F401 (what torch's exporter is written with)
         from onnx.reference import ReferenceEvaluator
     except ImportError:
-        raise UserError('onnx needs the packages onnx and onnxscript: pip install "incomplete_sensing[onnx]"') from None
+        raise UserError(
+            'onnx needs the packages onnx and onnxscript: pip install "tenpapers-incomplete-sensing[onnx]"'
+        ) from None
     names = {"input_names": ["images"], "output_names": ["reconstructions"]}
     torch.onnx.export(network, (images,), path, dynamo=True, external_data=False, verbose=False, **names)
     model = onnx.load(path)

@@ -1,4 +1,4 @@
-"""Pictures, as PNG files (matplotlib, without a display)."""
+"""Pictures (matplotlib, without a display), in the format that the ending of the file's name says."""
 
 from __future__ import annotations
 
@@ -8,22 +8,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from shared_utils import checkpoint
+from shared_utils.logging import save_figure
 
 if TYPE_CHECKING:
-    from incomplete_sensing.phase_transition import Rates
+    from incomplete_sensing.phase_diagrams.diagram import Diagram
+    from incomplete_sensing.phase_diagrams.rates import Rates
 
 _INK = "#1d2430"
 _THEORY = {"necessary": ("#e08e45", (0, (4, 2))), "exact": ("#17a589", "solid"), "sufficient": ("#d1495b", (0, (1, 1)))}
-
-
-def _save(figure: Figure, path: str | Path) -> None:
-    FigureCanvasAgg(figure)
-    with checkpoint.replacing(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=110, facecolor="white")
 
 
 # Phase diagrams -----------------------------------------------------------------------------------------------------
@@ -34,14 +28,12 @@ def phase_diagram(path: str | Path, rates: Rates) -> None:
 
     A curve is drawn at its value of m in every row; what is promised holds for the cells whose centre is right of it.
     """
-    from incomplete_sensing.phase_transition import theory
-
     diagram = rates.diagram
     panels = len(diagram.solvers)
     figure = Figure(figsize=(1.2 + 3.7 * panels, 4.3), layout="constrained")
     axes = figure.subplots(1, panels, sharey=True, squeeze=False)[0]
     edges = _edges(diagram.m)
-    curves = [theory(diagram, row) for row in diagram.rows]
+    curves = list(rates.curves().values())
     for panel, solver, plane in zip(axes, diagram.solvers, rates.rates, strict=True):
         drawn = panel.pcolormesh(edges, np.arange(len(diagram.rows) + 1) - 0.5, plane, cmap="gray", vmin=0, vmax=1)
         for name in curves[0]:
@@ -64,10 +56,10 @@ def phase_diagram(path: str | Path, rates: Rates) -> None:
         fontsize=11,
         color=_INK,
     )
-    _save(figure, path)
+    save_figure(figure, path)
 
 
-def _label(diagram, name: str) -> str:
+def _label(diagram: Diagram, name: str) -> str:
     if diagram.family == "invariant":
         return {"necessary": "necessary n/|G|", "exact": "exact", "sufficient": "sufficient 2k + n/|G| + 1"}[name]
     generic = " (were they generic)" if diagram.operators == "masks" and name != "necessary" else ""
@@ -85,7 +77,9 @@ def _edges(values: Sequence[int]) -> np.ndarray:
     return np.concatenate([[2 * values[0] - middle[0]], middle, [2 * values[-1] - middle[-1]]])
 
 
-def dimension_estimates(path: str | Path, rows: Sequence[tuple[str, float, float]], k: float, low: float, high: float):
+def dimension_estimates(
+    path: str | Path, rows: Sequence[tuple[str, float, float]], k: float, low: float, high: float
+) -> None:
     """Dimension estimates (name, estimate, standard error) with 95 % bars, and the interval that covers them."""
     figure = Figure(figsize=(6.2, 0.9 + 0.45 * len(rows)), layout="constrained")
     axes: Axes = figure.subplots()
@@ -96,7 +90,7 @@ def dimension_estimates(path: str | Path, rows: Sequence[tuple[str, float, float
     axes.set_yticks(range(len(rows)), [name for name, _, _ in rows])
     axes.set(xlabel="intrinsic dimension", ylim=(len(rows) - 0.5, -0.5))
     _finish(axes)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _finish(axes: Axes) -> None:
@@ -128,7 +122,7 @@ def panels(path: str | Path, columns: dict[str, np.ndarray], scores: dict[str, S
                 panel.set_title(name, fontsize=9, color=_INK)
             if scores and name in scores:
                 panel.set_xlabel(scores[name][row], fontsize=8, color=_INK)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def learning_curves(path: str | Path, curves: dict[str, tuple[Sequence[int], Sequence[float]]]) -> None:
@@ -139,7 +133,7 @@ def learning_curves(path: str | Path, curves: dict[str, tuple[Sequence[int], Seq
         axes.semilogy(epochs, np.maximum(values, 1e-12), label=name, linewidth=1.6)
     axes.set(xlabel="epoch", ylabel="training loss")
     _finish(axes)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def method_comparison(path: str | Path, rows: Sequence[dict]) -> None:
@@ -160,4 +154,4 @@ def method_comparison(path: str | Path, rows: Sequence[dict]) -> None:
     axes.set_xticks(range(len(counts)), [f"{count}\n{theory.get(count, '')}" for count in counts])
     axes.set(xlabel="operators G, and what the conditions say", ylabel="test PSNR (dB)")
     _finish(axes)
-    _save(figure, path)
+    save_figure(figure, path)

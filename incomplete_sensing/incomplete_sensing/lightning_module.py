@@ -12,13 +12,13 @@ from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
 from incomplete_sensing.data.measurements import Batch
-from incomplete_sensing.losses import Method, Objective
+from incomplete_sensing.learning_rate import learning_rate as scheduled_rate
 from incomplete_sensing.metrics import consistency_residual, psnr, ssim
 from incomplete_sensing.noise import Noise
+from incomplete_sensing.objective import Method, Objective
+from incomplete_sensing.operator_checks import before_training
 from incomplete_sensing.operators import OperatorFamily
 from incomplete_sensing.reconstructor import Reconstructor, Start, starting_image
-from incomplete_sensing.schedule import learning_rate as scheduled_rate
-from incomplete_sensing.verdict import before_training
 from shared_utils import UserError
 
 log = logging.getLogger(__name__)

@@ -1,26 +1,20 @@
-"""How the checkpoints and operator files of MOI, EI, REI and deepinv's demo are laid out, and how they map onto ours.
-
-Nothing of a file is run: beside tensors and plain values only the harmless types are let in that these codes store
-(``argparse.Namespace``, ``torch.device``, ``torch.dtype``, numpy arrays).
-"""
+"""How the checkpoints of MOI, EI, REI and deepinv's demo are laid out, and how they map onto ours, both ways."""
 
 from __future__ import annotations
 
 import argparse
-import pickle
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-import torch
 from torch import Tensor
 
-from incomplete_sensing.operators import DenseOperators, MaskOperators, MRIOperators, OperatorFamily
+from incomplete_sensing.operators import OperatorFamily
 from incomplete_sensing.reconstructor import Reconstructor
+from incomplete_sensing.torch_files import read_published
 from shared_utils import UserError
-from shared_utils.checkpoint import ImportReport, import_state_dict, verify
+from shared_utils.checkpoint import ImportReport, import_state_dict
 
 Origin = Literal["moi", "ei", "rei", "deepinv"]
 
@@ -32,36 +26,6 @@ RULES: dict[str, list[tuple[str, str]]] = {
 }
 RULES["rei"] = RULES["ei"]
 FIFTH_LEVEL = re.compile(r"^(Conv5|Up5|Up_conv5)\.")
-
-
-def read_published(path: str | Path) -> Any:
-    """The content of a published ``.pt``/``.pth.tar`` file, with nothing of it run.
-
-    Raises UserError, naming the file, for what is no such file, or holds anything else.
-    """
-    path = Path(path)
-    verify(path)
-    reconstruct = np._core.multiarray._reconstruct
-    allowed = [
-        argparse.Namespace,
-        torch.device,
-        torch.dtype,
-        np.dtype,
-        np.ndarray,
-        (reconstruct, "numpy.core.multiarray._reconstruct"),
-        reconstruct,
-        *(type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i4", "i8", "u1", "?")),
-    ]
-    try:
-        with torch.serialization.safe_globals(allowed):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        found = re.search(r"GLOBAL (\S+)", str(error))
-        what = f"asks for code ({found[1]}), which is never run" if found else "is not a file that torch can read"
-        raise UserError(f"{path} {what}: save its plain state dict and give that") from error
-    except (RuntimeError, EOFError, ValueError, KeyError, AttributeError, TypeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{path} is not a file that torch can read ({reason})") from error
 
 
 def _state_of(content: Any, source: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -135,18 +99,23 @@ def import_published(
     origin: Origin | None = None,
     operators: OperatorFamily | None = None,
     image_shape: Sequence[int] | None = None,
+    name: str = "the checkpoint",
     **options: Any,
 ) -> tuple[Reconstructor, PublishedReport]:
     """A published checkpoint as a ``Reconstructor``, with a report of what was matched and dropped.
 
-    source: a file, its content, or a state dict. origin: guessed from the entry names where not given. operators: the
-    published ones (``read_published_operators``), or others; None: the network alone. image_shape: of the images, where
-    there are no operators to tell; an AE's pixels make a square. options: see ``published_network``; they win over the
-    options stored in the file.
+    Args:
+        source: a file, its content, or a state dict.
+        origin: whose it is; guessed from the entry names where not given.
+        operators: the published ones (``read_published_operators``), or others; None: the network alone.
+        image_shape: of the images, where there are no operators that determine it; an AE's pixels make a square.
+        name: of a content, in error messages.
+        options: see ``published_network``; they win over the options stored in the file.
 
-    Raises UserError for what is no such checkpoint.
+    Raises:
+        UserError: it is not such a checkpoint.
     """
-    named = str(source) if isinstance(source, str | Path) else "the checkpoint"
+    named = str(source) if isinstance(source, str | Path) else name
     content = read_published(source) if isinstance(source, str | Path) else source
     state, stored = _state_of(content, named)
     origin = origin or guess_origin(list(state))
@@ -192,59 +161,3 @@ def export_published(reconstructor: Reconstructor, epoch: int = 0) -> dict[str, 
         )
     state = {name: value.detach().cpu().clone() for name, value in reconstructor.network.state_dict().items()}
     return {"epoch": epoch, "state_dict": state}
-
-
-# Operator files ------------------------------------------------------------------------------------------------------
-
-_NUMBER = re.compile(r"_g(\d+)\.(?:pt|pth\.tar|pth)$")
-
-
-def read_published_operators(path: str | Path, image_shape: Sequence[int] | None = None) -> OperatorFamily:
-    """The operators that MOI caches, from one file or a folder of ``..._g<number>`` files, in the order of g.
-
-    ``forw_cs_{m}x{n}_G{G}_g{g}.pt`` [A, A^+] (float64), ``forw_ipt_{m}x{n}_G{G}_g{g}.pt`` a mask (n, 1),
-    ``mask{H}x{W}_random{rate}_G100_g{g}.pt`` a mask (H, W), ``mask_{acc}x_G100_g{g}.pth.tar`` {'mask': (1, W, 1)} of
-    k-space. image_shape: (C, H, W); needed for RGB and where n is no square.
-
-    Raises UserError for an empty or mixed folder, for gaps in g, and for other contents.
-    """
-    path = Path(path)
-    files = [path]
-    if path.is_dir():
-        files = sorted(
-            (file for file in path.iterdir() if _NUMBER.search(file.name)),
-            key=lambda file: int(_NUMBER.search(file.name)[1]),
-        )
-        if not files:
-            raise UserError(f"{path} holds no operator files ..._g<number>.pt: expected what the published code caches")
-        families = {_NUMBER.sub("", file.name) for file in files}
-        if len(families) > 1:
-            raise UserError(
-                f"{path} holds several families ({', '.join(sorted(families))}): put one into a folder of its own"
-            )
-        numbers = [int(_NUMBER.search(file.name)[1]) for file in files]
-        if numbers != list(range(len(numbers))):
-            missing = next(g for g in range(len(numbers) + 1) if g not in numbers)
-            raise UserError(f"{path} lacks operator {missing} (it has {', '.join(map(str, numbers))})")
-    contents = [read_published(file) for file in files]
-    first = contents[0]
-    if isinstance(first, list | tuple) and len(first) == 2 and all(np.ndim(part) == 2 for part in first):
-        matrices = torch.stack([torch.as_tensor(np.asarray(content[0])) for content in contents])
-        return DenseOperators(matrices, image_shape or _square_shape(matrices.shape[2]))
-    if isinstance(first, Mapping) and "mask" in first:
-        masks = torch.stack([torch.as_tensor(content["mask"]).reshape(-1).float() for content in contents])
-        return MRIOperators(masks, image_shape or (2, masks.shape[1], masks.shape[1]))
-    if isinstance(first, Tensor) and first.ndim == 2:
-        masks = torch.stack([content.float() for content in contents])
-        if masks.shape[2] == 1:
-            shape = tuple(image_shape or _square_shape(masks.shape[1]))
-            return MaskOperators(masks.reshape(len(masks), *shape), shape)
-        return MaskOperators(masks, image_shape or (1, *masks.shape[1:]))
-    raise UserError(f"{files[0]} is no operator file of the published code: it holds a {type(first).__name__}")
-
-
-def _square_shape(n: int) -> tuple[int, int, int]:
-    side = round(n**0.5)
-    if side * side != n:
-        raise UserError(f"{n} pixels are no square: say the images' shape (C, H, W)")
-    return 1, side, side

@@ -13,7 +13,7 @@ from incomplete_sensing.losses import draw_splits
 from incomplete_sensing.models import UnrolledProximalGradient, build_network, complete_network
 from incomplete_sensing.operators import OperatorFamily, TomographyOperators, empty_family
 from shared_utils import UserError
-from shared_utils.checkpoint import Exportable, import_state_dict, load_tensors, newest_good
+from shared_utils.checkpoint import Exportable
 
 Start = Literal["pinv", "adjoint", "fbp"]
 
@@ -82,7 +82,7 @@ class Reconstructor(nn.Module, Exportable):
     def reconstruct(self, measurements: Tensor, operators: OperatorFamily | None, g: int | Tensor) -> Tensor:
         """f(y, A_g) for operators of any family, such as ones never trained on."""
         if operators is None:
-            raise UserError("this network comes without operators: give them (--operators)")
+            raise UserError("this network has no operators: give them (--operators)")
         scale = None
         if self.rescale:
             scale = operators.adjoint(measurements, g).detach().flatten(1).abs().amax(1).clamp_min(1e-12)
@@ -110,48 +110,6 @@ class Reconstructor(nn.Module, Exportable):
             )
         return super().save_pretrained(save_directory, config=self.config(), **options)
 
-    @classmethod
-    def load(cls, path: str | Path, operators: OperatorFamily | None = None) -> Reconstructor:
-        """From a folder of ``save_pretrained``, a training checkpoint, or the folder of a run; ready to evaluate.
-
-        operators: instead of the stored ones, or where none are.
-
-        Raises UserError, naming the file, for whatever is none of these.
-        """
-        path = Path(path)
-        if path.is_dir() and (path / "config.json").is_file():
-            reconstructor = cls.from_pretrained(path)
-        else:
-            found = newest_checkpoint(path) if path.is_dir() else path
-            reconstructor = cls.from_training(load_tensors(found), str(found), operators)
-        if operators is not None:
-            if operators.image_shape != reconstructor.image_shape:
-                raise UserError(
-                    f"{path} reconstructs images of shape {reconstructor.image_shape},"
-                    f" the operators are for {operators.image_shape}"
-                )
-            reconstructor.operators = operators
-        return reconstructor.eval()
-
-    @classmethod
-    def from_training(
-        cls, content: dict[str, Any], source: str, operators: OperatorFamily | None = None
-    ) -> Reconstructor:
-        """From the content of a training checkpoint."""
-        if not isinstance(content, dict) or "reconstructor" not in content:
-            raise UserError(
-                f"{source} is no checkpoint of ours: import a published one with import_checkpoint.py first"
-            )
-        config = dict(content["reconstructor"])
-        prefix = "reconstructor."
-        state = {name[len(prefix) :]: value for name, value in content["state_dict"].items() if name.startswith(prefix)}
-        if operators is not None:
-            config["operators"] = None
-            state = {name: value for name, value in state.items() if not name.startswith("operators.")}
-        reconstructor = cls(**config)
-        import_state_dict(reconstructor, state, source=source)
-        return reconstructor
-
 
 def starting_image(measurements: Tensor, operators: OperatorFamily, g: int | Tensor, start: Start) -> Tensor:
     """A^+ y, A^T y, or the filtered back-projection."""
@@ -160,20 +118,3 @@ def starting_image(measurements: Tensor, operators: OperatorFamily, g: int | Ten
     if start == "fbp":
         return operators.fbp(measurements, g)
     return operators.pinv(measurements, g)
-
-
-def newest_checkpoint(folder: Path) -> Path:
-    """The best checkpoint of a run's folder (or of its newest version): ``best-*``, else ``last``.
-
-    Raises UserError when there is none.
-    """
-    for pattern in ("checkpoints/best-*.ckpt", "checkpoints/*.ckpt", "best-*.ckpt", "*.ckpt"):
-        found = newest_good(folder.glob(pattern))
-        if found is not None:
-            return found
-    versions = sorted(folder.glob("version_*"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
-    for version in versions:
-        return newest_checkpoint(version)
-    raise UserError(
-        f"no checkpoint in {folder}: expected a run's folder, or one with config.json and model.safetensors"
-    )

@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 
 from incomplete_sensing.claim import judge_diagram, judge_training, write_claim
-from incomplete_sensing.comparison import MethodComparison
 from incomplete_sensing.evaluation import write_rows
-from incomplete_sensing.phase_transition import Diagram, Rates, sweep, write_results
+from incomplete_sensing.method_comparison import MethodComparison
+from incomplete_sensing.phase_diagrams.diagram import Diagram
+from incomplete_sensing.phase_diagrams.rates import Rates
+from incomplete_sensing.phase_diagrams.results import write_results
+from incomplete_sensing.phase_diagrams.sweep import sweep
 from shared_utils import UserError
 
 DIAGRAM = Diagram(n=12, k=(2,), m=(2, 4, 6, 7, 8), G=(2, 5), trials=3, solvers=("closed_form",))

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from incomplete_sensing.deepinv_adapter import PhysicsModel, as_physics, from_physics
-from incomplete_sensing.losses import cross_operator, equivariance, measurement_consistency, splitting, sure_gaussian
+from incomplete_sensing.losses import cross_operator, equivariance, measurement_consistency, splitting
 from incomplete_sensing.operators import (
     DenseOperators,
     MaskOperators,
@@ -14,6 +14,7 @@ from incomplete_sensing.operators import (
     draw_operators,
 )
 from incomplete_sensing.reconstructor import Reconstructor
+from incomplete_sensing.sure import sure_gaussian
 from incomplete_sensing.transforms import GROUPS
 from shared_utils import UserError
 

@@ -21,13 +21,13 @@ from incomplete_sensing.identifiability import (
     subspace_consistent_dimension,
 )
 from incomplete_sensing.irreps import irreps, named_action
+from incomplete_sensing.learning_rate import learning_rate
 from incomplete_sensing.losses import (
     cross_operator,
     equivariance,
     measurement_consistency,
     splitting,
     supervised,
-    sure_gaussian,
 )
 from incomplete_sensing.metrics import psnr_moi, psnr_rei
 from incomplete_sensing.operators import (
@@ -38,8 +38,8 @@ from incomplete_sensing.operators import (
     fastmri_column_mask,
 )
 from incomplete_sensing.published import import_published
-from incomplete_sensing.schedule import learning_rate
 from incomplete_sensing.solvers import closed_form
+from incomplete_sensing.sure import sure_gaussian
 from incomplete_sensing.transforms import Rotation, build_transform
 from shared_utils.testing import adapter_for, golden_cases
 

@@ -6,11 +6,11 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
+from incomplete_sensing import pretrained
 from incomplete_sensing.data.datamodule import BatchOrder, MeasurementDataModule
 from incomplete_sensing.lightning_module import ReconstructionModule
+from incomplete_sensing.operator_checks import before_training
 from incomplete_sensing.operators import OperatorOptions
-from incomplete_sensing.reconstructor import Reconstructor
-from incomplete_sensing.verdict import before_training
 from shared_utils import UserError
 from shared_utils.checkpoint import load_tensors
 
@@ -119,7 +119,7 @@ def test_checkpoint_holds_network_operators_and_data(tmp_path):
     trainer.save_checkpoint(tmp_path / "last.ckpt")
     content = load_tensors(tmp_path / "last.ckpt")
     assert content["reconstructor"]["data"]["operators"]["num_operators"] == 4
-    reconstructor = Reconstructor.load(tmp_path / "last.ckpt")
+    reconstructor = pretrained.load(tmp_path / "last.ckpt")
     assert reconstructor.operators.fingerprint() == data.family.fingerprint()
     batch = data.problem.dataset("test", truth=True)[[0, 1, 2]]
     with torch.no_grad():
@@ -232,7 +232,7 @@ def test_an_equivariant_operator_is_warned_about_before_training():
 
 def test_comparison_bears_the_verdict_out(tmp_path, capsys):
     """The demo, shortened: one seed, 20 epochs."""
-    from incomplete_sensing.comparison import MethodComparison
+    from incomplete_sensing.method_comparison import MethodComparison
 
     comparison = MethodComparison(["mc", "moi", "sup"], [1, 10], [0])
     pl.seed_everything(0)

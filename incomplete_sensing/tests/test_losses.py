@@ -2,21 +2,18 @@ import pytest
 import torch
 
 from incomplete_sensing.losses import (
-    Objective,
     cross_operator,
     draw_cross_operators,
     draw_splits,
     equivariance,
     measurement_consistency,
     splitting,
-    sure_gaussian,
-    sure_poisson,
-    sure_poisson_gaussian,
-    sure_poisson_gaussian_rei,
 )
 from incomplete_sensing.models import MLP
 from incomplete_sensing.noise import Noise
+from incomplete_sensing.objective import Objective
 from incomplete_sensing.operators import MaskOperators, OperatorOptions, draw_operators
+from incomplete_sensing.sure import sure_gaussian, sure_poisson, sure_poisson_gaussian, sure_poisson_gaussian_rei
 from incomplete_sensing.transforms import Shift
 from shared_utils import UserError
 

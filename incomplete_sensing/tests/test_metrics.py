@@ -3,10 +3,10 @@ import math
 import pytest
 import torch
 
+from incomplete_sensing.learning_rate import learning_rate
 from incomplete_sensing.metrics import consistency_residual, nmse, psnr, psnr_moi, psnr_rei, ssim
 from incomplete_sensing.noise import Noise
 from incomplete_sensing.operators import OperatorOptions, draw_operators
-from incomplete_sensing.schedule import learning_rate
 from shared_utils import UserError
 
 

@@ -9,8 +9,9 @@ import torch
 
 from incomplete_sensing.models import AutoEncoder, UNet
 from incomplete_sensing.operators import OperatorOptions, draw_operators, read_operators
-from incomplete_sensing.published import export_published, import_published, read_published
+from incomplete_sensing.published import export_published, import_published
 from incomplete_sensing.reconstructor import Reconstructor
+from incomplete_sensing.torch_files import read_published
 from shared_utils import UserError
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from incomplete_sensing.data.images import ComplexImages, ImageSource, TensorImages, centre_crop
 from incomplete_sensing.operators.mri import ifft2c, to_real
+from incomplete_sensing.torch_files import read_published
 from shared_utils import UserError
 
 log = logging.getLogger(__name__)
@@ -50,8 +51,6 @@ def _from_tensor(path: Path, size: int) -> tuple[ImageSource, ImageSource]:
     if path.suffix == ".npy":
         slices = torch.from_numpy(np.load(path, allow_pickle=False)).float()
     else:
-        from incomplete_sensing.published import read_published
-
         loaded = read_published(path)
         if not isinstance(loaded, Tensor):
             raise UserError(f"{path} holds a {type(loaded).__name__}: expected one tensor of magnitudes (N, H, W)")

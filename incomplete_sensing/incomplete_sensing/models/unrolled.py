@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
 
 from incomplete_sensing.models.unet import Norm, UNet
-from incomplete_sensing.operators import OperatorFamily
+
+if TYPE_CHECKING:
+    from incomplete_sensing.operators import OperatorFamily
 
 
 class UnrolledProximalGradient(nn.Module):

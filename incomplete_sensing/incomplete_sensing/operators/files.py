@@ -13,9 +13,10 @@ from incomplete_sensing.operators.base import OperatorFamily
 from incomplete_sensing.operators.dense import DenseOperators
 from incomplete_sensing.operators.masks import MaskOperators
 from incomplete_sensing.operators.mri import MRIOperators, MultiCoilMRIOperators
+from incomplete_sensing.operators.published import read_published_operators
 from incomplete_sensing.operators.tomography import TomographyOperators
 from shared_utils import UserError
-from shared_utils.checkpoint import replacing
+from shared_utils.files import replacing
 
 _KINDS = ("dense", "mask", "mri", "multicoil_mri", "ct")
 _LAYOUT = "matrices (G, m, n), masks (G, H, W) and their kind (mask or mri), masks and coil_maps, or angles (G, views)"
@@ -27,7 +28,7 @@ def read_operators(path: str | Path, image_shape: Sequence[int] | None = None) -
     ``.npz`` holds ``matrices`` (G, m, n) and, where they differ, ``rows`` (G,); or ``masks`` (G, H, W) or (G, W), of
     pixels or, with ``kind`` "mri", of k-space; or ``masks`` and ``coil_maps`` (coils, H, W) complex; or ``angles``
     (G, views) of CT; beside them, as one likes, ``image_shape`` (C, H, W). ``.npy`` is a matrix (m, n) or (G, m, n). A
-    published file (``.pt``, ``.pth.tar``), or a folder of them, is one of ``incomplete_sensing.published``.
+    published file (``.pt``, ``.pth.tar``), or a folder of them, is read by ``read_published_operators``.
 
     image_shape: where the file does not say; a matrix's columns make a square image where neither does, or a row.
 
@@ -37,8 +38,6 @@ def read_operators(path: str | Path, image_shape: Sequence[int] | None = None) -
     if not path.exists():
         raise UserError(f"operators {path} not found: check the path")
     if path.is_dir() or path.suffix in (".pt", ".pth", ".tar"):
-        from incomplete_sensing.published import read_published_operators
-
         return read_published_operators(path, image_shape)
     arrays = _arrays(path)
     if "image_shape" in arrays:

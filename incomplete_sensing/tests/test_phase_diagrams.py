@@ -15,19 +15,13 @@ import torch
 
 from incomplete_sensing.identifiability import consistent_set, invariant_consistent_dimension, subspace_rows
 from incomplete_sensing.irreps import irreps, named_action
-from incomplete_sensing.phase_transition import (
-    SOLVERS,
-    Diagram,
-    draw,
-    invariant_multiplicities,
-    solve,
-    sweep,
-    theory,
-    trial_bytes,
-    units,
-    wilson_interval,
-    write_results,
-)
+from incomplete_sensing.phase_diagrams.diagram import Diagram
+from incomplete_sensing.phase_diagrams.draws import draw
+from incomplete_sensing.phase_diagrams.rates import wilson_interval
+from incomplete_sensing.phase_diagrams.results import read_results, summary
+from incomplete_sensing.phase_diagrams.solvers import SOLVERS, trial_bytes
+from incomplete_sensing.phase_diagrams.sweep import solve, sweep, units
+from incomplete_sensing.phase_diagrams.theory import invariant_multiplicities, theory
 from shared_utils import UserError
 
 SMALL = {
@@ -103,13 +97,15 @@ def test_an_interrupted_sweep_keeps_its_cells_and_ends_the_same(tmp_path, monkey
         computed.append(arguments[1].name)
         return solve(*arguments)
 
-    monkeypatch.setattr("incomplete_sensing.phase_transition.solve", fail_later)
+    monkeypatch.setattr("incomplete_sensing.phase_diagrams.sweep.solve", fail_later)
     with pytest.raises(KeyboardInterrupt):
         sweep(diagram, tmp_path / "cut")
     before = list(computed)
     assert sorted(path.stem for path in (tmp_path / "cut" / "parts").glob("*.npz")) == sorted(before)
     computed.clear()
-    monkeypatch.setattr("incomplete_sensing.phase_transition.solve", lambda *a: computed.append(a[1].name) or solve(*a))
+    monkeypatch.setattr(
+        "incomplete_sensing.phase_diagrams.sweep.solve", lambda *a: computed.append(a[1].name) or solve(*a)
+    )
     resumed = sweep(diagram, tmp_path / "cut", resume=True)
     assert not set(before) & set(computed)
     assert np.array_equal(resumed.errors, whole.errors)
@@ -127,10 +123,10 @@ def test_a_killed_sweep_goes_on_where_it_was_and_no_bit_depends_on_the_batch(tmp
     while running.poll() is None and len(list(parts.glob("*.npz"))) < 4:
         time.sleep(0.002)
     running.send_signal(signal.SIGKILL)
-    assert running.wait() == -signal.SIGKILL
+    running.wait()
     kept = {path: path.stat().st_mtime_ns for path in parts.glob("*.npz")}
     whole = [*command, "--out", str(tmp_path / "whole"), "--batch_size", "50"]
-    for finish in ([*killed, "--resume", "true"], whole):
+    for finish in ([*killed, "--resume"], whole):
         done = subprocess.run(finish, cwd=project, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
     assert len(kept) >= 4 and all(path.stat().st_mtime_ns == written for path, written in kept.items())
@@ -142,10 +138,44 @@ def test_a_killed_sweep_goes_on_where_it_was_and_no_bit_depends_on_the_batch(tmp
 
 def test_another_diagram_is_not_mixed_in(tmp_path):
     sweep(small(solvers=("closed_form",)), tmp_path)
-    with pytest.raises(UserError, match="already holds a sweep: add --resume"):
+    with pytest.raises(UserError, match="exists: continue it with --resume, replace it with --overwrite"):
         sweep(small(solvers=("closed_form",)), tmp_path)
-    with pytest.raises(UserError, match=r"another seed \(0, now 1\)"):
-        sweep(small(solvers=("closed_form",), seed=1), tmp_path, resume=True)
+    with pytest.raises(UserError, match=r"begun as another job \(seed 0, now 1; trials 5, now 6\)"):
+        sweep(small(solvers=("closed_form",), seed=1, trials=6), tmp_path, resume=True)
+
+
+def test_overwrite_begins_again(tmp_path):
+    first = sweep(small(solvers=("closed_form",)), tmp_path)
+    second = sweep(small(solvers=("closed_form",), seed=1), tmp_path, overwrite=True)
+    assert not np.array_equal(first.errors, second.errors)
+    assert np.array_equal(read_results(tmp_path).errors, second.errors)
+
+
+def test_a_damaged_part_is_named_and_computed_again(tmp_path, caplog):
+    diagram = small(solvers=("closed_form",))
+    whole = sweep(diagram, tmp_path)
+    part = sorted((tmp_path / "parts").glob("*.npz"))[1]
+    content = bytearray(part.read_bytes())
+    content[len(content) // 2] ^= 255
+    part.write_bytes(content)
+    assert np.array_equal(sweep(diagram, tmp_path, resume=True).errors, whole.errors)
+    assert part.name in caplog.text
+
+
+def test_two_sweeps_do_not_share_a_folder(tmp_path):
+    from shared_utils import work
+
+    with work.begin(tmp_path / "run", {}), pytest.raises(UserError, match="in use by process"):
+        sweep(small(solvers=("closed_form",)), tmp_path / "run", overwrite=True)
+
+
+def test_results_that_are_not_whole_are_named(tmp_path):
+    with pytest.raises(UserError, match="diagram.json not found"):
+        read_results(tmp_path)
+    sweep(small(solvers=("closed_form",)), tmp_path)
+    (tmp_path / "rates.npz").write_bytes((tmp_path / "rates.npz").read_bytes()[:100])
+    with pytest.raises(UserError, match="holds no whole diagram"):
+        read_results(tmp_path)
 
 
 def test_trials_are_nested_over_the_diagram():
@@ -178,7 +208,7 @@ def test_invariant_draws_are_invariant_and_have_the_multiplicities_they_claim(or
 
 def test_what_is_written_can_be_read(tmp_path):
     rates = sweep(small(), tmp_path)
-    text = write_results(tmp_path, rates)
+    text = summary(rates)
     assert "exactly 0 below and 1 above the exact curve in every cell" in text
     with (tmp_path / "rates.csv").open() as stream:
         rows = list(csv.DictReader(stream))
@@ -194,9 +224,8 @@ def test_the_picture_shows_measured_rates_under_the_three_curves(tmp_path, monke
     from incomplete_sensing import figures
 
     drawn = []
-    monkeypatch.setattr(figures, "_save", lambda figure, path: drawn.append(figure))
+    monkeypatch.setattr(figures, "save_figure", lambda figure, path: drawn.append(figure))
     rates = sweep(small(), tmp_path)
-    figures.phase_diagram(tmp_path / "diagram.png", rates)
     panels = drawn[0].axes[:4]
     for panel, plane in zip(panels, rates.rates, strict=True):
         lines = {line.get_label().split()[0]: line.get_xdata() for line in panel.get_lines()}

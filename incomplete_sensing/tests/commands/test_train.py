@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from incomplete_sensing import pretrained
 from incomplete_sensing.models import AutoEncoder, UNet
 from incomplete_sensing.operators import OperatorOptions, draw_operators, write_operators
 from incomplete_sensing.reconstructor import Reconstructor
@@ -44,7 +45,7 @@ def _short(root, epochs=3):
 
 def test_training_leaves_a_run_with_its_operators_and_a_picture(trained):
     assert (trained / "config.yaml").is_file() and (trained / "figures" / "training.png").stat().st_size > 1000
-    reconstructor = Reconstructor.load(trained)
+    reconstructor = pretrained.load(trained)
     assert reconstructor.operators.num_operators == 10
     assert reconstructor.data["operators"]["num_measurements"] == 24
 
@@ -54,7 +55,7 @@ def test_method_is_short_for_the_two_keys_it_stands_for(tmp_path, capsys):
     assert run("train", "--config", config, "--method", "sup", *_short(tmp_path, 1)) == 0
     assert "verdict" in capsys.readouterr().out
     assert run("train", "--config", config, "--method=split", *_short(tmp_path, 1)) == 0
-    assert Reconstructor.load(tmp_path / "digits_cs" / "version_1").split_share == 0.6
+    assert pretrained.load(tmp_path / "digits_cs" / "version_1").split_share == 0.6
 
 
 def test_interrupted_training_goes_on_as_if_it_had_not_been(tmp_path):
@@ -63,7 +64,7 @@ def test_interrupted_training_goes_on_as_if_it_had_not_been(tmp_path):
     assert run("train", *config, *_short(tmp_path / "parts", 2)) == 0
     assert run("train", *config, "--resume", *_short(tmp_path / "parts", 4)) == 0
     whole, parts = (
-        Reconstructor.load(tmp_path / name / "digits_cs" / "version_0" / "checkpoints" / "last.ckpt").state_dict()
+        pretrained.load(tmp_path / name / "digits_cs" / "version_0" / "checkpoints" / "last.ckpt").state_dict()
         for name in ("whole", "parts")
     )
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
@@ -81,7 +82,7 @@ def test_evaluation_reports_seen_and_unseen_operators_apart(trained, tmp_path, c
 
 
 def _measurements(folder, trained, **arrays):
-    operators = Reconstructor.load(trained).operators
+    operators = pretrained.load(trained).operators
     g = np.arange(7) % 10
     y = operators(torch.rand(7, 1, 8, 8), torch.from_numpy(g)).numpy()
     np.savez(folder / "y.npz", **{"y": y, "g": g, **arrays})
@@ -95,7 +96,7 @@ def test_new_measurements_are_reconstructed_without_truth(trained, tmp_path):
     )
     found = np.load(tmp_path / "out" / "reconstructions.npz")
     arrays = np.load(path)
-    reconstructor = Reconstructor.load(trained)
+    reconstructor = pretrained.load(trained)
     with torch.no_grad():
         expected = reconstructor(torch.from_numpy(arrays["y"]), torch.from_numpy(arrays["g"]))
     assert np.allclose(found["x"], expected, atol=1e-6) and found["g"].tolist() == arrays["g"].tolist()
@@ -162,7 +163,7 @@ def test_published_checkpoint_becomes_one_of_ours(tmp_path, capsys):
         *("--operators", tmp_path / "physics", "--out", tmp_path / "imported"),
     )
     assert status == 0 and "8 entries matched" in capsys.readouterr().out
-    reconstructor = Reconstructor.load(tmp_path / "imported")
+    reconstructor = pretrained.load(tmp_path / "imported")
     y = torch.rand(3, 5)
     expected = network((y @ torch.from_numpy(np.linalg.pinv(matrices[1]).T).float()).reshape(3, 1, 4, 4))
     assert torch.allclose(reconstructor(y, 1), expected, atol=1e-5)
@@ -184,9 +185,9 @@ def test_exports_give_the_same_output(trained, tmp_path, form):
     out = tmp_path / f"exported.{form}"
     assert run("export", "--ckpt", source, "--out", out, "--to", form) == 0
     x = torch.rand(1, 1, 8, 8)
-    original = Reconstructor.load(source)
+    original = pretrained.load(source)
     if form == "pretrained":
-        again = Reconstructor.load(out)
+        again = pretrained.load(out)
         y = torch.rand(2, 24)
         assert torch.equal(again(y, 3), original(y, 3))
     elif form == "published":
@@ -261,7 +262,7 @@ def test_repeated_operators_are_trained_on_with_a_warning(tmp_path, caplog):
     config = PROJECT / "configs" / "digits_cs.yaml"
     operators = ("--data.operators.kind", "file", "--data.operators.path", tmp_path / "operators.npz")
     assert run("train", "--config", config, *operators, *_short(tmp_path, 1)) == 0
-    assert Reconstructor.load(tmp_path / "digits_cs").operators.num_operators == 3
+    assert pretrained.load(tmp_path / "digits_cs").operators.num_operators == 3
 
 
 @pytest.mark.parametrize(
@@ -358,7 +359,7 @@ def test_published_recipes_run_on_their_layouts(tmp_path, name, capsys):
     said = capsys.readouterr().out
     assert status == 0 and "G = 40 operators" in said
     assert ("almost every operator; these have structure" in said) == (name != "mnist_cs")
-    assert Reconstructor.load(tmp_path / "runs" / name).operators.num_operators == 40
+    assert pretrained.load(tmp_path / "runs" / name).operators.num_operators == 40
 
 
 def test_scores_do_not_depend_on_the_number_of_processes(trained, tmp_path):

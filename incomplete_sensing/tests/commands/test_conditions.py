@@ -215,7 +215,7 @@ def test_every_config_and_its_quick_version_describe_a_diagram(config, monkeypat
         swept.append(diagram)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("incomplete_sensing.phase_transition.sweep", stop)
+    monkeypatch.setattr("incomplete_sensing.phase_diagrams.sweep.sweep", stop)
     full = str(PROJECT / "configs" / f"{config.removesuffix('_quick')}.yaml")
     assert phase_transition.main(["--config", full, "--out", "unused"]) == 130
     assert phase_transition.main([f"--config={full}", "--trials", "3", "--quick", "--out", "unused"]) == 130

@@ -16,16 +16,16 @@ import torch
 from incomplete_sensing import figures
 from incomplete_sensing.data.datamodule import MeasurementDataModule
 from incomplete_sensing.data.measurements import Batch
-from incomplete_sensing.evaluation import grey_or_colour, to_device, write_rows
+from incomplete_sensing.evaluation import grey_or_colour, to_device
 from incomplete_sensing.lightning_module import ReconstructionModule
-from incomplete_sensing.losses import Method
 from incomplete_sensing.metrics import psnr
+from incomplete_sensing.objective import Method
+from incomplete_sensing.operator_checks import theory
 from incomplete_sensing.operators import OperatorFamily, draw_operators
 from incomplete_sensing.reconstructor import starting_image
 from incomplete_sensing.transforms import Transform
-from incomplete_sensing.verdict import theory
 from shared_utils import distributed
-from shared_utils.logging import progress, table
+from shared_utils.logging import progress, table, write_table
 
 _NAMES = {"mc": "MC", "moi": "MOI", "ei": "EI", "moei": "MO-EI", "split": "splitting", "sup": "supervised"}
 
@@ -70,7 +70,7 @@ class MethodComparison(pl.Callback):
         transform = pl_module.objective.transform
         self.rows = [self._row(data, count, method, transform, cell) for (count, method), cell in results.items()]
         folder = Path(trainer.log_dir)
-        write_rows(folder / "comparison.csv", self.rows)
+        write_table(self.rows, folder / "comparison")
         figures.method_comparison(folder / "figures" / "comparison.png", self.rows)
         if trained and self.panels:
             draw_panels(folder / "figures" / "panels.png", trained, next(iter(data.test_dataloader())), self.panels)

@@ -7,7 +7,7 @@ import torch
 
 from incomplete_sensing.identifiability import Assessment, assess, equivariance_defect, equivariance_warning
 from incomplete_sensing.irreps import Action, irreps
-from incomplete_sensing.losses import Method
+from incomplete_sensing.objective import Method
 from incomplete_sensing.operators import DenseOperators, OperatorFamily, duplicates
 from incomplete_sensing.transforms import PermutationGroup, Transform
 from shared_utils import logging
@@ -19,7 +19,7 @@ _GROUP_LIMIT = 2**22
 def stacked_rank(family: OperatorFamily) -> tuple[int, float] | None:
     """(rank of [A_1; ...; A_G], its smallest singular value over the largest); None where that is too large to compute.
 
-    In float64 with 1e-9 of the largest as zero: C1, tested directly on the operators at hand.
+    In float64 with 1e-9 of the largest as zero: C1, tested directly on these operators.
     """
     matrices = family.as_matrices(_SVD_LIMIT)
     if matrices is None:

@@ -1,0 +1,138 @@
+"""``Objective``: a training method, put together from the losses."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor
+
+from incomplete_sensing.losses import (
+    Reconstruct,
+    cross_operator,
+    draw_cross_operators,
+    draw_splits,
+    equivariance,
+    measurement_consistency,
+    splitting,
+    supervised,
+)
+from incomplete_sensing.noise import Noise
+from incomplete_sensing.operators import OperatorFamily
+from incomplete_sensing.sure import sure_gaussian, sure_poisson, sure_poisson_gaussian
+from incomplete_sensing.transforms import Transform, build_transform
+from shared_utils import UserError
+
+Method = Literal["mc", "moi", "ei", "moei", "split", "sup"]
+SELF_SUPERVISED: tuple[Method, ...] = ("mc", "moi", "ei", "moei", "split")
+
+
+class Objective:
+    """A training method: from f, the operators and a batch to a loss and its terms.
+
+    method: mc (measurement consistency alone), moi (MC + cross_weight * cross-operator term), ei (MC +
+    equivariance_weight * EI), moei (EI through other operators), split (SSDU), sup (the only one that sees the truth).
+    Where noise is declared, the risk estimate for it (SURE) takes the place of MC.
+
+    cross_draw, exclude_self: see ``draw_cross_operators``. transform, num_transforms: of ei and moei; detach: no
+    gradient through T x1. normalise: of MC. noise: of the measurements; virtual_noise: also added to the virtual ones.
+    tau: step of SURE's divergence. split_share: share of the observed entries that split gives to the network.
+
+    Raises UserError for an unknown method, and for weights with which nothing, or a constant, would be learned.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        cross_weight: float = 1.0,
+        equivariance_weight: float = 1.0,
+        cross_draw: Literal["sample", "batch"] = "sample",
+        exclude_self: bool = True,
+        transform: str | Transform = "shift",
+        num_transforms: int = 1,
+        detach: bool = False,
+        normalise: Literal["all", "observed"] = "all",
+        noise: Noise | None = None,
+        virtual_noise: bool = False,
+        tau: float = 0.01,
+        consistency_weight: float = 1.0,
+        split_share: float = 0.6,
+    ) -> None:
+        if method not in (*SELF_SUPERVISED, "sup"):
+            raise UserError(f"unknown method {method!r}; known: {', '.join((*SELF_SUPERVISED, 'sup'))}")
+        if consistency_weight <= 0:
+            raise UserError(
+                "consistency_weight must be positive: without measurement consistency a constant network is optimal"
+            )
+        if cross_weight < 0 or equivariance_weight < 0:
+            raise UserError("weights are not negative")
+        if not 0 < split_share < 1:
+            raise UserError(f"split_share must lie between 0 and 1, got {split_share}")
+        if num_transforms < 1:
+            raise UserError(f"num_transforms must be at least 1, got {num_transforms}")
+        self.method, self.consistency_weight = method, consistency_weight
+        self.cross_weight, self.equivariance_weight = cross_weight, equivariance_weight
+        self.cross_draw, self.exclude_self = cross_draw, exclude_self
+        self.transform = build_transform(transform) if isinstance(transform, str) else transform
+        self.num_transforms, self.detach, self.normalise = num_transforms, detach, normalise
+        self.noise, self.virtual_noise, self.tau = noise or Noise(), virtual_noise, tau
+        self.split_share = split_share
+
+    @property
+    def needs_truth(self) -> bool:
+        return self.method == "sup"
+
+    def __call__(
+        self,
+        reconstruct: Reconstruct,
+        operators: OperatorFamily,
+        measurements: Tensor,
+        g: Tensor,
+        truth: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """{"loss": the sum, and its terms by name}. truth: for sup alone; any other method refuses it."""
+        if (truth is not None) != self.needs_truth:
+            raise UserError(
+                "method sup needs the truth (data.truth: true)"
+                if self.needs_truth
+                else f"method {self.method} is self-supervised: it takes no truth (data.truth: false)"
+            )
+        if self.method == "sup":
+            loss = supervised(reconstruct(measurements, g), truth)
+            return {"loss": loss, "supervised": loss}
+        if self.method == "split":
+            given = draw_splits(operators, g, self.split_share)
+            target = operators.observed(g) - given
+            loss = splitting(reconstruct(given * measurements, g), measurements, operators, g, target)
+            return {"loss": loss, "splitting": loss}
+        estimate = reconstruct(measurements, g)
+        terms = {"consistency": self.consistency(estimate, measurements, reconstruct, operators, g)}
+        loss = self.consistency_weight * terms["consistency"]
+        noise = self.noise if self.virtual_noise else None
+        several = operators.num_operators > 1
+        if self.method == "moi" and several:
+            j = draw_cross_operators(g, operators.num_operators, self.cross_draw, self.exclude_self)
+            terms["cross"] = cross_operator(estimate, reconstruct, operators, j, noise)
+            loss = loss + self.cross_weight * terms["cross"]
+        if self.method in ("ei", "moei"):
+            elements = self.transform.draw(self.num_transforms, operators.image_shape)
+            transformed = self.transform.apply(estimate.detach() if self.detach else estimate, elements)
+            j = g.repeat(self.num_transforms)
+            if self.method == "moei" and several:
+                j = draw_cross_operators(j, operators.num_operators, self.cross_draw, self.exclude_self)
+            terms["equivariance"] = equivariance(transformed, reconstruct, operators, j, noise)
+            loss = loss + self.equivariance_weight * terms["equivariance"]
+        return {"loss": loss, **terms}
+
+    def consistency(
+        self, estimate: Tensor, measurements: Tensor, reconstruct: Reconstruct, operators: OperatorFamily, g: Tensor
+    ) -> Tensor:
+        """MC, or the risk estimate that replaces it under the declared noise."""
+        sigma, gain = self.noise.sigma, self.noise.gain
+        if not self.noise:
+            return measurement_consistency(estimate, measurements, operators, g, self.normalise)
+        common = (estimate, measurements, reconstruct, operators, g)
+        if gain == 0:
+            return sure_gaussian(*common, sigma, self.tau).loss.mean()
+        if sigma == 0:
+            return sure_poisson(*common, gain, self.tau).loss.mean()
+        return sure_poisson_gaussian(*common, sigma, gain, self.tau).loss.mean()
