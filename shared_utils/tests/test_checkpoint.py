@@ -7,6 +7,10 @@ import random
 import signal
 import time
 import zipfile
+from itertools import count
+from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -14,6 +18,7 @@ import torch
 from torch import nn
 
 from shared_utils import UserError, checkpoint
+from shared_utils.checkpoint import writing
 
 
 def content(step):
@@ -28,34 +33,37 @@ def test_round_trip_and_plain_torch_reads_the_file(tmp_path):
     assert zipfile.ZipFile(tmp_path / "a.ckpt").comment.startswith(b"sha256:")
 
 
-def save_until_killed(folder):
-    step = 0
-    while True:
+def save_until_killed(folder, saved):
+    """Save without end; one byte into the pipe ``saved`` after every file."""
+    for step in count(1):
         checkpoint.save(content(step), folder / "last.ckpt")
-        (folder / "steps.txt").write_text(str(step))
-        step += 1
+        os.write(saved, b".")
         checkpoint.save(content(step), folder / f"step_{step % 3}.ckpt")
+        os.write(saved, b".")
 
 
 def test_a_process_killed_while_saving_never_costs_the_newest_good_checkpoint(tmp_path):
     checkpoint.save(content(-1), tmp_path / "last.ckpt")
-    names, reached = set(), -1
-    for _ in range(60):
+    names = set()
+    for _ in range(30):
+        ready, saved = os.pipe()
         child = os.fork()
         if child == 0:
-            save_until_killed(tmp_path)
-        time.sleep(random.uniform(0.001, 0.05))
+            save_until_killed(tmp_path, saved)
+        os.close(saved)
+        for _ in range(random.randint(1, 4)):  # it has saved, however slow the machine is, and is about to save more
+            assert os.read(ready, 1) == b"."
+        time.sleep(random.uniform(0, 0.005))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
+        os.close(ready)
         files = list(tmp_path.glob("*.ckpt"))
-        assert checkpoint.newest_good(files) == max(files, key=lambda path: path.stat().st_mtime_ns)
+        assert checkpoint.newest_good(files) in files
         assert names <= {path.name for path in files}  # what was there once stays
         names = {path.name for path in files}
         for path in files:  # not one under its own name is unreadable
             loaded = checkpoint.load_tensors(path)
-            assert bool((loaded["state_dict"]["weight"] == loaded["step"]).all())
-            reached = max(reached, loaded["step"])
-    assert reached > 0  # the children did save
+            assert loaded["step"] > 0 and bool((loaded["state_dict"]["weight"] == loaded["step"]).all())
     assert len([path for path in tmp_path.iterdir() if path.suffix == ".tmp"]) <= 4  # leftovers do not pile up
 
 
@@ -76,7 +84,7 @@ def test_a_full_disk_is_reported_as_such_and_costs_nothing(tmp_path, monkeypatch
         self.error = OSError(errno.ENOSPC, "No space left on device")
         raise self.error
 
-    monkeypatch.setattr(checkpoint._File, "write", full)
+    monkeypatch.setattr(writing._File, "write", full)
     with pytest.raises(OSError) as caught:
         checkpoint.save(content(2), path)
     assert caught.value.errno == errno.ENOSPC and caught.value.filename == str(path)
@@ -101,20 +109,6 @@ def foreign(path):
     """A file as others write them: no checksum of ours."""
     torch.save(content(1), path)
     return path
-
-
-@pytest.mark.parametrize("suffix", [".ckpt", ".pth", ".safetensors"])
-def test_files_that_are_no_checkpoint_are_refused_with_name_and_reason(tmp_path, suffix):
-    empty, page, text = (tmp_path / f"{name}{suffix}" for name in ("empty", "page", "text"))
-    empty.touch()
-    page.write_text("\n<!DOCTYPE html><html><body>Quota exceeded</body></html>")
-    text.write_text("hello")
-    for path, reason in ((empty, "is empty"), (page, "is a web page"), (text, "not"), (tmp_path, "is a folder")):
-        with pytest.raises(UserError, match=reason) as caught:
-            checkpoint.load_tensors(path)
-        assert str(path) in str(caught.value)
-    with pytest.raises(UserError, match="not found"):
-        checkpoint.load_tensors(tmp_path / f"absent{suffix}")
 
 
 @pytest.mark.parametrize("ours", [True, False])
@@ -217,3 +211,121 @@ def test_a_module_held_under_two_names_can_be_exported(tmp_path):
     checkpoint.save_safetensors({"a": weight, "b": weight, "c": weight.T}, tmp_path / "x.safetensors")
     loaded = checkpoint.load_tensors(tmp_path / "x.safetensors")
     assert torch.equal(loaded["a"], weight) and torch.equal(loaded["b"], weight) and torch.equal(loaded["c"], weight.T)
+
+
+def test_a_file_is_read_by_its_content_whatever_its_name(tmp_path):
+    checkpoint.save(content(1), tmp_path / "a.safetensors")
+    checkpoint.save_safetensors({"w": torch.ones(2)}, tmp_path / "b.ckpt")
+    assert checkpoint.load_tensors(tmp_path / "a.safetensors")["step"] == 1
+    assert torch.equal(checkpoint.load_tensors(tmp_path / "b.ckpt")["w"], torch.ones(2))
+
+
+def test_a_digest_of_weights_knows_names_kinds_shapes_and_values():
+    net = Net(3, [])
+    digest = checkpoint.weights_digest(net)
+    assert len(digest) == 16 and digest == checkpoint.weights_digest(net.state_dict())
+    weight = torch.arange(6.0)
+    others = [{"w": weight}, {"v": weight}, {"w": weight.reshape(2, 3)}, {"w": weight.int()}, {"w": weight + 1}]
+    assert len({checkpoint.weights_digest(state) for state in others}) == len(others)
+    with torch.no_grad():
+        net.layer.bias += 1e-3
+    assert checkpoint.weights_digest(net) != digest
+
+
+# --- which checkpoint ------------------------------------------------------------------------------------------------
+
+
+def run(folder, *names):
+    """A run's folder with checkpoints, the first the oldest."""
+    for age, name in enumerate(names):
+        checkpoint.save(content(age), folder / name)
+        os.utime(folder / name, (age, age))
+    return folder
+
+
+def test_the_checkpoint_of_a_run_is_the_best_of_its_newest_good_version(tmp_path):
+    names = [f"version_{number}/checkpoints/{name}.ckpt" for number in (10, 9) for name in ("best-3", "last", "other")]
+    folder = run(tmp_path / "demo", *names)
+    newest, older = folder / "version_10" / "checkpoints", folder / "version_9" / "checkpoints"
+    for expected in ("best-3", "last", "other"):
+        assert checkpoint.run_checkpoint(folder) == newest / f"{expected}.ckpt"
+        (newest / f"{expected}.ckpt").write_bytes(b"damaged by something")
+    assert checkpoint.run_checkpoint(folder) == older / "best-3.ckpt"
+    assert checkpoint.run_checkpoint(older) == older / "best-3.ckpt"
+    assert checkpoint.run_checkpoint(folder / "version_9") == older / "best-3.ckpt"
+
+
+def test_a_folder_without_a_good_checkpoint_is_refused_with_what_to_give(tmp_path):
+    run(tmp_path / "runs" / "demo", "version_0/checkpoints/last.ckpt")
+    with pytest.raises(UserError, match=r"no good checkpoint in .*runs: give one of its runs, .*runs/demo"):
+        checkpoint.run_checkpoint(tmp_path / "runs")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=r"no good checkpoint in .*empty: give runs/NAME"):
+        checkpoint.run_checkpoint(tmp_path / "empty")
+    with pytest.raises(UserError, match="is not a folder"):
+        checkpoint.run_checkpoint(tmp_path / "absent")
+
+
+@pytest.fixture
+def models(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Net(5, names=["a", "b"]).save_pretrained("bundled")
+    run(tmp_path / "runs" / "demo", "version_0/checkpoints/best-1.ckpt")
+    return tmp_path
+
+
+def test_a_model_is_located_by_nothing_a_run_a_file_or_an_exported_folder(models):
+    best = models / "runs/demo/version_0/checkpoints/best-1.ckpt"
+    assert checkpoint.locate(None, models / "bundled") == models / "bundled"
+    assert checkpoint.locate(None, models / "bundled/model.safetensors") == models / "bundled/model.safetensors"
+    assert checkpoint.locate("bundled", models / "absent") == Path("bundled")
+    assert checkpoint.locate("runs/demo", models / "absent").resolve() == best
+    assert checkpoint.locate(best, models / "absent") == best
+
+
+def test_what_is_located_is_verified(models):
+    flip_a_bit(models / "bundled" / "model.safetensors", -5)
+    for source, bundled in ((None, models / "bundled"), ("bundled", "absent"), ("bundled/model.safetensors", "absent")):
+        with pytest.raises(UserError, match="damaged"):
+            checkpoint.locate(source, bundled)
+    (models / "bundled" / "model.safetensors").unlink()
+    with pytest.raises(UserError, match=r"has no model\.safetensors"):
+        checkpoint.locate("bundled", "absent")
+    with pytest.raises(UserError, match="the bundled model .* is missing"):
+        checkpoint.locate(None, models / "absent")
+
+
+@pytest.mark.parametrize("source", ["runs/other", "nothing", "a/b/c", "user/model.ckpt", "./user/model", "/user/model"])
+def test_what_is_neither_on_disk_nor_named_as_on_the_hub_is_not_found(models, source, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *args, **kwargs: pytest.fail("asked the hub"))
+    with pytest.raises(UserError, match="not found"):
+        checkpoint.locate(source, "absent")
+
+
+def test_a_hub_model_is_a_folder_of_its_files(models, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "huggingface_hub.snapshot_download", lambda name, **options: asked.append(name) or str(models / "bundled")
+    )
+    assert checkpoint.locate("user/model-2.0", "absent") == models / "bundled"
+    assert asked == ["user/model-2.0"]
+
+
+def test_a_hub_that_cannot_be_reached_or_has_no_such_model_is_one_sentence(models, monkeypatch):
+    import huggingface_hub
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(models / "cache"))
+    with pytest.raises(UserError, match=r"user/model is not on disk, and the Hugging Face hub cannot be reached"):
+        checkpoint.locate("user/model", "absent")
+
+    response = SimpleNamespace(headers={}, status_code=404, request=None)
+    for error, why in (
+        (huggingface_hub.errors.RepositoryNotFoundError("404", response=response), "does not exist, or needs a login"),
+        (huggingface_hub.errors.GatedRepoError("403", response=response), "needs a login"),
+        (ConnectionError("no route"), r"cannot be reached \(no route\)"),
+        (RuntimeError("no name"), r"cannot be reached \(no name\)"),
+    ):
+        monkeypatch.setattr("huggingface_hub.snapshot_download", Mock(side_effect=error))
+        with pytest.raises(UserError, match=why):
+            checkpoint.locate("user/model", "absent")
