@@ -88,6 +88,9 @@ class _StandIn:
         # Tensors of the oldest files are built by (storage, offset, size, stride).
         _count(type(self), state if isinstance(state, tuple) else ())
 
+    def __call__(self, *args: Any, **kwargs: Any) -> _StandIn:
+        return self
+
     def __setitem__(self, key: Any, value: Any) -> None:
         pass
 
