@@ -6,23 +6,7 @@ for boxes, scores in frames:
     tracks = tracker.update(Detections(boxes, scores))  # .ids .boxes .scores .states
 """
 
-import importlib
-from typing import Any
+import lazy_loader
 
-_HOMES = {
-    "mot_occlusion.detections": "Detections",
-    "mot_occlusion.tracking": "PUBLISHED Tracker Tracks",
-}
-_PLACES = {name: module for module, names in _HOMES.items() for name in names.split()}
-__all__ = sorted(_PLACES)
-
-
-def __getattr__(name: str) -> Any:
-    """Public names are imported when they are first used, so that importing the package costs nothing."""
-    if name not in _PLACES:
-        raise AttributeError(f"module 'mot_occlusion' has no attribute {name!r}")
-    return getattr(importlib.import_module(_PLACES[name]), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__version__ = "0.1.0"

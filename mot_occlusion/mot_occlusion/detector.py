@@ -9,20 +9,28 @@ from typing import Literal
 import numpy as np
 import torch
 
-from mot_occlusion.checkpoints import TrackingModel, load_model
 from mot_occlusion.decode import Letterbox, decode_boxes, decode_occlusions, embeddings_at
 from mot_occlusion.detections import Detections
+from mot_occlusion.models.tracking_model import TrackingModel
 from shared_utils import UserError, distributed
 
 _PRECISIONS = {"32": None, "bf16": torch.bfloat16, "16": torch.float16}
 
 
 class Detector:
-    """A network applied to whole frames, with its letterbox before and its decoding after.
+    """A network applied to whole frames, with its letterbox before and its decoding after. See ``pretrained.load``.
 
-    model: see ``checkpoints.load_model``. device: ``auto`` or a torch device. precision: ``32``, ``bf16`` or ``16``
-    (autocast). input_size: (height, width) of the network input, multiples of 32; None: what it was trained for.
-    min_score: of boxes that are returned. num_people, num_occlusions: the most that are looked at.
+    Args:
+        model: the network and its facts.
+        device: ``auto`` or a torch device.
+        precision: ``32``, ``bf16`` or ``16`` (autocast).
+        input_size: (height, width) of the network input, multiples of 32; what it was trained for where None.
+        min_score: of boxes that are returned.
+        num_people: the most boxes that are looked at.
+        num_occlusions: the most occlusion centres that are looked at.
+
+    Raises:
+        UserError: another precision, or an input size that is not a multiple of 32.
     """
 
     def __init__(
@@ -41,26 +49,16 @@ class Detector:
         if any(side % 32 or side < 32 for side in self.input_size):
             raise UserError(f"input size {self.input_size}: height and width must be multiples of 32")
         self.device = distributed.choose_device(device)
-        self.network = model.network.to(self.device).eval()
+        self.model, self.network = model, model.network.to(self.device).eval()
         if self.device.type == "cuda":
             self.network = self.network.to(memory_format=torch.channels_last)
         self.untrained = set(model.untrained)
         self.precision, self.min_score = precision, min_score
         self.num_people, self.num_occlusions = num_people, num_occlusions
 
-    @classmethod
-    def load(
-        cls,
-        checkpoint: str | Path | None = None,
-        device: str = "auto",
-        precision: Literal["32", "bf16", "16"] = "32",
-        input_size: tuple[int, int] | None = None,
-    ) -> Detector:
-        """A detector of any file that ``checkpoints.load_model`` reads; None: the network that travels with the package.
-
-        Raises UserError, naming the file and the reason.
-        """
-        return cls(load_model(checkpoint), device, precision, input_size)
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write the network and its facts: ``model.safetensors`` and ``config.json``, which ``pretrained.load`` reads."""
+        self.model.save_pretrained(folder)
 
     @torch.inference_mode()
     def maps(self, frame: np.ndarray) -> tuple[dict[str, torch.Tensor], Letterbox]:

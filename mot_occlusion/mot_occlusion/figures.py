@@ -1,4 +1,4 @@
-"""What people would rather look at than read, as PNG files under 200 KB (matplotlib, without a display)."""
+"""What people would rather look at than read (matplotlib, without a display); the kind of file by its ending."""
 
 from __future__ import annotations
 
@@ -8,30 +8,16 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from PIL import Image
 
-from shared_utils import checkpoint
+from mot_occlusion.annotation import colour_of
+from shared_utils.logging import save_figure
 
 COLOURS = ("#0f7b6c", "#d1495b", "#5b8db8", "#e08e45", "#7b5ea7", "#2f4858", "#8a6d3b", "#9aa4b1")
 _INK = "#1d2430"
 
 
-def save(figure: Figure, path: str | Path, colours: int = 128, rounds: int = 0) -> None:
-    """Write the figure whole, in a palette of ``colours``: a third of the size, and hardly a difference to the eye.
-
-    rounds: of k-means on the palette, for photographs with thin coloured lines.
-    """
-    canvas = FigureCanvasAgg(figure)
-    figure.set_dpi(100)
-    canvas.draw()
-    image = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy()).quantize(colours, kmeans=rounds)
-    with checkpoint.replacing(path) as temporary:
-        image.save(temporary, format="png", optimize=True)
-
-
-def finish(axes: Axes) -> None:
+def _finish(axes: Axes) -> None:
     """A light grid, no box, a plain legend where there is something to tell apart."""
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
@@ -49,12 +35,10 @@ def trajectories(
     image: np.ndarray | None = None,
     title: str = "",
 ) -> None:
-    """Where everybody's feet went: a line an identity, dotted where it was recovered while hidden.
+    """Where people's feet went: a line an identity, dotted where it was recovered while hidden.
 
     frames, ids, recovered (N,); boxes (N, 4) x, y, w, h; size (height, width); image: RGB, drawn below, pale.
     """
-    from mot_occlusion.drawing import colour_of
-
     height, width = size
     figure = Figure(figsize=(7.5, 7.5 * height / width + 0.4), layout="constrained")
     axes = figure.subplots()
@@ -79,11 +63,11 @@ def trajectories(
         axes.text(*place[0], str(identity), fontsize=8, color=colour, fontweight="bold")
     axes.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[])
     axes.set_title(title, fontsize=10, color=_INK)
-    save(figure, path, 128, 0 if image is None else 2)
+    save_figure(figure, path, colours=128 if image is None else 256)
 
 
 def timeline(path: str | Path, frames: np.ndarray, ids: np.ndarray, recovered: np.ndarray, title: str = "") -> None:
-    """When everybody was there: a bar an identity, red where it was hidden and recovered, a thin line where it was lost."""
+    """When people were there: a bar an identity, red where it was hidden and recovered, a thin line where it was lost."""
     names, line = np.unique(ids, return_inverse=True)
     figure = Figure(figsize=(9, float(np.clip(0.16 * len(names) + 1.2, 2.5, 14))), layout="constrained")
     axes = figure.subplots()
@@ -106,7 +90,7 @@ def timeline(path: str | Path, frames: np.ndarray, ids: np.ndarray, recovered: n
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.2, axis="x")
     axes.legend(frameon=False, fontsize=8, ncols=3, loc="lower right", bbox_to_anchor=(1, 1))
-    save(figure, path)
+    save_figure(figure, path, colours=128)
 
 
 def occlusion(path: str | Path, image: np.ndarray, heatmap: np.ndarray, boxes: np.ndarray, centres: np.ndarray) -> None:
@@ -125,7 +109,7 @@ def occlusion(path: str | Path, image: np.ndarray, heatmap: np.ndarray, boxes: n
     axes.plot(*np.asarray(centres).reshape(-1, 2).T, "x", color="#39ff88", markersize=9, markeredgewidth=2)
     axes.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[])
     figure.colorbar(drawn, ax=axes, shrink=0.7, label="occlusion")
-    save(figure, path, 128, 2)
+    save_figure(figure, path, colours=256)
 
 
 def frames(path: str | Path, images: Sequence[np.ndarray], titles: Sequence[str]) -> None:
@@ -136,7 +120,7 @@ def frames(path: str | Path, images: Sequence[np.ndarray], titles: Sequence[str]
         axes.imshow(image, interpolation="bicubic")
         axes.set_title(title, fontsize=10, color=_INK)
         axes.set_axis_off()
-    save(figure, path, 200, 2)
+    save_figure(figure, path, colours=256)
 
 
 def similarity(path: str | Path, values: np.ndarray, placeholder: float, num_first: int, title: str = "") -> None:
@@ -158,21 +142,19 @@ def similarity(path: str | Path, values: np.ndarray, placeholder: float, num_fir
     axes.set_yticks([num_first / 2 - 0.5, (num_first + count) / 2 - 0.5], ["first", "second"], rotation=90, va="center")
     axes.set_title(title, fontsize=10, color=_INK)
     figure.colorbar(drawn, ax=axes, shrink=0.8, label="cosine")
-    save(figure, path)
+    save_figure(figure, path, colours=128)
 
 
-def hota_curves(path: str | Path, curves: Mapping[str, Mapping[str, np.ndarray]]) -> None:
-    """HOTA, DetA and AssA over the threshold of localisation: name -> curves (19,)."""
-    from mot_occlusion.evaluation.hota import ALPHAS
-
+def hota_curves(path: str | Path, curves: Mapping[str, Mapping[str, np.ndarray]], thresholds: np.ndarray) -> None:
+    """HOTA, DetA and AssA over the thresholds (19,) of localisation: name -> curves (19,)."""
     figure = Figure(figsize=(10, 3.4), layout="constrained")
     for axes, name in zip(figure.subplots(1, 3, sharey=True), ("HOTA", "DetA", "AssA"), strict=True):
         for position, (label, curve) in enumerate(curves.items()):
             colour = COLOURS[position % len(COLOURS)]
-            axes.plot(ALPHAS, curve[name], color=colour, linewidth=2, label=f"{label} {np.mean(curve[name]):.3f}")
+            axes.plot(thresholds, curve[name], color=colour, linewidth=2, label=f"{label} {np.mean(curve[name]):.3f}")
         axes.set(xlabel="IoU threshold", title=name, ylim=(0, 1), xlim=(0, 1))
-        finish(axes)
-    save(figure, path)
+        _finish(axes)
+    save_figure(figure, path, colours=128)
 
 
 def window_sweep(path: str | Path, rows: Sequence[Mapping[str, Any]], title: str = "") -> None:
@@ -195,15 +177,20 @@ def window_sweep(path: str | Path, rows: Sequence[Mapping[str, Any]], title: str
             axes.fill_between(range(len(windows)), change.min(1), change.max(1), color=colour, alpha=0.2)
         axes.set_xticks(range(len(windows)), ["none" if window == 0 else window for window in windows])
         axes.set(title=label, xlabel="recovery window (frames)")
-        finish(axes)
+        _finish(axes)
         if key != "MOTA":
             axes.get_legend().remove()
     figure.suptitle(title, fontsize=10, color=_INK)
-    save(figure, path)
+    save_figure(figure, path, colours=128)
 
 
-def training(path: str | Path, rows: Sequence[Mapping[str, str]], panels: Mapping[str, Sequence[str]]) -> None:
-    """Curves of a run's metrics.csv: panel title -> the columns in it."""
+def training(path: str | Path, rows: Sequence[Mapping[str, str]]) -> None:
+    """Curves of a run's metrics.csv: losses, the terms of re-ID, validation."""
+    panels = {
+        "detection losses": ["train_hm", "train_wh", "train_reg", "train_occlusion"],
+        "re-ID loss and its terms": ["train_id", "train_id_intra", "train_id_inter", "train_id_cycle"],
+        "validation": ["val_ap50", "val_rank1"],
+    }
     figure = Figure(figsize=(4 * len(panels), 3.3), layout="constrained")
     for axes, (title, columns) in zip(np.atleast_1d(figure.subplots(1, len(panels))), panels.items(), strict=True):
         for position, column in enumerate(columns):
@@ -212,8 +199,8 @@ def training(path: str | Path, rows: Sequence[Mapping[str, str]], panels: Mappin
                 colour = COLOURS[position % len(COLOURS)]
                 axes.plot(*zip(*points, strict=True), label=column, linewidth=1.8, color=colour)
         axes.set(xlabel="step", title=title)
-        finish(axes)
-    save(figure, path)
+        _finish(axes)
+    save_figure(figure, path, colours=128)
 
 
 def bars(path: str | Path, rows: Sequence[Mapping[str, Any]], metrics: Sequence[str], title: str = "") -> None:
@@ -234,4 +221,4 @@ def bars(path: str | Path, rows: Sequence[Mapping[str, Any]], metrics: Sequence[
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right center", frameon=False, fontsize=9)
     figure.suptitle(title, fontsize=10, color=_INK)
-    save(figure, path)
+    save_figure(figure, path, colours=128)

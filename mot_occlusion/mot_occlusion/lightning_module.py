@@ -10,12 +10,12 @@ import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor
 
-from mot_occlusion.checkpoints import initialise
-from mot_occlusion.data.datamodule import Batch
+from mot_occlusion.data.training_pairs import Batch
 from mot_occlusion.decode import decode_boxes
 from mot_occlusion.losses import TrackingLoss, UnsupervisedReIDLoss
 from mot_occlusion.metrics import SEEN, average_precision, match_boxes, recognition
 from mot_occlusion.models import HEADS, build_network
+from mot_occlusion.pretrained import initialise
 from shared_utils import UserError, distributed
 
 log = logging.getLogger(__name__)
@@ -24,8 +24,8 @@ log = logging.getLogger(__name__)
 class TrackingModule(LightningModule):
     """The network, its losses and its schedule. The network itself is ``network``.
 
-    backbone: ``dla34`` (published) or ``small``. embedding_channels: of the ``id`` head. input_size: of the data; it
-    travels in the checkpoint. init: a published file or one of ours to start from; what does not fit is reported.
+    backbone: ``dla34`` (published) or ``small``. embedding_channels: of the ``id`` head. input_size: of the data; the
+    checkpoint keeps it. init: a published file or one of ours to start from; what does not fit is reported.
     train_only: ``occlusion`` freezes all but the occlusion heads, batch statistics too (the published ``trainOcc``).
     reid: whether embeddings are learned. id_weight, margin, placeholder, temperature_epsilon: see ``losses``.
     learning_rate: of Adam. schedule: ``step``, times 0.1 at each of ``milestones`` (epochs); ``one_cycle`` up to the

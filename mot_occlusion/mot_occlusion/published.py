@@ -19,7 +19,7 @@ from shared_utils import UserError
 
 State = Mapping[str, Tensor]
 _TRUNK = ("base.", "dla_up.", "ida_up.")
-# The ImageNet classifier that is attached while loading, and CenterTrack's second input: no part of this network.
+# The ImageNet classifier that is attached while loading, and CenterTrack's second input: not part of this network.
 _IGNORED = ("base.fc.", "base.pre_img_layer.", "base.pre_hm_layer.")
 # What only another backbone of FairMOT and CenterNet has.
 _FOREIGN = {
@@ -61,7 +61,7 @@ def import_network(
     of heads and embeddings follow from the file; heads that it lacks are added, freshly initialised (the occlusion heads
     of a FairMOT file, all heads of a CenterNet file).
 
-    Raises UserError, naming the file and the reason, for a file that is no checkpoint, for another backbone, by its
+    Raises UserError, naming the file and the reason, for a file that is not a checkpoint, for another backbone, by its
     name, and for a trunk that is not whole or of other shapes.
     """
     from shared_utils.checkpoint import import_state_dict, load_tensors
@@ -132,7 +132,7 @@ def _refuse_foreign(state: State, source: str) -> None:
         if any(name.startswith(prefixes) for name in state):
             raise UserError(f"{source} is a {backbone}; only DLA-34 with deformable convolutions can be imported")
     shown = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in list(state.items())[:3])
-    raise UserError(f"{source} is no DLA-34 with deformable convolutions ({shown}, ... {len(state)} entries in all)")
+    raise UserError(f"{source} is not a DLA-34 with deformable convolutions ({shown}, ... {len(state)} entries in all)")
 
 
 def _heads(state: State) -> tuple[dict[str, tuple[int, int]], dict[str, str]]:
@@ -140,7 +140,7 @@ def _heads(state: State) -> tuple[dict[str, tuple[int, int]], dict[str, str]]:
     heads, ignored = {}, {}
     for prefix in _IGNORED:
         if any(name.startswith(prefix) for name in state):
-            ignored[prefix.rstrip(".")] = "no part of this network"
+            ignored[prefix.rstrip(".")] = "not part of this network"
     sizes = {
         name.removesuffix(".2.weight"): (tensor.shape[0], tensor.shape[1])
         for name, tensor in state.items()

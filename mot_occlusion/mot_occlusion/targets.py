@@ -7,20 +7,10 @@ from functools import lru_cache
 
 import numpy as np
 
+from mot_occlusion.tracking.occlusion import gaussian_radius, overlap_boxes
+
 log = logging.getLogger(__name__)
 _warned: set[int] = set()
-
-
-def gaussian_radius(heights: np.ndarray, widths: np.ndarray, min_overlap: float = 0.7) -> np.ndarray:
-    """How far, in cells, a centre may be off: CornerNet's three roots, as published without the division by ``a``."""
-    q = min_overlap
-    total, area = heights + widths, heights * widths
-    coefficients = (
-        (1.0, total, area * (1 - q) / (1 + q)),
-        (4.0, 2 * total, (1 - q) * area),
-        (4.0 * q, -2 * q * total, (q - 1) * area),
-    )
-    return np.min([(b + np.sqrt(b**2 - 4 * a * c)) / 2 for a, b, c in coefficients], axis=0)
 
 
 @lru_cache(maxsize=512)
@@ -42,22 +32,6 @@ def render_gaussians(cells: np.ndarray, radii: np.ndarray, size: tuple[int, int]
         patch = _gaussian(radius)[corner_y : corner_y + bottom - top, corner_x : corner_x + right - left]
         np.maximum(window, patch, out=window)
     return heatmap
-
-
-def overlap_boxes(boxes: np.ndarray, threshold: float = 0.7) -> np.ndarray:
-    """The overlaps of all ordered pairs whose intersection exceeds ``threshold`` of the smaller box.
-
-    boxes: (N, 4) xyxy. Returns (P, 4) xyxy; every overlap is there twice, as (i, j) and (j, i), by rising i, then j.
-    """
-    low = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
-    high = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
-    intersection = np.prod(np.maximum(high - low, 0), axis=2)
-    area = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
-    smaller = np.minimum(area[:, None], area[None])
-    share = intersection / np.maximum(smaller, np.finfo(area.dtype).tiny)
-    np.fill_diagonal(share, 0)
-    first, second = np.nonzero(share > threshold)
-    return np.concatenate((low[first, second], high[first, second]), axis=1)
 
 
 def detection_targets(

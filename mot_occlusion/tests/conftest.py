@@ -21,3 +21,17 @@ def real_data():
     if not folder.is_dir():
         pytest.skip("no ../shared/data/mot_occlusion beside the workspace")
     return folder
+
+
+@pytest.fixture
+def benchmark(scratch):
+    """Two sequences of MOT17 with their results, as people have them."""
+    from scenes import random_sequence, write_gt
+
+    from mot_occlusion.data.mot_format import write_rows
+
+    for number in (2, 4):
+        gt, results = random_sequence(number, with_classes=True)
+        write_gt(scratch / "MOT17" / "train" / f"MOT17-0{number}-SDP", gt)
+        write_rows(results, scratch / "results" / f"MOT17-0{number}-SDP.txt")
+    return scratch

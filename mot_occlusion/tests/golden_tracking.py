@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mot_occlusion.data.mot_format import read_gt, read_results
 from mot_occlusion.detections import Detections
 from mot_occlusion.evaluation import evaluate_sequence
 from mot_occlusion.evaluation.accumulator import evaluate_like
-from mot_occlusion.io.mot_format import read_gt, read_results
 from mot_occlusion.tracking import PUBLISHED, Tracker, association, kalman, occlusion
 
 

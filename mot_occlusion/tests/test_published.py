@@ -1,14 +1,14 @@
-import export as export_command
-import import_checkpoint as import_command
 import numpy as np
 import pytest
 import torch
 
-from mot_occlusion.checkpoints import initialise, load_model
-from mot_occlusion.export import write_onnx
+from mot_occlusion.commands import export as export_command
+from mot_occlusion.commands import import_checkpoint as import_command
+from mot_occlusion.exchange import write_onnx
 from mot_occlusion.losses import TrackingLoss
 from mot_occlusion.models import DLA34, HEADS, build_network
 from mot_occlusion.models.deform import DCN
+from mot_occlusion.pretrained import initialise, load_model
 from mot_occlusion.published import export_published, import_network
 from shared_utils import UserError
 from shared_utils.checkpoint import load_tensors
@@ -33,8 +33,8 @@ def test_outtrack_file_round_trip_is_equal_to_the_bit(tmp_path):
     losses = {"s_det": torch.tensor([-1.7]), "s_id": torch.tensor([-0.9])}
     heads = {**FAIRMOT, "occlusion": 1, "occlusion_offset": 2}
     original, path = _file(tmp_path, heads, loss_state_dict=losses, optimizer={"lr": 1e-4})
-    assert import_command.main(["--input", str(path), "--out", str(tmp_path / "ours")]) == 0
-    arguments = ["--checkpoint", str(tmp_path / "ours"), "--to", "published", "--out", str(tmp_path / "back.pth")]
+    assert import_command.main([str(path), "--out", str(tmp_path / "ours")]) == 0
+    arguments = ["--ckpt", str(tmp_path / "ours"), "--to", "published", "--out", str(tmp_path / "back.pth")]
     assert export_command.main(arguments) == 0
     back = load_tensors(tmp_path / "back.pth")
     assert back["state_dict"].keys() == original.state_dict().keys()
@@ -61,7 +61,7 @@ def test_fairmot_file_gets_occlusion_heads_that_are_reported_and_not_used(tmp_pa
     from mot_occlusion.detector import Detector
 
     _, path = _file(tmp_path, FAIRMOT)
-    assert import_command.main(["--input", str(path), "--out", str(tmp_path / "ours")]) == 0
+    assert import_command.main([str(path), "--out", str(tmp_path / "ours")]) == 0
     out = capsys.readouterr().out
     assert "FairMOT" in out and "initialised occlusion: 1 channels" in out and "initialised occlusion_offset" in out
     found = Detector(load_model(tmp_path / "ours"), "cpu", input_size=(64, 96))(np.zeros((64, 96, 3), np.uint8))
@@ -108,7 +108,7 @@ def test_centertrack_file_loses_its_second_input_and_its_heads(tmp_path):
         (["layer1.0.conv1.weight", "deconv_layers.0.weight"], "resfpndcn_34"),
         (["backbone.0.conv.conv.weight"], "yolov5s"),
         (["base.level5.tree1.conv1.weight", "dla_up.ida_0.proj_1.0.weight"], "without deformable"),
-        (["features.weight"], "no DLA-34"),
+        (["features.weight"], "not a DLA-34"),
     ],
 )
 def test_another_backbone_is_refused_by_name(tmp_path, entries, backbone):
@@ -141,7 +141,7 @@ def test_values_that_are_not_finite_are_named(tmp_path):
 def test_what_is_no_checkpoint_ends_in_one_line_and_status_two(tmp_path, capsys):
     page = tmp_path / "page.pth"
     page.write_text("<html>quota exceeded</html>")
-    assert import_command.main(["--input", str(page), "--out", str(tmp_path / "x")]) == 2
+    assert import_command.main([str(page), "--out", str(tmp_path / "x")]) == 2
     error = capsys.readouterr().err
     assert "page.pth" in error and "web page" in error and error.count("\n") == 1
     assert not (tmp_path / "x").exists()

@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from mot_occlusion.io.mot_format import LAYOUT, find_sequences, read_boxes, read_gt, read_seqinfo
+from mot_occlusion.data.mot_format import LAYOUT, find_sequences, read_boxes, read_gt, read_seqinfo
 from shared_utils import UserError
 
 # MOT17 holds every sequence three times, with the detections of three detectors: the images are the same.

@@ -12,10 +12,10 @@ from typing import Literal
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from mot_occlusion.data.mot_format import Rows
 from mot_occlusion.evaluation.identity import identity, identity_scores
 from mot_occlusion.evaluation.pairs import Pairs, overlapping_pairs
 from mot_occlusion.evaluation.preprocess import DISTRACTORS, PEDESTRIAN, Preset, Sequence
-from mot_occlusion.io.mot_format import Rows
 
 Convention = Literal["motmetrics", "published"]
 

@@ -6,8 +6,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from mot_occlusion.data.mot_format import Rows
 from mot_occlusion.evaluation.pairs import EPS, Pairs, heaviest_matching, overlapping_pairs
-from mot_occlusion.io.mot_format import Rows
 from shared_utils import UserError
 
 Preset = Literal["mot15", "mot16", "mot17", "mot20"]

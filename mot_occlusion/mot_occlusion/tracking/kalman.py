@@ -108,3 +108,18 @@ def covariance_matrices(blocks: np.ndarray) -> np.ndarray:
     full[:, axis, axis + 4] = full[:, axis + 4, axis] = blocks[:, 1]
     full[:, axis + 4, axis + 4] = blocks[:, 2]
     return full
+
+
+def to_measurements(boxes: np.ndarray) -> np.ndarray:
+    """Boxes (n, 4) x1, y1, x2, y2 -> measurements (n, 4) cx, cy, w / h, h."""
+    size = boxes[:, 2:] - boxes[:, :2]
+    centre = boxes[:, :2] + size / 2
+    return np.column_stack([centre, size[:, 0] / size[:, 1], size[:, 1]])
+
+
+def to_boxes(mean: np.ndarray) -> np.ndarray:
+    """The boxes (n, 4) x1, y1, x2, y2 of tracks (n, 8)."""
+    size = mean[:, 2:4].copy()
+    size[:, 0] *= size[:, 1]
+    start = mean[:, :2] - size / 2
+    return np.concatenate([start, start + size], axis=1)

@@ -11,7 +11,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from mot_occlusion.detections import Detections
-from mot_occlusion.tracking import association, kalman, occlusion
+from mot_occlusion.tracking import admission, association, kalman, occlusion
+from mot_occlusion.tracking.live_tracks import LiveTracks
 from shared_utils import UserError
 
 TRACKED, LOST = 1, 2
@@ -117,7 +118,7 @@ class Tracker:
         # Which rows are tracked (seen in the last frame, confirmed or not) and lost, in the published order of lists.
         self.tracked = np.empty(0, dtype=np.int64)
         self.lost = np.empty(0, dtype=np.int64)
-        self._rows = _Rows()
+        self._rows = LiveTracks()
 
     def update(self, detections: Detections, public: np.ndarray | None = None) -> Tracks:
         """Go on by one frame.
@@ -126,9 +127,19 @@ class Tracker:
         public: (P, 4) x1, y1, x2, y2 public detections; only detections that one of them claims may start a track.
         Returns the confirmed tracks of this frame, then the recovered ones. Raises UserError for arrays that do not fit.
         """
-        boxes, scores, embeddings, centres = self._admitted(detections)
-        self.frame += 1
         rows = self._rows
+        boxes, scores, embeddings, centres = admission.admit(
+            detections,
+            f"frame {self.frame + 1}",
+            conf_threshold=self.conf_threshold,
+            occlusion_threshold=self.occlusion_threshold,
+            last_column=self.width,
+            last_row=self.last_row,
+            reid=self.reid,
+            occlusion=self.occlusion,
+            dimension=rows.features.shape[1],
+        )
+        self.frame += 1
         if embeddings is not None:
             rows.widen(embeddings.shape[1])
         confirmed = rows.confirmed[self.tracked]
@@ -137,7 +148,7 @@ class Tracker:
         in_sight = np.arange(len(pool)) < len(candidates)
         rows.mean[self.lost, 7] = 0
         rows.mean[pool], rows.blocks[pool] = kalman.predict(rows.mean[pool], rows.blocks[pool])
-        measurements = _to_measurements(boxes)
+        measurements = kalman.to_measurements(boxes)
 
         matched_rows, matched = [], []
         free = np.arange(len(boxes))
@@ -185,47 +196,6 @@ class Tracker:
         rows.release(np.concatenate([self.tracked, self.lost]))
         return self._report(centres)
 
-    def _admitted(self, detections: Detections) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None]:
-        """Boxes (n, 4) float64, scores, normalised embeddings and occlusion centres that are used in this frame."""
-        boxes = np.asarray(detections.boxes, dtype=np.float32).reshape(-1, 4)
-        scores = np.asarray(detections.scores, dtype=np.float32).reshape(-1)
-        place = f"frame {self.frame + 1}"
-        if len(scores) != len(boxes):
-            raise UserError(f"{place}: {len(boxes)} boxes but {len(scores)} scores: give one score a box")
-        if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
-            bad = int(np.flatnonzero(~(np.isfinite(boxes).all(1) & np.isfinite(scores)))[0])
-            raise UserError(f"{place}: box {bad} is not a number ({boxes[bad]}, score {scores[bad]}): drop it")
-        keep = scores > self.conf_threshold
-        keep &= (boxes[:, 0] <= self.width - 1) & (boxes[:, 1] <= self.last_row - 1)
-        keep &= (boxes[:, 2] > 0) & (boxes[:, 3] > 0)
-        # Of a box without height there is no aspect ratio.
-        keep &= (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
-        embeddings = None
-        if self.reid and detections.embeddings is not None:
-            embeddings = np.asarray(detections.embeddings, dtype=np.float32)
-            if embeddings.ndim != 2 or len(embeddings) != len(boxes):
-                raise UserError(
-                    f"{place}: {len(boxes)} boxes but embeddings of shape {embeddings.shape}: give one a box"
-                )
-            known = self._rows.features.shape[1]
-            if known and known != embeddings.shape[1]:
-                raise UserError(
-                    f"{place}: embeddings of {embeddings.shape[1]} values after ones of {known}: keep to one size"
-                )
-            if not np.isfinite(embeddings).all():
-                raise UserError(f"{place}: an embedding is not a number: check the detector")
-            embeddings = _normalised(embeddings[keep])
-        centres = None
-        if self.occlusion and detections.centres is not None:
-            centres = np.asarray(detections.centres, dtype=np.float32).reshape(-1, 2)
-            if detections.centre_scores is not None:
-                centres = centres[np.asarray(detections.centre_scores).reshape(-1) >= self.occlusion_threshold]
-        boxes = boxes[keep]
-        # Widths are differences in float32, as published; from there on everything is float64.
-        size = (boxes[:, 2:] - boxes[:, :2]).astype(np.float64)
-        start = boxes[:, :2].astype(np.float64)
-        return np.concatenate([start, start + size], axis=1), scores[keep], embeddings, centres
-
     def _by_iou(self, waiting: np.ndarray, boxes: np.ndarray, limit: float) -> tuple[np.ndarray, np.ndarray]:
         if not (len(waiting) and len(boxes)):
             return _NOBODY, _NOBODY
@@ -233,11 +203,7 @@ class Tracker:
 
     def _boxes(self, rows: np.ndarray) -> np.ndarray:
         """The current boxes (n, 4) x1, y1, x2, y2 of rows."""
-        mean = self._rows.mean[rows]
-        size = mean[:, 2:4].copy()
-        size[:, 0] *= size[:, 1]
-        start = mean[:, :2] - size / 2
-        return np.concatenate([start, start + size], axis=1)
+        return kalman.to_boxes(self._rows.mean[rows])
 
     def _correct(self, found: np.ndarray, measurements: np.ndarray, embeddings: np.ndarray | None) -> None:
         """Update rows by the detections they were matched with."""
@@ -246,7 +212,7 @@ class Tracker:
         rows.last_frame[found] = self.frame
         rows.confirmed[found] = True
         if embeddings is not None and len(found):
-            rows.features[found] = _normalised(MOMENTUM * rows.features[found] + (1 - MOMENTUM) * embeddings)
+            rows.features[found] = admission.normalised(MOMENTUM * rows.features[found] + (1 - MOMENTUM) * embeddings)
 
     def _start(self, measurements: np.ndarray, scores: np.ndarray, embeddings: np.ndarray | None) -> np.ndarray:
         """New tracks; those of the first frame are confirmed at once, others when they are seen again."""
@@ -309,7 +275,7 @@ class Tracker:
         if self.refine_lost_box == "kalman" and moved.any():
             chosen = hidden[moved]
             rows.mean[chosen], rows.blocks[chosen] = kalman.update(
-                rows.mean[chosen], rows.blocks[chosen], _to_measurements(refined[moved]), noise=REFINEMENT_NOISE
+                rows.mean[chosen], rows.blocks[chosen], kalman.to_measurements(refined[moved]), noise=REFINEMENT_NOISE
             )
             boxes = self._boxes(hidden)
         elif self.refine_lost_box == "output":
@@ -327,74 +293,18 @@ class Tracker:
     def state_dict(self) -> dict[str, Any]:
         """Everything that changes from frame to frame, as arrays: a tracker that loads it goes on as this one would."""
         live = np.concatenate([self.tracked, self.lost])
-        arrays = {name: getattr(self._rows, name)[live].copy() for name in _Rows.FIELDS}
+        arrays = {name: getattr(self._rows, name)[live].copy() for name in LiveTracks.FIELDS}
         return arrays | {"frame": self.frame, "next_id": self.next_id, "num_tracked": len(self.tracked)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over the state of a tracker with the same options."""
         self.frame, self.next_id = int(state["frame"]), int(state["next_id"])
-        self._rows = _Rows()
+        self._rows = LiveTracks()
         self._rows.widen(state["features"].shape[1])
         live = self._rows.take(len(state["ids"]))
-        for name in _Rows.FIELDS:
+        for name in LiveTracks.FIELDS:
             getattr(self._rows, name)[live] = state[name]
         self.tracked, self.lost = np.split(live, [int(state["num_tracked"])])
-
-
-class _Rows:
-    """Arrays of what is known of the live tracks, a row each; rows that end are used again."""
-
-    FIELDS = (
-        "mean",
-        "blocks",
-        "features",
-        "ids",
-        "score",
-        "first_frame",
-        "last_frame",
-        "overlapped",
-        "confirmed",
-        "expired",
-    )
-
-    def __init__(self) -> None:
-        self.mean, self.blocks = np.zeros((0, 8)), np.zeros((0, 3, 4))
-        self.features = np.zeros((0, 0), dtype=np.float32)
-        self.ids, self.score = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32)
-        self.first_frame, self.last_frame, self.overlapped = (np.zeros(0, dtype=np.int64) for _ in range(3))
-        self.confirmed, self.expired = np.zeros(0, dtype=bool), np.zeros(0, dtype=bool)
-        self.free = np.zeros(0, dtype=np.int64)
-
-    def widen(self, dimension: int) -> None:
-        """Make room for embeddings, where there was none: rows begun without one look like nobody."""
-        if self.features.shape[1] != dimension:
-            self.features = np.zeros((len(self.ids), dimension), dtype=np.float32)
-
-    def take(self, count: int) -> np.ndarray:
-        """``count`` unused rows."""
-        size = len(self.ids)
-        if count > len(self.free):
-            grown = max(64, 2 * size, size + count)
-            for name in self.FIELDS:
-                old = getattr(self, name)
-                new = np.zeros((grown, *old.shape[1:]), dtype=old.dtype)
-                new[:size] = old
-                setattr(self, name, new)
-            self.free = np.concatenate([self.free, np.arange(size, grown)])
-        taken, self.free = self.free[:count], self.free[count:]
-        return taken
-
-    def among(self, rows: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-        """Which of ``rows`` are ``chosen`` ones (np.isin without its sorting)."""
-        marked = np.zeros(len(self.ids), dtype=bool)
-        marked[chosen] = True
-        return marked[rows]
-
-    def release(self, live: np.ndarray) -> None:
-        """Give back all rows but the live ones."""
-        used = np.ones(len(self.ids), dtype=bool)
-        used[live] = False
-        self.free = np.flatnonzero(used)
 
 
 def _all_but(taken: np.ndarray, count: int) -> np.ndarray:
@@ -402,14 +312,3 @@ def _all_but(taken: np.ndarray, count: int) -> np.ndarray:
     left = np.ones(count, dtype=bool)
     left[taken] = False
     return left
-
-
-def _to_measurements(boxes: np.ndarray) -> np.ndarray:
-    """x1, y1, x2, y2 -> cx, cy, w / h, h (n, 4)."""
-    size = boxes[:, 2:] - boxes[:, :2]
-    centre = boxes[:, :2] + size / 2
-    return np.column_stack([centre, size[:, 0] / size[:, 1], size[:, 1]])
-
-
-def _normalised(features: np.ndarray) -> np.ndarray:
-    return features / np.maximum(np.linalg.norm(features, axis=-1, keepdims=True), 1e-12)
