@@ -74,7 +74,7 @@ class Work:
             return False
         return True
 
-    def write(self, name: str, **arrays: Any) -> None:
+    def write(self, name: str, /, **arrays: Any) -> None:
         """Keep the arrays of a part (anything ``numpy.asarray`` takes but objects, torch tensors included)."""
         plain = {key: _array(key, value) for key, value in arrays.items()}
         with files.replacing(self._file(name)) as temporary, temporary.open("wb") as stream:
