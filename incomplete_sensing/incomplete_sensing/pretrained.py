@@ -52,7 +52,13 @@ def _from_folder(folder: Path) -> Reconstructor:
         )
     if not (folder / "model.safetensors").is_file():
         raise UserError(f"model.safetensors not found in {folder}: export the reconstruction again")
-    return Reconstructor.from_pretrained(folder)
+    try:
+        reconstructor = Reconstructor(**config)
+    except TypeError as error:
+        raise UserError(f"{folder / 'config.json'} does not describe a reconstruction ({error})") from error
+    weights = folder / "model.safetensors"
+    checkpoint.import_state_dict(reconstructor, checkpoint.load_tensors(weights), source=str(weights))
+    return reconstructor
 
 
 def _from_file(path: Path, operators: OperatorFamily | None) -> Reconstructor:

@@ -3,18 +3,16 @@
 import json
 from dataclasses import replace
 
-import claim as verb
 import numpy as np
 import pytest
 
 from incomplete_sensing.claim import judge_diagram, judge_training, write_claim
-from incomplete_sensing.evaluation import write_rows
 from incomplete_sensing.method_comparison import MethodComparison
 from incomplete_sensing.phase_diagrams.diagram import Diagram
 from incomplete_sensing.phase_diagrams.rates import Rates
-from incomplete_sensing.phase_diagrams.results import write_results
 from incomplete_sensing.phase_diagrams.sweep import sweep
 from shared_utils import UserError
+from shared_utils.logging import write_table
 
 DIAGRAM = Diagram(n=12, k=(2,), m=(2, 4, 6, 7, 8), G=(2, 5), trials=3, solvers=("closed_form",))
 
@@ -40,8 +38,8 @@ def measured(tmp_path_factory):
     folder = tmp_path_factory.mktemp("measured")
     for version, rows in (("version_2", comparison(moi_10="9 9")), ("version_10", comparison())):
         (folder / "training" / version).mkdir(parents=True)
-        write_rows(folder / "training" / version / "comparison.csv", rows)
-    write_results(folder / "diagram", sweep(DIAGRAM, folder / "diagram"))
+        write_table(rows, folder / "training" / version / "comparison")
+    sweep(DIAGRAM, folder / "diagram")
     return folder / "training", folder / "diagram"
 
 
@@ -57,11 +55,12 @@ def test_the_rows_are_those_that_the_comparison_writes():
     assert (row["theory"], row["psnr by seed"], row["A^+ y by seed"]) == ("identified", "14.00 15.00", "8.00 8.50")
 
 
-def test_good_numbers_hold(measured, tmp_path, capsys):
+def test_good_numbers_hold(measured, tmp_path, capsys, run, fails):
     training, diagram = measured
     # The newest version is judged: version_10, not version_2, whose numbers fail.
-    assert verb.main(["--training", str(training), "--diagram", str(diagram), "--out", str(tmp_path / "claim")]) == 0
-    assert "the claim holds" in capsys.readouterr().out
+    arguments = ("--training", training, "--diagram", diagram, "--out", tmp_path / "claim")
+    assert run("claim", *arguments) == 0
+    assert "The claim holds" in capsys.readouterr().out
     written = json.loads((tmp_path / "claim" / "claim.json").read_text())
     assert written["holds"] and written["seeds"] == [3, 4] and "+5.60 to +6.70 dB from MC" in written["verdict"]
     assert "10 of 10 cells" in written["verdict"]
@@ -69,10 +68,12 @@ def test_good_numbers_hold(measured, tmp_path, capsys):
         assert (tmp_path / "claim" / figure["file"]).read_bytes()[:4] == b"\x89PNG" and figure["caption"]
     for table in written["tables"]:
         assert table["title"] and len({tuple(row) for row in table["rows"]}) == 1
+    fails("claim.json exists: replace it with --overwrite", "claim", *arguments)
+    assert run("claim", *arguments, "--overwrite") == 0
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "sentence"),
     [
         ({"moi_10": "14 12.2"}, "G = 10 (identified): MOI is +3.90"),
         ({"moi_1": "8.1 8.8"}, "G = 1 (impossible): MOI is +0.10 to +0.60"),
@@ -80,9 +81,9 @@ def test_good_numbers_hold(measured, tmp_path, capsys):
         ({"mc_1": "8.8 8.2", "moi_1": "8.8 8.2"}, "G = 1: MC is at most +0.60"),
     ],
 )
-def test_one_seed_that_differs_fails_its_part_alone(changed, said):
+def test_one_seed_that_differs_fails_its_part_alone(changed, sentence):
     failed = [finding.sentence for finding in judge_training(comparison(**changed)) if not finding.holds]
-    assert len(failed) == 1 and said in failed[0]
+    assert len(failed) == 1 and sentence in failed[0]
 
 
 def test_one_trial_on_the_wrong_side_of_the_exact_curve_fails(measured):
@@ -98,22 +99,22 @@ def test_one_trial_on_the_wrong_side_of_the_exact_curve_fails(measured):
 def test_a_failed_part_is_the_verdict(measured, tmp_path):
     training = tmp_path / "run"
     training.mkdir()
-    write_rows(training / "comparison.csv", comparison(moi_10="9 9"))
+    write_table(comparison(moi_10="9 9"), training / "comparison")
     write_claim(training, measured[1], tmp_path)
     written = json.loads((tmp_path / "claim.json").read_text())
-    assert not written["holds"] and written["verdict"].startswith("does not hold: G = 10 (identified)")
+    assert not written["holds"] and written["verdict"].startswith("G = 10 (identified)")
     assert "closed form" not in written["verdict"]
 
 
-def test_what_cannot_be_judged_is_named(measured, tmp_path, capsys):
+def test_what_cannot_be_judged_is_named(measured, tmp_path, fails):
     training, diagram = map(str, measured)
     out = tmp_path / "out"
     for arguments, message in (
         ((str(tmp_path), diagram), "comparison.csv not found"),
         ((training, str(tmp_path)), "diagram.json not found"),
     ):
-        assert verb.main(["--training", arguments[0], "--diagram", arguments[1], "--out", str(out)]) == 2
-        assert message in capsys.readouterr().err and not out.exists()
+        fails(message, "claim", "--training", arguments[0], "--diagram", arguments[1], "--out", out)
+        assert not out.exists()
     with pytest.raises(UserError, match="no sup at G = 10"):
         judge_training([row for row in comparison() if (row["method"], row["G"]) != ("sup", "10")])
     with pytest.raises(UserError, match="no number of operators"):

@@ -1,20 +1,14 @@
-"""conditions.py, estimate_dimension.py and phase_transition.py: answers, exit statuses, and every kind of bad input."""
+"""conditions as it is typed: answers, exit statuses, and every kind of bad input."""
 
-import os
 import subprocess
 import sys
-from pathlib import Path
 
-import conditions
-import estimate_dimension
 import numpy as np
-import phase_transition
 import pytest
 from sklearn.datasets import load_digits
 
+from incomplete_sensing.commands import conditions
 from incomplete_sensing.irreps import named_action
-
-PROJECT = Path(__file__).parents[1]
 
 
 @pytest.fixture
@@ -129,9 +123,6 @@ def test_repeated_operators_count_once(capsys, files, tmp_path):
     assert status == 0 and "6 of 12 operators repeat another: effective G = 6" in out
 
 
-# Bad input ------------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -174,141 +165,11 @@ def test_bad_input_is_one_line_and_status_two(capsys, files, tmp_path, arguments
     assert message in err and err.count("\n") == 1
 
 
-def test_dimension_of_digits(capsys, files, tmp_path):
-    assert estimate_dimension.main(["--data", files("digits"), "--out", str(tmp_path / "k.png")]) == 0
-    out = capsys.readouterr().out
-    assert "600 samples of 64 entries" in out and "k = " in out and "conditions.py --n 64" in out
-    assert (tmp_path / "k.png").read_bytes()[:4] == b"\x89PNG"
-    assert estimate_dimension.main(["--data", files("digits"), "--limit", "100"]) == 0
-    assert "100 samples" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ("--data {nowhere}", "nowhere.npy not found"),
-        ("--data {flat}", "a data set is (N, n)"),
-        ("--data {few}", "need at least 21"),
-        ("--data {few} --neighbours [1]", "at least 2 neighbours"),
-    ],
-)
-def test_bad_data_for_the_dimension(capsys, tmp_path, arguments, message):
-    np.save(tmp_path / "flat.npy", np.ones(8))
-    np.save(tmp_path / "few.npy", np.random.default_rng(0).standard_normal((8, 3)))
-    names = {path.stem: str(path) for path in tmp_path.glob("*.npy")} | {"nowhere": str(tmp_path / "nowhere.npy")}
-    assert estimate_dimension.main(arguments.format(**names).split()) == 2
-    captured = capsys.readouterr()
-    assert message in captured.err and captured.err.count("\n") == 1
-
-
-# Sweeps -------------------------------------------------------------------------------------------------------------
-
-TINY = ["--n", "6", "--m", "[2,4]", "--G", "[2,4]", "--k", "[1]", "--samples", "3", "--trials", "2"]
-TINY += ["--solvers", "[closed_form]", "--options", "{}"]
-
-
-@pytest.mark.parametrize("config", sorted(path.stem for path in (PROJECT / "configs").glob("*_quick.yaml")))
-def test_every_config_and_its_quick_version_describe_a_diagram(config, monkeypatch):
-    swept = []
-
-    def stop(diagram, *_):
-        swept.append(diagram)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("incomplete_sensing.phase_diagrams.sweep.sweep", stop)
-    full = str(PROJECT / "configs" / f"{config.removesuffix('_quick')}.yaml")
-    assert phase_transition.main(["--config", full, "--out", "unused"]) == 130
-    assert phase_transition.main([f"--config={full}", "--trials", "3", "--quick", "--out", "unused"]) == 130
-    assert swept[0].family == swept[1].family and swept[0].n > swept[1].n
-    assert swept[1].trials == 3
-
-
-def test_the_quick_default_is_the_diagram_of_the_papers_claim(tmp_path, capsys):
-    arguments = ["--quick", "--solvers", "[closed_form]", "--options", "{}", "--out", str(tmp_path / "run")]
-    assert phase_transition.main(arguments) == 0
-    out = capsys.readouterr().out
-    assert "exactly 0 below and 1 above the exact curve in every cell" in out
-    assert {path.name for path in (tmp_path / "run").iterdir()} == {
-        "diagram.json",
-        "diagram.png",
-        "parts",
-        "rates.csv",
-        "rates.npz",
-    }
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ("--m [7]", "m = [7] with n = 6"),
-        ("--family ball", "unknown family ball"),
-        ("--solvers [omp]", "unknown solver omp"),
-        ("--trials 0", "trials = 0"),
-        ("--batch_size 0", "batch_size = 0"),
-        ("--config nowhere.yaml", "config nowhere.yaml not found"),
-        ("--resume true", "name it with --out"),
-        ("--kind gaussian", "unknown argument kind"),
-    ],
-)
-def test_bad_sweeps_are_one_line_and_write_nothing(capsys, tmp_path, monkeypatch, arguments, message):
-    monkeypatch.chdir(tmp_path)
-    assert phase_transition.main([*TINY, *arguments.split()]) == 2
-    captured = capsys.readouterr()
-    assert message in captured.err and captured.err.count("\n") == 1
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_an_existing_sweep_is_not_overwritten(capsys, tmp_path):
-    out = ["--out", str(tmp_path / "run")]
-    assert phase_transition.main([*TINY, *out]) == 0
-    before = (tmp_path / "run" / "rates.csv").read_text()
-    assert phase_transition.main([*TINY, *out]) == 2
-    assert "add --resume" in capsys.readouterr().err
-    assert phase_transition.main([*TINY, *out, "--resume", "true", "--seed", "1"]) == 2
-    assert "another seed" in capsys.readouterr().err
-    assert (tmp_path / "run" / "rates.csv").read_text() == before
-
-
-# The shell ------------------------------------------------------------------------------------------------------------
-
-
-def test_two_processes_sweep_what_one_does(tmp_path):
-    # From a file: torchrun would take --n for an option of its own.
-    config = tmp_path / "tiny.yaml"
-    config.write_text("\n".join(f"{name[2:]}: {value}" for name, value in zip(TINY[::2], TINY[1::2], strict=True)))
-    command = [
-        "phase_transition.py",
-        "--config",
-        str(PROJECT / "configs" / "subspace.yaml"),
-        "--config",
-        str(config),
-        "--out",
-    ]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    both = subprocess.run(
-        [*launcher, *command, str(tmp_path / "two")], cwd=PROJECT, env=environment, capture_output=True
-    )
-    assert both.returncode == 0, both.stderr.decode()[-2000:]
-    assert phase_transition.main([*command[1:], str(tmp_path / "one")]) == 0
-    one, two = (np.load(tmp_path / name / "rates.npz") for name in ("one", "two"))
-    assert np.array_equal(one["rates"], two["rates"])
-
-
-@pytest.mark.parametrize("verb", ["conditions", "estimate_dimension", "phase_transition"])
-def test_help_answers_without_torch(verb):
-    code = (
-        f"import sys; sys.argv[0] = '{verb}.py'; import {verb}; {verb}.main(['--help']); print('torch' in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True)
-    assert done.returncode == 0 and done.stdout.rstrip().endswith("False"), done.stdout[-300:] + done.stderr
-
-
-def test_conditions_as_a_command_needs_no_torch_and_has_three_statuses():
+def test_conditions_as_a_command_needs_no_torch_and_has_three_statuses(project):
     run = [sys.executable, "-X", "importtime", "conditions.py", "--n", "784", "--G", "40", "--k", "12", "--m"]
     statuses = []
     for m in ("100", "24", "800"):
-        done = subprocess.run([*run, m], cwd=PROJECT, capture_output=True, text=True)
+        done = subprocess.run([*run, m], cwd=project, capture_output=True, text=True)
         statuses.append(done.returncode)
         assert " torch\n" not in done.stderr
     assert statuses == [0, 1, 2]
