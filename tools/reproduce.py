@@ -2,14 +2,13 @@
 
     python tools/reproduce.py [--demo] [PROJECT ...]
 
-What is run stands in ``projects.toml``. With ``--demo`` only each project's main job is run, and where its table and
-figures lie is printed. A project's results are read from ``claim.json`` in its results folder (CONTRIBUTING.md).
+What is run is in ``projects.toml``. A project that fails keeps its earlier results and is shown as failed; the others
+run on; the exit status is then 1. The page shows every project, also those that this run was not asked for. With
+``--demo`` only each project's main job is run, and where its table and figures are is printed.
 """
 
-import base64
-import html
+import hashlib
 import importlib.metadata
-import json
 import os
 import platform
 import shutil
@@ -17,75 +16,153 @@ import subprocess
 import sys
 import time
 import tomllib
+from contextlib import contextmanager
 from pathlib import Path
 
+from page import Result, page
+
+from shared_utils import UserError, files
+from shared_utils.claim import Claim
+
 ROOT = Path(__file__).resolve().parent.parent
-PAGE = ROOT / "runs" / "reproduce" / "index.html"
-STYLE = """
-body { font: 16px/1.55 system-ui, sans-serif; color: #1d2430; background: #f6f7f9; margin: 0 }
-main { max-width: 64rem; margin: 0 auto; padding: 2.5rem 1.5rem 4rem }
-h1 { font-size: 1.9rem; margin: 0 0 .3rem } h2 { font-size: 1.35rem; margin: 0 } h3 { font-size: 1rem; margin: 1.6rem 0 .5rem }
-p.sub, figcaption, footer { color: #5b6675; font-size: .9rem }
-section { background: #fff; border: 1px solid #e1e5ea; border-radius: 10px; padding: 1.6rem 1.8rem; margin: 1.6rem 0 }
-.verdict { display: inline-block; border-radius: 6px; padding: .15rem .6rem; font-weight: 600; font-size: .9rem }
-.holds { background: #dff3e4; color: #14602c } .fails { background: #fbe3e0; color: #8c1d11 }
-.scroll { overflow-x: auto } table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem }
-th, td { padding: .3rem .8rem; border-bottom: 1px solid #e8ebef; text-align: right; white-space: nowrap }
-th:first-child, td:first-child { text-align: left } th { font-weight: 600; background: #fafbfc }
-figure { margin: 1.4rem 0 } img { max-width: 100%; border: 1px solid #e8ebef; border-radius: 6px }
-pre { background: #f2f4f7; padding: .8rem 1rem; border-radius: 6px; overflow-x: auto; font-size: .85rem }
-"""
+LINES = 20  # of a failed command that the page shows
+
+
+class FailedError(Exception):
+    """A command that ended badly, why, and what it printed last."""
+
+    def __init__(self, command: str, reason: str, lines: list[str]) -> None:
+        super().__init__(f"'{command}' {reason}")
+        self.record = {"command": command, "reason": reason, "lines": lines, "date": time.strftime("%Y-%m-%d %H:%M")}
+
+
+def records() -> Path:
+    """Where the page, the record of every project and the output of its last run are."""
+    return ROOT / "runs" / "reproduce"
 
 
 def run_commands(project: str, commands: list[str]) -> float:
-    """Run shell commands in the project's folder with this interpreter first on the path; the seconds they took."""
+    """Run shell commands in the project's folder with this interpreter first on the path; the seconds they took.
+
+    What they print goes to the terminal and to ``runs/reproduce/PROJECT.log``. Raises FailedError at the first that fails.
+    """
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     start = time.monotonic()
-    for command in commands:
-        print(f"\n[{project}] $ {command}", flush=True)
-        done = subprocess.run(command, shell=True, cwd=ROOT / project, env=environment)
-        if done.returncode:
-            sys.exit(f"{project}: '{command}' ended with status {done.returncode}")
+    records().mkdir(parents=True, exist_ok=True)
+    with (records() / f"{project}.log").open("wb") as log:
+        for command in commands:
+            print(f"\n[{project}] $ {command}", flush=True)
+            log.write(f"$ {command}\n".encode())
+            last = b""
+            with subprocess.Popen(
+                command,
+                shell=True,
+                cwd=ROOT / project,
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+            ) as process:
+                while part := process.stdout.read1():
+                    sys.stdout.write(part.decode(errors="replace"))
+                    sys.stdout.flush()
+                    log.write(part)
+                    last = (last + part)[-20_000:]
+            if process.returncode:
+                # Of a line that was drawn over and over, the last state.
+                lines = [line.rsplit("\r", 1)[-1] for line in last.decode(errors="replace").rstrip().split("\n")]
+                raise FailedError(command, f"ended with status {process.returncode}", lines[-LINES:])
     return time.monotonic() - start
 
 
-def cell(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:.3g}" if abs(value) < 1e-2 else f"{value:.3f}"
-    return "–" if value is None else html.escape(str(value))
+@contextmanager
+def fresh(folder: Path):
+    """Nothing at ``folder`` inside the block; what was there comes back unless the block ends well.
+
+    What a failed block has left is kept beside it as ``<folder>.failed``. A run that was killed inside the block is put
+    right by the next one.
+    """
+    before, failed = folder.with_name(f".{folder.name}.before"), folder.with_name(f"{folder.name}.failed")
+
+    def restore() -> None:
+        if folder.exists():
+            shutil.rmtree(failed, ignore_errors=True)
+            folder.rename(failed)
+        if before.exists():
+            before.rename(folder)
+
+    if before.exists():
+        restore()
+    if folder.exists():
+        folder.rename(before)
+    try:
+        yield
+    except BaseException:
+        restore()
+        raise
+    shutil.rmtree(before, ignore_errors=True)
+    shutil.rmtree(failed, ignore_errors=True)
 
 
-def as_table(rows: list[dict]) -> str:
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in rows[0])
-    body = "".join("<tr>" + "".join(f"<td>{cell(row.get(name))}</td>" for name in rows[0]) + "</tr>" for row in rows)
-    return f'<div class="scroll"><table><tr>{head}</tr>{body}</table></div>'
-
-
-def section(project: str, entry: dict, seconds: float) -> str:
-    """One project's part of the page."""
+def reproduce(project: str, entry: dict) -> None:
+    """Run a project's claim and record how it ended. Raises FailedError, with the earlier results in place."""
     folder = ROOT / project / entry["claim_results"]
-    claim = json.loads((folder / "claim.json").read_text())
-    parts = [
-        f'<section id="{project}"><h2>{html.escape(project)}</h2><p class="sub">{html.escape(entry["paper"])}</p>',
-        f"<p>{html.escape(claim['claim'])}</p>",
-        f'<p><span class="verdict {"holds" if claim["holds"] else "fails"}">{html.escape(claim["verdict"])}</span></p>',
-    ]
-    for table in claim["tables"]:
-        parts.append(f"<h3>{html.escape(table['title'])}</h3>{as_table(table['rows'])}")
-    for figure in claim["figures"]:
-        image = base64.b64encode((folder / figure["file"]).read_bytes()).decode()
-        caption = html.escape(figure["caption"])
-        parts.append(
-            f'<figure><img alt="{caption}" src="data:image/png;base64,{image}"><figcaption>{caption}</figcaption></figure>'
-        )
-    commands = html.escape("\n".join([f"cd {project}", *entry["claim"]]))
-    seeds = ", ".join(map(str, claim["seeds"]))
-    parts.append(f"<h3>Commands</h3><pre>{commands}</pre><p class='sub'>seeds {seeds}; {seconds:.0f} s</p></section>")
-    return "\n".join(parts)
+    failure = records() / f"{project}.failure.json"
+    try:
+        with fresh(folder):
+            seconds = run_commands(project, entry["claim"])
+            try:
+                check(Claim.read(folder), folder)
+            except UserError as error:
+                raise FailedError(entry["claim"][-1], "left no claim that can be shown", [str(error)]) from None
+    except FailedError as error:
+        files.write_json(error.record, failure)
+        raise
+    record = {
+        "seconds": seconds,
+        "date": time.strftime("%Y-%m-%d %H:%M"),
+        "machine": machine(),
+        "claim": digest(folder),
+    }
+    files.write_json(record, records() / f"{project}.json")
+    failure.unlink(missing_ok=True)
+
+
+def check(claim: Claim, folder: Path) -> None:
+    for figure in claim.figures:
+        if not (folder / figure.file).is_file():
+            raise UserError(f"the claim's figure {figure.file} is not in {folder}: run the project's claim again")
+
+
+def result(project: str, entry: dict) -> Result:
+    """What is known of a project now."""
+    found = Result(project, entry, ROOT / project / entry["claim_results"])
+    try:
+        found.claim = Claim.read(found.folder)
+        check(found.claim, found.folder)
+    except UserError:
+        found.claim = None
+    record = read(records() / f"{project}.json")
+    # The claim may have been made by hand since.
+    if found.claim and record.get("claim") == digest(found.folder):
+        found.record = record
+    found.failure = read(records() / f"{project}.failure.json")
+    return found
+
+
+def digest(folder: Path) -> str:
+    return hashlib.sha256((folder / "claim.json").read_bytes()).hexdigest()
+
+
+def read(path: Path) -> dict:
+    """A record; empty where there is none that can be read."""
+    try:
+        return files.read_json(path, "record")
+    except UserError:
+        return {}
 
 
 def machine() -> str:
-    """The processor, cores and versions that the numbers were measured with."""
+    """The processor, cores and versions that the numbers are measured with."""
     names = [line.split(":", 1)[1].strip() for line in read_lines("/proc/cpuinfo") if line.startswith("model name")]
     versions = [
         f"{name} {importlib.metadata.version(name)}" for name in ("torch", "pytorch-lightning", "numpy", "scipy")
@@ -98,46 +175,51 @@ def read_lines(path: str) -> list[str]:
     return Path(path).read_text().splitlines() if Path(path).is_file() else []
 
 
-def page(sections: list[str]) -> str:
-    """The whole page, self-contained."""
-    made = time.strftime("%Y-%m-%d")
-    return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Reproduced claims</title><style>{STYLE}</style>'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1"></head><body><main><h1>Reproduced claims</h1>'
-        f'<p class="sub">Every number and picture below was made by the commands beside it, on {html.escape(machine())}, '
-        f"{made}.</p>{''.join(sections)}</main></body></html>\n"
-    )
+def write_page(projects: dict[str, dict]) -> Path:
+    """Write the page from what there is."""
+    path = records() / "index.html"
+    with files.replacing(path) as temporary:
+        temporary.write_text(page([result(project, entry) for project, entry in projects.items()]))
+    return path
+
+
+def demo(project: str, entry: dict) -> None:
+    with fresh(ROOT / project / entry["demo_results"]):
+        run_commands(project, entry["demo"])
 
 
 def main(arguments: list[str]) -> int:
     projects = tomllib.loads((ROOT / "tools" / "projects.toml").read_text())
-    demo = "--demo" in arguments
+    is_demo = "--demo" in arguments
     wanted = [name for name in arguments if name != "--demo"] or list(projects)
     for name in wanted:
         if name not in projects:
             print(f"no project {name}: known are {', '.join(projects)}", file=sys.stderr)
             return 2
-    # What an earlier run left is not what these commands make.
+    failed = []
     for name in wanted:
-        shutil.rmtree(ROOT / name / projects[name]["demo_results" if demo else "claim_results"], ignore_errors=True)
-    if demo:
-        for name in wanted:
-            run_commands(name, projects[name]["demo"])
+        try:
+            (demo if is_demo else reproduce)(name, projects[name])
+        except FailedError as error:
+            print(f"[{name}] {error}", file=sys.stderr, flush=True)
+            failed.append(f"{name}: {error}")
+        except KeyboardInterrupt:
+            print(f"\ninterrupted at {name}; what was finished is kept", file=sys.stderr)
+            return 130
+        if not is_demo:
+            write_page(projects)
+    if is_demo:
         print("\nTables and figures:")
         for name in wanted:
             folder = ROOT / name / projects[name]["demo_results"]
             for path in sorted(folder.glob("*")):
-                if path.suffix in (".png", ".txt", ".csv", ".json"):
+                if path.suffix in (".png", ".jpg", ".svg", ".pdf", ".txt", ".csv", ".md", ".json"):
                     print(f"  {path.relative_to(ROOT)}")
-        return 0
-    sections = []
-    for name in wanted:
-        seconds = run_commands(name, projects[name]["claim"])
-        sections.append(section(name, projects[name], seconds))
-    PAGE.parent.mkdir(parents=True, exist_ok=True)
-    PAGE.write_text(page(sections))
-    print(f"\n{PAGE.relative_to(ROOT)}")
-    return 0
+    else:
+        print(f"\n{write_page(projects).relative_to(ROOT)}")
+    for line in failed:
+        print(f"failed: {line}", file=sys.stderr)
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":
