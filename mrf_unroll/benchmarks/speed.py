@@ -20,33 +20,32 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
 import numpy as np
 
-from shared_utils import UserError, cli, logging
+from shared_utils import UserError, cli, files, logging
 
 
-def speed(what: str = "all", full: bool = False, out: str | None = None) -> None:
+def speed(what: str = "all", full: bool = False, out: str | None = None, overwrite: bool = False) -> None:
     """Print a table a job: CPU seconds, ratio to ours, error beside it.
 
     Args:
         what: nufft, toeplitz, dict, match or all.
         full: time the peers in full, which takes minutes, instead of on a part.
         out: write the rows as JSON too.
+        overwrite: replace an existing file.
     """
     import torch
 
     if what != "all" and what not in JOBS:
         raise UserError(f"what {what!r}: one of all, {', '.join(JOBS)}")
+    if out is not None:
+        files.refuse_existing(out, overwrite)
     torch.set_num_threads(1)
     tables = {job: compare(full) for job, compare in JOBS.items() if what in ("all", job)}
     for job, (title, rows) in tables.items():
         print(f"{logging.table(rows, f'{job}: {title}')}\n")
     if out is not None:
-        from shared_utils.checkpoint import write_json
-
-        write_json({job: {"title": title, "rows": rows} for job, (title, rows) in tables.items()}, out)
+        files.write_json({job: {"title": title, "rows": rows} for job, (title, rows) in tables.items()}, out)
 
 
 def cpu_seconds(function: Callable[[], object], repeats: int = 5, warm: bool = True) -> tuple[float, object]:
@@ -85,7 +84,8 @@ def spiral_scan(size: int, frames: int, samples: int, rank: int, coils: int):
 
     from mrf_unroll.coils import gaussian_ring_maps
     from mrf_unroll.dictionary import Dictionary, log_grid
-    from mrf_unroll.schedules import Sequence, jiang_like_fa
+    from mrf_unroll.schedules import jiang_like_fa
+    from mrf_unroll.sequence import Sequence
     from mrf_unroll.trajectory import golden_spiral
 
     basis = Dictionary.build(Sequence.of(jiang_like_fa(frames)), log_grid(12, 12), rank, n_states=20).basis
@@ -173,7 +173,7 @@ def compare_toeplitz(full: bool) -> tuple[str, list[dict]]:
     few = found if full else toeplitz.with_coil_maps(timed)(x[None])[0]
 
     def by_component(forward, adjoint, kind=torch.complex64):
-        """By anybody's transforms of all samples: one of each type for every component and coil."""
+        """By given transforms of all samples: one of each type for every component and coil."""
         total, weights = torch.zeros_like(x, dtype=kind), per_sample.to(kind)
         for coil in timed.to(kind):
             y = (forward(x.to(kind) * coil) * weights).sum(dim=0)
@@ -247,7 +247,8 @@ def compare_dict(full: bool) -> tuple[str, list[dict]]:
 
     from mrf_unroll.dictionary import log_grid
     from mrf_unroll.epg import fisp_atoms
-    from mrf_unroll.schedules import Sequence, jiang_like_fa
+    from mrf_unroll.schedules import jiang_like_fa
+    from mrf_unroll.sequence import Sequence
 
     sequence = Sequence.of(jiang_like_fa(1000))
     lut = log_grid(100, 100)
@@ -304,9 +305,6 @@ def compare_match(full: bool) -> tuple[str, list[dict]]:
         rows.append(
             match_row(f"ours, {name}", ours, ours, correct(dictionary, x, found.index), peak_memory("ours", name))
         )
-        if name == "real, 2 % noise":  # at more noise the tree has to visit most of its nodes
-            spent, found = cpu_seconds(lambda x=x: dictionary.match(x, method="kdtree"), 1)
-            rows.append(match_row(f"ours, k-d tree, {name}", spent, ours, correct(dictionary, x, found.index), "-"))
         operator = mrpro_matcher(dictionary)
         if operator is None:
             rows.append({**absent("mrpro"), "same as brute force": "-", "extra MB": "-"})
@@ -325,7 +323,8 @@ def matching_problem():
     import torch
 
     from mrf_unroll.dictionary import Dictionary, log_grid
-    from mrf_unroll.schedules import Sequence, jiang_like_fa
+    from mrf_unroll.schedules import jiang_like_fa
+    from mrf_unroll.sequence import Sequence
 
     steps, voxels = 342, 40_000
     # The number of pulses has no part in matching; the fingerprints' manifold has.

@@ -7,6 +7,7 @@ import math
 import torch
 
 from mrf_unroll.operators import SubspaceOperator
+from shared_utils import UserError
 
 
 def gaussian_ring_maps(num_coils: int, height: int, width: int, spread: float = 0.6) -> torch.Tensor:
@@ -84,7 +85,7 @@ def compress_coils(
     """
     flat = kspace.reshape(len(kspace), -1)
     if not 1 <= num_coils <= len(kspace):
-        raise ValueError(f"{len(kspace)} coils cannot be compressed to {num_coils}")
+        raise UserError(f"{len(kspace)} coils cannot be compressed to {num_coils}")
     vectors = torch.linalg.eigh(flat @ flat.mH)[1].flip(1)[:, :num_coils]
     mix = vectors.mH
     virtual = (mix @ flat).reshape(num_coils, *kspace.shape[1:])

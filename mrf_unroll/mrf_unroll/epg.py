@@ -14,7 +14,7 @@ import math
 
 import torch
 
-from mrf_unroll.schedules import Sequence
+from mrf_unroll.sequence import Sequence
 
 # States times tissues simulated at once: their two buffers then stay in a core's cache.
 _BLOCK_STATES = 40960

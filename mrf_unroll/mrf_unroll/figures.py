@@ -1,31 +1,27 @@
-"""Pictures, as PNG files (matplotlib, without a display). Windows are fixed, so that pictures can be compared."""
+"""Pictures (matplotlib, without a display), of the kind that a path ends with. Windows are fixed: pictures can be compared."""
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from shared_utils import checkpoint
+from mrf_unroll.epg import fisp_atoms
+from shared_utils.logging import read_metrics, save_figure
 
 if TYPE_CHECKING:
     from mrf_unroll.reconstructor import Reconstructor
 
 # (name, unit, factor from the network's units, largest value shown, largest error shown)
 WINDOWS = (("T1", "ms", 1000, 2000, 400), ("T2", "ms", 1000, 200, 60), ("PD", "", 1, 1.0, 0.2))
+# Of a PNG: enough for two colour maps and grey.
+_PALETTE = 256
 _COLOURS = ("#1f77b4", "#d1495b", "#17a589", "#e08e45", "#7d5ba6", "#8a8d91")
-
-
-def _save(figure: Figure, path: str | Path) -> None:
-    FigureCanvasAgg(figure)
-    with checkpoint.replacing(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=72, facecolor="white")
 
 
 def map_grid(
@@ -74,15 +70,12 @@ def map_grid(
         panel.set(xticks=[], yticks=[])
         for spine in panel.spines.values():
             spine.set_visible(False)
-    _save(figure, path)
+    save_figure(figure, path, colours=_PALETTE)
 
 
-def read_metrics(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """A run's ``metrics.csv``: metric -> (steps, values)."""
-    if not path.is_file():
-        return {}
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
+def _curves(folder: str | Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """The metrics of a run's folder: name -> (steps, values)."""
+    rows = read_metrics(folder)
     return {
         name: (
             np.array([float(row["step"]) + 1 for row in rows if row[name]]),
@@ -94,26 +87,26 @@ def read_metrics(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 
 def training(path: str | Path, folder: str | Path) -> None:
-    """Training loss and validation error over the steps, of a run and of the rivals beside it."""
+    """Training loss and validation error over the steps, of a run and of the baselines beside it."""
     folder = Path(folder)
-    runs = {"unrolled": folder / "metrics.csv"}
-    runs |= {place.parent.name: place for place in sorted(folder.glob("rivals/*/metrics.csv"))}
+    runs = {"unrolled": folder}
+    runs |= {place.parent.name: place.parent for place in sorted(folder.glob("baselines/*/metrics.csv"))}
     figure = Figure(figsize=(8.5, 3.2), layout="constrained")
     loss, error = figure.subplots(1, 2)
     for colour, (name, place) in zip(_COLOURS, runs.items(), strict=False):
-        metrics = read_metrics(place)
+        metrics = _curves(place)
         for panel, metric in ((loss, "train_maps"), (error, "val_error")):
             if metric in metrics:
                 panel.plot(*metrics[metric], color=colour, label=name.replace("_", " "))
     loss.set(yscale="log", xlabel="steps", ylabel="training loss of the maps")
     error.set(yscale="log", xlabel="steps", ylabel="validation NRMSE, mean of T1 and T2")
     loss.legend(frameon=False, fontsize=8)
-    _save(figure, path)
+    save_figure(figure, path, colours=_PALETTE)
 
 
 def steps(path: str | Path, folder: str | Path) -> None:
     """The learnt step of every iteration over the training, and where it ended."""
-    metrics = read_metrics(Path(folder) / "metrics.csv")
+    metrics = _curves(folder)
     names = sorted(name for name in metrics if name.startswith("step_"))
     figure = Figure(figsize=(8.5, 3.0), layout="constrained")
     over, final = figure.subplots(1, 2)
@@ -123,7 +116,7 @@ def steps(path: str | Path, folder: str | Path) -> None:
     over.set(xlabel="steps of training", ylabel="step size")
     over.legend(frameon=False, fontsize=8)
     final.set(xlabel="iteration t", ylabel="learnt step size", xticks=range(len(names)))
-    _save(figure, path)
+    save_figure(figure, path, colours=_PALETTE)
 
 
 def iterations(path: str | Path, errors: Mapping[str, Sequence[float]]) -> None:
@@ -134,7 +127,7 @@ def iterations(path: str | Path, errors: Mapping[str, Sequence[float]]) -> None:
         panel.plot(range(1, len(values) + 1), values, "o-", color=colour, label=name)
     panel.set(xlabel="iterations", ylabel="NRMSE", xticks=range(1, len(values) + 1), ylim=(0, None))
     panel.legend(frameon=False)
-    _save(figure, path)
+    save_figure(figure, path, colours=_PALETTE)
 
 
 def sweep(
@@ -148,7 +141,7 @@ def sweep(
             panel.plot(values, own[name], "o-", color=f"C{number}", label=method)
         panel.set(xlabel=key, ylabel=f"{name} NRMSE", yscale="log")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", frameon=False, fontsize=7, ncols=4)
-    _save(figure, path)
+    save_figure(figure, path, colours=_PALETTE)
 
 
 def agreement(path: str | Path, truth: Tensor, maps: Tensor, mask: Tensor) -> None:
@@ -174,15 +167,11 @@ def agreement(path: str | Path, truth: Tensor, maps: Tensor, mask: Tensor) -> No
         panel.set_xticks(ticks, ticks)
         panel.set_xticks([], minor=True)
     figure.axes[0].legend(frameon=False, fontsize=7, markerscale=3)
-    _save(figure, path)
+    save_figure(figure, path, colours=_PALETTE)
 
 
 def fingerprints(path: str | Path, reconstructor: Reconstructor, tissues: Mapping[str, tuple[float, float]]) -> None:
     """The schedule, and the time series of tissues by EPG beside those that the decoder makes. tissues: (T1, T2) in ms."""
-    import torch
-
-    from mrf_unroll.epg import fisp_atoms
-
     sequence, network = reconstructor.sequence, reconstructor.network
     t1, t2 = (torch.tensor([value[place] for value in tissues.values()], dtype=torch.float64) for place in (0, 1))
     exact = fisp_atoms(t1, t2, sequence)
@@ -198,4 +187,4 @@ def fingerprints(path: str | Path, reconstructor: Reconstructor, tissues: Mappin
         series.plot(other, "--", color=colour, label="decoder")
     series.set(xlabel="repetition", ylabel="signal of PD = 1")
     figure.legend(*series.get_legend_handles_labels(), loc="outside lower right", frameon=False, fontsize=7, ncols=3)
-    _save(figure, path)
+    save_figure(figure, path, colours=_PALETTE)

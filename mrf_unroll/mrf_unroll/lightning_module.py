@@ -18,8 +18,9 @@ from mrf_unroll.metrics import NAMES, slice_nrmse
 from mrf_unroll.models import BlochDecoder, Iterates, MRFResNet
 from mrf_unroll.models.unrolled import StepRule
 from mrf_unroll.operators import least_squares_scale
+from mrf_unroll.pretrained import load
 from mrf_unroll.protocol import Protocol
-from mrf_unroll.reconstructor import Reconstructor, describe_sequence, level, physical
+from mrf_unroll.reconstructor import Reconstructor, level, physical
 from shared_utils import UserError
 from shared_utils.checkpoint import import_state_dict
 
@@ -84,7 +85,7 @@ class UnrolledModule(LightningModule):
             positive,
             data_consistency,
             len(protocol.sequence),
-            describe_sequence(protocol.sequence),
+            protocol.sequence.as_config(),
             list(protocol.image_size),
             protocol.options.density,
         )
@@ -101,7 +102,7 @@ class UnrolledModule(LightningModule):
         self.alpha_rate = learning_rate if alpha_rate is None else alpha_rate
         self.one_cycle, self.milestones = one_cycle, tuple(milestones)
         if initial_weights is not None:
-            given = Reconstructor.load(initial_weights).network.encoder.state_dict()
+            given = load(initial_weights).network.encoder.state_dict()
             import_state_dict(self.reconstructor.network.encoder, given, source=initial_weights)
         self.prepared = False
 

@@ -6,7 +6,7 @@ T1 [s], T2 [s], PD, with the time series x (B, s, H, W) that they come from or l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Any, NamedTuple
@@ -32,9 +32,9 @@ class Result(NamedTuple):
     tsmi: Tensor
 
 
-def match_maps(dictionary: Dictionary, tsmi: Tensor) -> Tensor:
-    """Dictionary matching of (B, s, H, W): maps (B, 3, H, W), T1 and T2 in s, the magnitude of PD."""
-    found = dictionary.match(tsmi)
+def match_maps(dictionary: Dictionary, tsmi: Tensor, refine: bool = False) -> Tensor:
+    """Dictionary matching of (B, s, H, W): maps (B, 3, H, W), T1 and T2 in s, the magnitude of PD; see ``match``."""
+    found = dictionary.match(tsmi, refine)
     maps = (found.t1_ms / 1000, found.t2_ms / 1000, found.pd.abs())
     return torch.stack([torch.as_tensor(one).to(torch.float32) for one in maps], dim=1)
 
@@ -57,11 +57,12 @@ TITLES = {
     "no_data_consistency": "unrolled without data consistency",
     "unrolled": "unrolled",
 }
+# refine: matching ends with a step off the dictionary's grid.
 DEFAULTS: dict[str, dict[str, Any]] = {
-    "svd_mrf": {},
-    "low_rank": {"lam": 3e-3, "iterations": 20},
-    "lrtv": {"lam": 3e-3, "iterations": 200},
-    "pnp_admm": {"gamma": 0.1, "iterations": 20},
+    "svd_mrf": {"refine": False},
+    "low_rank": {"lam": 3e-3, "iterations": 20, "refine": False},
+    "lrtv": {"lam": 3e-3, "iterations": 200, "refine": False},
+    "pnp_admm": {"gamma": 0.1, "iterations": 20, "refine": False},
     "mrfresnet": {"lam": 3e-3, "iterations": 20},
 }
 
@@ -78,17 +79,17 @@ class Classical:
     dictionary: Dictionary
     options: dict[str, Any] = field(default_factory=dict)
     network: Denoiser | MRFResNet | None = None
-    parameters: int = 0
 
     def __post_init__(self) -> None:
-        if self.name not in DEFAULTS:
-            raise UserError(f"no method {self.name}: known are {', '.join(DEFAULTS)}")
-        if unknown := set(self.options) - set(DEFAULTS[self.name]):
-            raise UserError(
-                f"{self.name} takes {', '.join(DEFAULTS[self.name]) or 'no options'}, not {', '.join(unknown)}"
-            )
-        if self.network is not None:
-            self.parameters = sum(p.numel() for p in self.network.parameters())
+        self.check_options(self.name, self.options)
+
+    @staticmethod
+    def check_options(name: str, options: Iterable[str]) -> None:
+        """Raise UserError for a method that is not known, and for options that it does not take."""
+        if name not in DEFAULTS:
+            raise UserError(f"no method {name}: known are {', '.join(DEFAULTS)}")
+        if unknown := set(options) - set(DEFAULTS[name]):
+            raise UserError(f"{name} takes {', '.join(DEFAULTS[name])}, not {', '.join(sorted(unknown))}")
 
     @torch.no_grad()
     def __call__(self, adjoint: Tensor, normal: Normal, lipschitz: float) -> Result:
@@ -98,7 +99,7 @@ class Classical:
             if tsmi.is_complex():
                 series = (tsmi * torch.exp(-1j * tsmi[:, :1].angle())).real
             return Result(physical(self.network(series)), tsmi)
-        return Result(match_maps(self.dictionary, tsmi), tsmi)
+        return Result(match_maps(self.dictionary, tsmi, self.options.get("refine", False)), tsmi)
 
     def series(self, adjoint: Tensor, normal: Normal, lipschitz: float) -> Tensor:
         """The time series (B, s, H, W)."""
@@ -138,10 +139,6 @@ class Learnt:
     reconstructor: Reconstructor
     gain: float | None = 1.0
     trained_trajectory: bool = True
-
-    @property
-    def parameters(self) -> int:
-        return self.reconstructor.num_parameters
 
     def __call__(self, adjoint: Tensor, normal: Normal, lipschitz: float) -> Result:
         return Result(*self.reconstructor.reconstruct(adjoint, normal, lipschitz, self.gain, self.trained_trajectory))

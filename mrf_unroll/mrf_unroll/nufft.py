@@ -13,6 +13,8 @@ import math
 import numpy as np
 import torch
 
+from shared_utils import UserError
+
 _WIDTH = 8
 _OVERSAMPLING = 2.0
 _BETA = 2.32 * _WIDTH  # least error at oversampling 2, measured against the direct sum
@@ -196,8 +198,6 @@ def _require_finufft() -> None:
     try:
         import finufft  # noqa: F401
     except ImportError:
-        from shared_utils import UserError
-
         raise UserError("backend finufft needs the package finufft: install it, or use the backend torch") from None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from mrf_unroll.epg import fisp_signal
-from mrf_unroll.schedules import Sequence
+from mrf_unroll.sequence import Sequence
 
 # Relative steps of the central differences: their error is of the order of its square.
 _STEP = 1e-4

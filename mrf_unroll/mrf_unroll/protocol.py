@@ -13,9 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from mrf_unroll import coils, trajectory
+from mrf_unroll.arrays import load_arrays
 from mrf_unroll.dictionary import Dictionary, log_grid
 from mrf_unroll.operators import CartesianMaskOperator, FrameOperator, SubspaceOperator, ToeplitzNormal, operator_norm
-from mrf_unroll.schedules import Sequence, read_schedule
+from mrf_unroll.schedules import read_schedule
+from mrf_unroll.sequence import Sequence
 from shared_utils import UserError
 
 
@@ -116,9 +118,7 @@ class Protocol:
     def _operator(self, basis: Tensor) -> nn.Module:
         if self.cartesian:
             masks = trajectory.gridded_spiral_masks(self.image_size[0], self.options.samples, len(self.sequence))
-            # The published order of samples: frame, column, row.
-            positions = torch.as_tensor(np.flatnonzero(np.asarray(masks).transpose(0, 2, 1)))
-            return CartesianMaskOperator(positions, basis, self.image_size)
+            return CartesianMaskOperator(trajectory.mask_positions(masks), basis, self.image_size)
         return SubspaceOperator(self.trajectory, basis, self.image_size, self.coil_maps, self.density)
 
     @cached_property
@@ -186,12 +186,10 @@ def read_trajectory(path: str | Path) -> Tensor:
 
     Raises UserError for a file without one and for values beyond 0.5.
     """
-    from mrf_unroll.files import load_arrays
-
     content = load_arrays(path)
     named = [name for name in ("traj", "k", "Coords") if name in content]
     if not named:
-        raise UserError(f"{path} holds no trajectory: expected traj (P, 2) or (N, P, 2), or Coords (2, P)")
+        raise UserError(f"{path} has no trajectory: expected traj (P, 2) or (N, P, 2), or Coords (2, P)")
     value = torch.as_tensor(np.asarray(content[named[0]], dtype=np.float32))
     if named[0] == "Coords" and value.ndim == 2:
         value = value.T.contiguous()

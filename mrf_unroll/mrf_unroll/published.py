@@ -1,12 +1,11 @@
 """How the files released with PGD-Net and LRTV-MRFResNet are laid out, and how they map onto our modules.
 
-Nothing of a file is run: beside tensors and plain values only numpy's numbers and arrays are let in.
+Nothing of a file is run: beside tensors and plain values only numpy's numbers and arrays are read.
 """
 
 from __future__ import annotations
 
 import logging
-import pickle
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,8 +18,8 @@ from torch import Tensor
 
 from mrf_unroll.models import BlochDecoder, ResNet, UnrolledNetwork
 from mrf_unroll.reconstructor import Reconstructor
-from shared_utils import UserError
-from shared_utils.checkpoint import import_state_dict, replacing, verify
+from shared_utils import UserError, files
+from shared_utils.checkpoint import import_state_dict, load_tensors
 
 log = logging.getLogger(__name__)
 
@@ -31,24 +30,14 @@ UNUSED = re.compile(r"^(rsb[3-9]\.|rsb\d\.bn[12]\.|conv\.|Conv_1x1\.)")
 def read_published(path: str | Path) -> Any:
     """The content of a published ``.pt`` file, with nothing of it run.
 
-    Raises UserError, naming the file, for what is no such file, or holds anything but tensors and numbers.
+    Raises UserError, naming the file, for another kind of file, or one that holds anything but tensors and numbers.
     """
-    path = Path(path)
-    verify(path)
     multiarray = np._core.multiarray
     allowed = [np.dtype, np.ndarray, *(type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i4", "i8", "u1", "?"))]
     for function in (multiarray._reconstruct, multiarray.scalar):
         allowed += [function, (function, f"numpy.core.multiarray.{function.__name__}")]
-    try:
-        with torch.serialization.safe_globals(allowed):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        found = re.search(r"GLOBAL (\S+)", str(error))
-        what = f"asks for code ({found[1]}), which is never run" if found else "is not a file that torch can read"
-        raise UserError(f"{path} {what}: save its plain state dict and give that") from error
-    except (RuntimeError, EOFError, ValueError, KeyError, AttributeError, TypeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{path} is not a file that torch can read ({reason})") from error
+    with torch.serialization.safe_globals(allowed):
+        return load_tensors(path)
 
 
 @dataclass
@@ -73,10 +62,10 @@ def _shapes(content: Any, count: int = 4) -> str:
     """What a file holds, in words."""
     if not isinstance(content, Mapping):
         return f"a {type(content).__name__}"
-    told = (
+    entries = (
         f"{name} {tuple(value.shape) if hasattr(value, 'shape') else ''}".strip() for name, value in content.items()
     )
-    return ", ".join(list(told)[:count]) + (", ..." if len(content) > count else "")
+    return ", ".join(list(entries)[:count]) + (", ..." if len(content) > count else "")
 
 
 def import_decoder(state: Mapping[str, Tensor], source: str = "the decoder") -> BlochDecoder:
@@ -85,7 +74,7 @@ def import_decoder(state: Mapping[str, Tensor], source: str = "the decoder") -> 
     held = state if isinstance(state, Mapping) else {}
     first, last = held.get("Conv.0.weight"), held.get("Conv.2.weight")
     if first is None or last is None or first.shape[1:] != (2, 1, 1) or last.ndim != 4:
-        raise UserError(f"{source} is no Bloch decoder: expected {expected}, it holds {_shapes(state)}")
+        raise UserError(f"{source} is not a Bloch decoder: expected {expected}, it holds {_shapes(state)}")
     decoder = BlochDecoder(rank=last.shape[0], hidden=first.shape[0])
     import_state_dict(decoder, state, optional=lambda name: name == "scale", source=source)
     return decoder.requires_grad_(False)
@@ -106,7 +95,7 @@ def import_encoder(
     block, head, last = (weights.get(f"{name}.weight") for name in ("rsb1.conv1", "mrfnet.cnn.0", "mrfnet.cnn.4"))
     if any(weight is None or weight.ndim != 4 for weight in (block, head, last)):
         expected = "rsb1.conv1.weight (h, s, 3, 3), ..., mrfnet.cnn.4.weight (3, h, 1, 1)"
-        raise UserError(f"{source} is no encoder of PGD-Net: expected {expected}, it holds {_shapes(state)}")
+        raise UserError(f"{source} is not an encoder of PGD-Net: expected {expected}, it holds {_shapes(state)}")
     encoder = ResNet(block.shape[1], last.shape[0], block.shape[0], blocks, head.shape[0])
     report = PublishedReport()
     used = {}
@@ -123,39 +112,51 @@ def import_encoder(
     return encoder, report
 
 
+def looks_published(content: Mapping[str, Any]) -> bool:
+    """Whether the content of a file is laid out as PGD-Net saves a network."""
+    names = content.get("net_state_dict", content)
+    return isinstance(names, Mapping) and any(re.search(r"(^|\.)(rsb1|mrfnet)\.", str(name)) for name in names)
+
+
 def import_published(
     network: str | Path | Mapping[str, Any],
     decoder: str | Path | Mapping[str, Tensor] | None = None,
     alpha: Sequence[float] | None = None,
     blocks: int = 2,
+    source: str = "the network",
 ) -> tuple[UnrolledNetwork, PublishedReport]:
     """A released PGD-Net with its Bloch decoder, as an ``UnrolledNetwork`` with the published step rule.
 
     network: a ``PGD_NET_*.pt`` file, its content, or a state dict. decoder: a ``miccai_bloch_gen_*.pt`` file or its
     content; not needed where the state dict itself holds one, under ``bloch.``. alpha: one number an iteration; that of
-    the file where not given. blocks: see ``import_encoder``.
+    the file where not given. blocks: see ``import_encoder``. source: what a content without a file is called in errors.
 
     Raises UserError, naming what is there and what was expected, for files that are no such thing or do not fit together.
     """
-    source = str(network) if isinstance(network, str | Path) else "the network"
+    source = str(network) if isinstance(network, str | Path) else source
     content = read_published(network) if isinstance(network, str | Path) else network
     if not isinstance(content, Mapping):
-        raise UserError(f"{source} holds no state dict but a {type(content).__name__}")
+        raise UserError(f"{source} is not a state dict but a {type(content).__name__}")
     state = dict(content.get("net_state_dict", content))
     own = {name.removeprefix("bloch."): state.pop(name) for name in list(state) if name.startswith("bloch.")}
-    told = str(decoder) if isinstance(decoder, str | Path) else "the decoder"
+    decoder_source = str(decoder) if isinstance(decoder, str | Path) else "the decoder"
     encoder, report = import_encoder(state, blocks, source)
     if alpha is None:
         alpha = content.get("alpha")
     if alpha is None:
         raise UserError(f"{source} has no alpha (the T step parameters, stored beside net_state_dict): give --alpha")
     if decoder is None and not own:
-        raise UserError(f"{source} has no Bloch decoder: give the miccai_bloch_gen_*.pt file as --bloch")
-    bloch = import_decoder(read_published(decoder) if isinstance(decoder, str | Path) else decoder or own, told)
+        raise UserError(
+            f"{source} has no Bloch decoder: import it with import_checkpoint.py, with the miccai_bloch_gen_*.pt file as"
+            " --bloch"
+        )
+    bloch = import_decoder(
+        read_published(decoder) if isinstance(decoder, str | Path) else decoder or own, decoder_source
+    )
     channels = encoder.rsb1.conv1.weight.shape
     if channels[1] != bloch.rank:
         raise UserError(
-            f"{source} and {told} do not fit together: rsb1.conv1.weight {tuple(channels)} takes {channels[1]}"
+            f"{source} and {decoder_source} do not fit together: rsb1.conv1.weight {tuple(channels)} takes {channels[1]}"
             f" components, Conv.2.weight {tuple(bloch.Conv[2].weight.shape)} makes {bloch.rank}"
         )
     report.matched += [f"bloch.{name}" for name in bloch.state_dict() if name != "scale"]
@@ -207,7 +208,7 @@ def read_mrfresnet(path: str | Path) -> PublishedSubspace:
 
 def write_subspace(subspace: PublishedSubspace, path: str | Path) -> None:
     """``subspace.npz``: the arrays of ``PublishedSubspace`` by their names, whole or not at all."""
-    with replacing(path) as temporary, temporary.open("wb") as stream:
+    with files.replacing(path) as temporary, temporary.open("wb") as stream:
         np.savez(stream, **subspace._asdict())
 
 
@@ -225,3 +226,20 @@ def as_reconstructor(network: UnrolledNetwork) -> Reconstructor:
     )
     reconstructor.network.load_state_dict(network.state_dict())
     return reconstructor.eval()
+
+
+def published_content(reconstructor: Reconstructor) -> dict[str, object]:
+    """What PGD-Net's code saves: ``alpha`` (T,) and ``net_state_dict``; the decoder, which it keeps apart, under ``bloch.``."""
+    network = reconstructor.network
+    if not isinstance(network.encoder, ResNet) or network.complex_valued or network.step_rule != "relu_plus_one":
+        raise UserError(
+            "only the published network (encoder resnet, real time series, step_rule relu_plus_one) has a published form:"
+            " use --to pretrained"
+        )
+    if float(network.decoder.scale) != 1:
+        raise UserError(
+            "the decoder has a scale of its own, which the published code does not know: use --to pretrained"
+        )
+    state = {f"transformnet.{name}": value for name, value in network.encoder.state_dict().items()}
+    state |= {f"bloch.{name}": value for name, value in network.decoder.state_dict().items() if name != "scale"}
+    return {"alpha": network.alpha.detach().clone(), "net_state_dict": state}

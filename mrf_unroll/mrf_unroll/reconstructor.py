@@ -10,12 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mrf_unroll.classical import zero_filled
 from mrf_unroll.models import BlochDecoder, Iterates, UnrolledNetwork, build_encoder
 from mrf_unroll.models.unrolled import StepRule
 from mrf_unroll.operators import least_squares_scale
-from mrf_unroll.schedules import Sequence as Schedule
+from mrf_unroll.sequence import Sequence as Schedule
 from shared_utils import UserError
-from shared_utils.checkpoint import Exportable, import_state_dict, load_tensors, newest_good
+from shared_utils.checkpoint import Exportable, import_state_dict
 
 # The largest magnitude of the time series is taken at this quantile, so that a few bright voxels do not set it.
 _LEVEL_QUANTILE = 0.995
@@ -27,7 +28,7 @@ class Reconstructor(nn.Module, Exportable):
     encoder: ``{"name": ..., **options}`` of ``mrf_unroll.models``. decoder_hidden: width of the Bloch decoder. rank: s.
     iterations, step_rule, complex_valued, positive, data_consistency: see ``UnrolledNetwork``.
     num_pulses: N; 0 where the basis is not known, as of released weights. sequence: of the schedule, in plain values
-    (``describe_sequence``). image_size, density, trajectory_sha256, operator_norm: of the training, for information.
+    (``Sequence.as_config``). image_size, density, trajectory_sha256, operator_norm: of the training, for information.
     level: typical largest magnitude of the time series in training; ``gain`` brings other data there. least_squares:
     typical least-squares step <h, N h> / |N h|^2 in training, by which steps carry over to other trajectories. data: the data
     module's arguments in training, for evaluation.
@@ -80,12 +81,7 @@ class Reconstructor(nn.Module, Exportable):
         stored = self.options["sequence"]
         if stored is None:
             return None
-        return Schedule(
-            *(np.asarray(stored[name], dtype=np.float64) for name in ("fa_deg", "tr_ms", "te_ms")),
-            stored["ti_ms"],
-            np.asarray(stored["phase_deg"], dtype=np.float64),
-            stored["inversion_efficiency"],
-        )
+        return Schedule.from_config(stored)
 
     @property
     def num_parameters(self) -> int:
@@ -132,7 +128,7 @@ class Reconstructor(nn.Module, Exportable):
         own = self.sequence
         if own is None:
             raise UserError(
-                "this network comes without its basis and schedule (released weights do): it cannot reconstruct scans;"
+                "this network has no basis and no schedule (released weights have none): it cannot reconstruct scans;"
                 " use it as initialisation"
             )
         if own.hash != sequence.hash:
@@ -155,40 +151,17 @@ class Reconstructor(nn.Module, Exportable):
         return super().save_pretrained(save_directory, config=self.config(), **options)
 
     @classmethod
-    def load(cls, path: str | Path | None = None) -> Reconstructor:
-        """From a folder of ``save_pretrained``, a training checkpoint, or the folder of a run; ready to evaluate.
-
-        path: None is the network that travels with the package.
-
-        Raises UserError, naming the file, for whatever is none of these.
-        """
-        path = Path(path) if path is not None else TRAVELLING
-        if path.is_dir() and (path / "config.json").is_file():
-            return cls.from_pretrained(path).eval()
-        found = newest_checkpoint(path) if path.is_dir() else path
-        return cls.from_training(load_tensors(found), str(found)).eval()
-
-    @classmethod
     def from_training(cls, content: dict[str, Any], source: str) -> Reconstructor:
         """From the content of a training checkpoint."""
         if not isinstance(content, dict) or "reconstructor" not in content:
             raise UserError(
-                f"{source} is no checkpoint of ours: import a published one with import_checkpoint.py first"
+                f"{source} is not a checkpoint of ours: import a published one with import_checkpoint.py first"
             )
         prefix = "reconstructor."
         state = {name[len(prefix) :]: value for name, value in content["state_dict"].items() if name.startswith(prefix)}
         reconstructor = cls(**content["reconstructor"])
         import_state_dict(reconstructor, state, source=source)
         return reconstructor
-
-
-TRAVELLING = Path(__file__).parent / "weights" / "spiral48"
-
-
-def describe_sequence(sequence: Schedule) -> dict[str, Any]:
-    """A schedule in plain values."""
-    arrays = {name: getattr(sequence, name).tolist() for name in ("fa_deg", "tr_ms", "te_ms", "phase_deg")}
-    return {**arrays, "ti_ms": sequence.ti_ms, "inversion_efficiency": sequence.inversion_efficiency}
 
 
 def physical(maps: Tensor) -> Tensor:
@@ -199,23 +172,5 @@ def physical(maps: Tensor) -> Tensor:
 
 def level(adjoint: Tensor, normal: Callable[[Tensor], Tensor]) -> Tensor:
     """The magnitude of the least-squares scaled zero-filled time series, at a high quantile of all voxels; scalar."""
-    from mrf_unroll.classical import zero_filled
-
     magnitude = zero_filled(adjoint, normal).abs().square().sum(dim=1).sqrt()
     return torch.quantile(magnitude.flatten()[: 2**24], _LEVEL_QUANTILE)
-
-
-def newest_checkpoint(folder: Path) -> Path:
-    """The best checkpoint of a run's folder (or of its newest version): ``best-*``, else ``last``.
-
-    Raises UserError when there is none.
-    """
-    for pattern in ("checkpoints/best-*.ckpt", "checkpoints/*.ckpt", "best-*.ckpt", "*.ckpt"):
-        found = newest_good(folder.glob(pattern))
-        if found is not None:
-            return found
-    for version in sorted(folder.glob("version_*"), key=lambda path: path.stat().st_mtime_ns, reverse=True):
-        return newest_checkpoint(version)
-    raise UserError(
-        f"no checkpoint in {folder}: expected a run's folder, or one with config.json and model.safetensors"
-    )

@@ -1,103 +1,14 @@
-"""Acquisition schedules: what is played out at every repetition, read from files or generated.
-
-Flip angles and RF phases in degrees, times in milliseconds.
-"""
+"""Schedules from generators and files: flip angles and RF phases in degrees, times in milliseconds."""
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from mrf_unroll.arrays import load_arrays
+from mrf_unroll.sequence import Sequence
 from shared_utils import UserError
-
-
-@dataclass(frozen=True)
-class Sequence:
-    """An inversion-prepared FISP train of N pulses.
-
-    fa_deg, tr_ms, te_ms, phase_deg: (N,) float64. ti_ms: time from the inversion to the first pulse, None without one.
-    inversion_efficiency: 1 turns all magnetisation over, Z becomes -efficiency Z.
-    Raises UserError for lengths that differ, times that cannot be (TE > TR, negative ones) and values not finite.
-    """
-
-    fa_deg: np.ndarray
-    tr_ms: np.ndarray
-    te_ms: np.ndarray
-    ti_ms: float | None
-    phase_deg: np.ndarray
-    inversion_efficiency: float = 1.0
-
-    def __post_init__(self) -> None:
-        for name in ("fa_deg", "tr_ms", "te_ms", "phase_deg"):
-            value = np.array(getattr(self, name), dtype=np.float64).reshape(-1)
-            if len(value) != len(self.fa_deg):
-                raise UserError(
-                    f"the schedule's lengths differ: {len(self.fa_deg)} flip angles, {len(value)} of {name}; give one"
-                    " value for each pulse, or one for all"
-                )
-            if not np.isfinite(value).all():
-                raise UserError(f"the schedule's {name} has values that are not finite numbers: mend the file")
-            value.setflags(write=False)
-            object.__setattr__(self, name, value)
-        if not len(self.fa_deg):
-            raise UserError("the schedule has no pulse")
-        late = np.flatnonzero(self.te_ms > self.tr_ms)
-        if len(late):
-            n = late[0]
-            raise UserError(
-                f"TE is longer than TR at pulse {n} ({self.te_ms[n]:g} > {self.tr_ms[n]:g} ms): check the order of the"
-                " files and that both are in ms"
-            )
-        if (self.tr_ms <= 0).any() or (self.te_ms < 0).any() or (self.ti_ms is not None and self.ti_ms < 0):
-            raise UserError("TR must be positive, TE and TI not negative (ms)")
-        if not 0 <= self.inversion_efficiency <= 1:
-            raise UserError(f"inversion_efficiency must lie in [0, 1], got {self.inversion_efficiency:g}")
-
-    @classmethod
-    def of(
-        cls,
-        fa_deg: np.ndarray,
-        tr_ms: np.ndarray | float = 12.0,
-        te_ms: np.ndarray | float = 2.0,
-        ti_ms: float | None = 18.0,
-        phase_deg: np.ndarray | float = 0.0,
-        inversion_efficiency: float = 1.0,
-    ) -> Sequence:
-        """A schedule in which one number stands for all pulses."""
-        fa_deg = np.asarray(fa_deg, dtype=np.float64).reshape(-1)
-        tr, te, phase = (
-            np.full(len(fa_deg), float(np.ravel(value)[0])) if np.size(value) == 1 else np.ravel(value)
-            for value in (tr_ms, te_ms, phase_deg)
-        )
-        return cls(fa_deg, tr, te, None if ti_ms is None else float(ti_ms), phase, float(inversion_efficiency))
-
-    def __len__(self) -> int:
-        return len(self.fa_deg)
-
-    @property
-    def is_real(self) -> bool:
-        """Whether every RF phase is 0 or 180 degrees, so that the signal has one phase throughout."""
-        return bool(np.all(np.abs(np.mod(self.phase_deg + 90, 180) - 90) < 1e-9))
-
-    @property
-    def hash(self) -> str:
-        """SHA-256 (hex) of what determines the signal; equal for equal schedules on every machine."""
-        digest = hashlib.sha256()
-        for value in (self.fa_deg, self.tr_ms, self.te_ms, self.phase_deg):
-            # Rounded, so that a schedule survives being stored in single precision.
-            digest.update(np.round(value, 3).astype("<f8").tobytes())
-        digest.update(repr((None if self.ti_ms is None else round(self.ti_ms, 3), self.inversion_efficiency)).encode())
-        return digest.hexdigest()
-
-    def truncated(self, num_pulses: int) -> Sequence:
-        """The first ``num_pulses`` pulses."""
-        if not 1 <= num_pulses <= len(self):
-            raise UserError(f"a schedule of {len(self)} pulses cannot be cut to {num_pulses}")
-        cut = (value[:num_pulses] for value in (self.fa_deg, self.tr_ms, self.te_ms))
-        return Sequence(*cut, self.ti_ms, self.phase_deg[:num_pulses], self.inversion_efficiency)
 
 
 def jiang_like_fa(num_pulses: int) -> np.ndarray:
@@ -193,8 +104,6 @@ def _contents(source: str | Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise UserError(f"schedule {source} not found: give a file, or a generator such as jiang:1000")
     if path.suffix in (".npz", ".mat"):
-        from mrf_unroll.files import load_arrays
-
         return load_arrays(path)
     return {"FA": _text(path)}
 

@@ -9,6 +9,8 @@ import math
 
 import torch
 
+from mrf_unroll.nufft import Nufft
+
 GOLDEN_ANGLE_DEG = 222.4922
 
 
@@ -66,14 +68,6 @@ def gridded_spiral_masks(
     return torch.fft.fftshift(masks, dim=(1, 2))
 
 
-def epi_masks(size: int, step: int = 65, num_frames: int = 200) -> torch.Tensor:
-    """(frames, size, size) bool: every ``step``-th line, shifted by one line a frame, cyclically (QMRI-PnP)."""
-    first = torch.zeros(size, dtype=torch.bool)
-    first[::step] = True
-    lines = torch.stack([torch.roll(first, frame) for frame in range(num_frames)])
-    return lines[:, :, None].expand(-1, -1, size).clone()
-
-
 def mask_positions(masks: torch.Tensor) -> torch.Tensor:
     """(M,) 0-based positions of (frames, H, W) masks in the order of ``CartesianMaskOperator`` (frame, column, row)."""
     return torch.nonzero(masks.transpose(1, 2).reshape(-1))[:, 0]
@@ -112,8 +106,6 @@ def pipe_menon_dcf(trajectory: torch.Tensor, image_size: tuple[int, int], iterat
 
     C spreads the samples to a grid by the gridding kernel and reads them there again.
     """
-    from mrf_unroll.nufft import Nufft
-
     transform = Nufft(trajectory.reshape(-1, 2), image_size, trajectory.device)
     weights = torch.ones(transform.num_points, dtype=torch.float64, device=trajectory.device)
     for _ in range(iterations):

@@ -1,12 +1,11 @@
 import os
-import sys
 from pathlib import Path
 
 import pytest
+from commands import run, train
 
 # Set before torch loads, as the commands do: MKL's last bits then do not depend on where a matrix lies in memory.
 os.environ.setdefault("MKL_CBWR", "AUTO")
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 
 @pytest.fixture
@@ -14,3 +13,20 @@ def scratch(tmp_path, monkeypatch):
     """An empty folder to run a command in."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory) -> Path:
+    """The folder of a short training with a baseline."""
+    root = tmp_path_factory.mktemp("runs")
+    assert train(root, "--trainer.max_epochs", 20, "--model.learning_rate", 0.01, baselines=True) == 0
+    return root / "small" / "version_0"
+
+
+@pytest.fixture(scope="session")
+def scan(tmp_path_factory) -> Path:
+    """A scan with the schedule and trajectory of ``trained``, and the maps beside it."""
+    path = tmp_path_factory.mktemp("scans") / "scan.npz"
+    arguments = ("--schedule", "jiang:30", "--samples", 20, "--turns", 2)
+    assert run("simulate", "--maps", "head:16", "--out", path, *arguments) == 0
+    return path

@@ -7,6 +7,7 @@ from mrf_unroll.classical import conjugate_gradient
 from mrf_unroll.coils import compress_coils, estimate_coil_maps, gaussian_ring_maps
 from mrf_unroll.operators import SubspaceOperator, ToeplitzNormal
 from mrf_unroll.trajectory import golden_spiral, spiral_dcf
+from shared_utils import UserError
 
 
 @pytest.fixture(scope="module")
@@ -60,5 +61,5 @@ def test_compression_keeps_energy_and_the_signal_model(scan):
     assert fewer.shape == (3, *y.shape[1:]) and maps.shape == (3, 32, 32)
     assert fewer.norm() > 0.97 * y.norm()
     assert torch.allclose(operator.with_coil_maps(maps)(x)[0], fewer, atol=1e-4 * float(y.abs().max()))
-    with pytest.raises(ValueError, match="cannot be compressed to 5"):
+    with pytest.raises(UserError, match="cannot be compressed to 5"):
         compress_coils(y, None, 5)

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from mrf_unroll import dictionary as module
+from mrf_unroll import matching
 from mrf_unroll.dictionary import Dictionary, linear_grid, log_grid
 from mrf_unroll.epg import fisp_atoms, fisp_signal
-from mrf_unroll.schedules import Sequence, jiang_like_fa
+from mrf_unroll.schedules import jiang_like_fa
+from mrf_unroll.sequence import Sequence
 from shared_utils import UserError
 
 
@@ -99,14 +100,6 @@ def test_matching_complex_atoms_is_exact(complex_small):
     assert (complex_small.match(x).index == index)[margin > 1e-5].all()
 
 
-def test_the_tree_agrees(small):
-    x = noisy(small, 1000, 0.05, 3, False)
-    index, margin = brute_force(x, small)
-    assert (small.match(x, method="kdtree").index == index)[margin > 1e-5].all()
-    with pytest.raises(UserError, match="real signals only"):
-        small.match(x + 0j, method="kdtree")
-
-
 def test_density_and_phase_are_recovered(small):
     phase = torch.linspace(-3, 3, 50)
     density = torch.polar(torch.linspace(0.1, 2, 50), phase)
@@ -171,7 +164,8 @@ def test_a_rank_that_cannot_be_is_refused(sequence):
 MEMORY = """
 import ctypes, pathlib, torch
 from mrf_unroll.dictionary import Dictionary
-from mrf_unroll.schedules import Sequence, ramp
+from mrf_unroll.sequence import Sequence
+from mrf_unroll.schedules import ramp
 torch.set_num_threads(1)
 t = torch.linspace(0, 1, 20000)[:, None] * torch.arange(1, 11) * 3
 d = Dictionary(torch.eye(10), torch.cos(t), torch.ones(20000, 2), torch.ones(10), 1.0, Sequence.of(ramp(10)))
@@ -197,7 +191,7 @@ def test_matching_stays_within_its_memory():
 
 
 def test_leaves_partition_the_atoms(small):
-    order, bounds, centres, cosine, sine = small._leaves
+    order, bounds, centres, cosine, sine = matching.AtomSearch(small.atoms).leaves
     assert torch.equal(order.sort().values, torch.arange(len(small.atoms)))
-    assert (bounds.diff() <= module._LEAF).all() and len(centres) == len(bounds) - 1
+    assert (bounds.diff() <= matching._LEAF).all() and len(centres) == len(bounds) - 1
     assert ((cosine**2 + sine**2 - 1).abs() < 1e-5).all()

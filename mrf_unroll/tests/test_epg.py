@@ -8,7 +8,8 @@ import torch
 
 from mrf_unroll import epg
 from mrf_unroll.epg import fisp_atoms, fisp_signal
-from mrf_unroll.schedules import Sequence, jiang_like_fa
+from mrf_unroll.schedules import jiang_like_fa
+from mrf_unroll.sequence import Sequence
 from shared_utils import UserError
 
 T1, T2 = torch.tensor([1300.0, 800.0, 4000.0]), torch.tensor([110.0, 60.0, 2000.0])

@@ -6,7 +6,8 @@ import torch
 from mrf_unroll.dictionary import Dictionary, tissue_grid
 from mrf_unroll.epg import fisp_atoms
 from mrf_unroll.precision import cramer_rao_bound
-from mrf_unroll.schedules import Sequence, jiang_like_fa
+from mrf_unroll.schedules import jiang_like_fa
+from mrf_unroll.sequence import Sequence
 
 
 def test_refined_matching_attains_the_bound():

@@ -7,8 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from mrf_unroll.export import published_content
-from mrf_unroll.published import as_reconstructor, import_encoder, import_published, read_mrfresnet, read_published
+from mrf_unroll.published import (
+    as_reconstructor,
+    import_encoder,
+    import_published,
+    published_content,
+    read_mrfresnet,
+    read_published,
+)
 from shared_utils import UserError
 from shared_utils.testing import fill
 
@@ -115,15 +121,15 @@ def test_what_is_exported_as_published_is_imported_again():
         (
             _decoder_shapes(),
             _decoder_shapes(),
-            r"no encoder of PGD-Net: expected rsb1.*holds Conv.0.weight \(12, 2, 1, 1\)",
+            r"not an encoder of PGD-Net: expected rsb1.*holds Conv.0.weight \(12, 2, 1, 1\)",
         ),
-        (_encoder_shapes(), _encoder_shapes(), r"no Bloch decoder: expected .*\(h, 2, 1, 1\).*holds rsb1"),
+        (_encoder_shapes(), _encoder_shapes(), r"not a Bloch decoder: expected .*\(h, 2, 1, 1\).*holds rsb1"),
         (
             _encoder_shapes(),
             _decoder_shapes(rank=7),
             r"do not fit together: .*\(8, 5, 3, 3\) takes 5.*\(7, 12, 1, 1\) makes 7",
         ),
-        (_encoder_shapes(), None, "no Bloch decoder: give"),
+        (_encoder_shapes(), None, "no Bloch decoder: import it"),
     ],
 )
 def test_the_wrong_file_is_refused_with_its_shapes(content, decoder, said):
@@ -143,7 +149,7 @@ class _Malicious:
 
 def test_nothing_in_a_file_is_run(scratch):
     torch.save({"net_state_dict": {}, "alpha": _Malicious()}, "evil.pt")
-    with pytest.raises(UserError, match="asks for code"):
+    with pytest.raises(UserError, match="evil.pt holds .*, which only running code"):
         read_published("evil.pt")
     Path("plain.pt").write_bytes(pickle.dumps(_Malicious(), protocol=2))
     with pytest.raises(UserError, match="plain.pt"):

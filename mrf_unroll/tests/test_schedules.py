@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from mrf_unroll.schedules import Sequence, cao_like_fa, jiang_like_fa, ramp, read_schedule
+from mrf_unroll.schedules import cao_like_fa, jiang_like_fa, ramp, read_schedule
+from mrf_unroll.sequence import Sequence
 from shared_utils import UserError
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "mrf_unroll"

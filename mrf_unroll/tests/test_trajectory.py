@@ -7,7 +7,6 @@ import torch
 
 from mrf_unroll.operators import SubspaceOperator
 from mrf_unroll.trajectory import (
-    epi_masks,
     golden_angles,
     golden_spiral,
     gridded_spiral_masks,
@@ -59,10 +58,6 @@ def test_masks_hold_the_centre_and_their_shifts():
     masks = gridded_spiral_masks(64, 771, 4)
     assert masks.shape == (4, 64, 64) and masks[:, 0, 0].all(), "the centre of k-space is first in FFT order"
     assert (masks[0] != masks[1]).any()
-    lines = epi_masks(130, 65, 70)
-    assert (lines.sum(dim=(1, 2)) == 2 * 130).all()
-    assert torch.equal(lines[0].nonzero()[:, 0].unique(), torch.tensor([0, 65]))
-    assert torch.equal(lines[66].nonzero()[:, 0].unique(), torch.tensor([1, 66]))
 
 
 def test_positions_count_rows_fastest():

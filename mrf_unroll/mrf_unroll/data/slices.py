@@ -1,4 +1,4 @@
-"""Slices of tissue maps: procedural heads, or people's own maps from a folder, split by subject."""
+"""Slices of tissue maps: procedural heads, or your own maps from a folder, split by subject."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from scipy.ndimage import binary_fill_holes
 from torch.nn import functional
 
+from mrf_unroll.data.maps import read_maps
 from mrf_unroll.data.phantoms import head_phantom, vary_maps
 from shared_utils import UserError
 
@@ -70,8 +71,6 @@ def map_files(root: str | Path) -> list[Path]:
 
 def read_slices(path: str | Path, size: int, unit_t: str | None = None, resample: bool = False) -> list[Slice]:
     """The slices of one map file (one subject), brought to ``size`` pixels; see ``fit_to_size``."""
-    from mrf_unroll.files import read_maps
-
     stored = read_maps(path, unit_t)
     scale = float(np.quantile(stored.pd[stored.mask], _PD_QUANTILE)) if stored.mask.any() else 0.0
     slices = []

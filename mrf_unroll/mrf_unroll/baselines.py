@@ -16,58 +16,58 @@ from mrf_unroll.data.datamodule import FingerprintingDataModule
 from mrf_unroll.fitting import fit_denoiser, fit_mrfresnet
 from mrf_unroll.lightning_module import UnrolledModule
 from mrf_unroll.models import Denoiser, MRFResNet
-from mrf_unroll.reconstructor import Reconstructor
-from shared_utils import checkpoint
+from mrf_unroll.pretrained import load
+from shared_utils import files
 from shared_utils.training import DurableCheckpointIO
 
 log = logging.getLogger(__name__)
 
 
-class RivalNetworks(pl.Callback):
-    """Networks that are trained after a run (``train_all``) on its data, from its decoder, and kept in ``rivals/`` there.
+class BaselineNetworks(pl.Callback):
+    """Networks that are trained after a run (``train_all``) on its data, from its decoder, and kept in ``baselines/`` there.
 
-    rivals: name -> changed arguments of ``UnrolledModule``, with ``epochs`` where they differ. The rest is as in the run.
+    networks: name -> changed arguments of ``UnrolledModule``, with ``epochs`` where they differ. The rest is as in the run.
     mrfresnet_steps, denoiser_steps: of the two networks that classical methods use, trained on atoms and time series
-    (real data only); 0: without them.
+    (real data only); 0 leaves one out.
     """
 
     def __init__(
-        self, rivals: dict[str, dict[str, Any]], mrfresnet_steps: int = 2000, denoiser_steps: int = 600
+        self, networks: dict[str, dict[str, Any]], mrfresnet_steps: int = 2000, denoiser_steps: int = 600
     ) -> None:
-        self.rivals, self.mrfresnet_steps, self.denoiser_steps = rivals, mrfresnet_steps, denoiser_steps
+        self.networks, self.mrfresnet_steps, self.denoiser_steps = networks, mrfresnet_steps, denoiser_steps
 
     def train_all(
         self, trainer: pl.Trainer, module: UnrolledModule, data: FingerprintingDataModule, folder: Path
     ) -> None:
         """Train them all, on one process."""
         if trainer.world_size > 1:
-            log.warning("rivals are trained on one process only: run without torchrun for the comparison")
+            log.warning("baselines are trained on one process only: run without torchrun for the comparison")
             return
-        for name, changes in self.rivals.items():
+        for name, changes in self.networks.items():
             log.info("training %s", name)
-            train_rival(module, data, changes, trainer, folder / name)
+            train_baseline(module, data, changes, trainer, folder / name)
         if data.complex_valued:
             return
         if self.mrfresnet_steps:
             fit_voxelwise(data, self.mrfresnet_steps).save_pretrained(folder / "mrfresnet")
-            checkpoint.write_json({"steps": self.mrfresnet_steps}, folder / "mrfresnet" / "training.json")
+            files.write_json({"steps": self.mrfresnet_steps}, folder / "mrfresnet" / "training.json")
         if self.denoiser_steps:
             fit_prior(data, self.denoiser_steps).save_pretrained(folder / "denoiser")
-            checkpoint.write_json({"steps": self.denoiser_steps}, folder / "denoiser" / "training.json")
+            files.write_json({"steps": self.denoiser_steps}, folder / "denoiser" / "training.json")
 
 
-def train_rival(
+def train_baseline(
     module: UnrolledModule,
     data: FingerprintingDataModule,
     changes: Mapping[str, Any],
     trainer: pl.Trainer,
     folder: Path,
 ) -> None:
-    """Train one rival as ``trainer`` has trained ``module``; a folder of ``Reconstructor`` with its metrics."""
+    """Train one network as ``trainer`` has trained ``module``; a folder of ``Reconstructor`` with its metrics."""
     changes = dict(changes)
     epochs = changes.pop("epochs", trainer.max_epochs)
-    rival = UnrolledModule(data.protocol, **{**module.options, **changes})
-    rival.prepare(data.training, module.reconstructor.network.decoder)
+    baseline = UnrolledModule(data.protocol, **{**module.options, **changes})
+    baseline.prepare(data.training, module.reconstructor.network.decoder)
     best = ModelCheckpoint(folder / "checkpoints", monitor="val_error", filename="best", enable_version_counter=False)
     own = pl.Trainer(
         max_epochs=epochs,
@@ -83,9 +83,9 @@ def train_rival(
         num_sanity_val_steps=0,
         log_every_n_steps=trainer.log_every_n_steps,
     )
-    own.fit(rival, datamodule=data)
-    Reconstructor.load(Path(best.best_model_path)).save_pretrained(folder)
-    checkpoint.write_json({"epochs": epochs, "steps": own.global_step}, folder / "training.json")
+    own.fit(baseline, datamodule=data)
+    load(best.best_model_path).save_pretrained(folder)
+    files.write_json({"epochs": epochs, "steps": own.global_step}, folder / "training.json")
 
 
 def fit_voxelwise(data: FingerprintingDataModule, steps: int) -> MRFResNet:

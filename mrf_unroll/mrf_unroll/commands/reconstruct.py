@@ -1,0 +1,65 @@
+"""Reconstruct T1, T2 and PD maps of a scan, or of a folder of scans."""
+
+from typing import Any, Literal
+
+from shared_utils import cli
+
+
+def reconstruct(
+    scan: str,
+    out: str,
+    method: str = "unrolled",
+    ckpt: str | None = None,
+    dictionary: str | None = None,
+    rank: int = 10,
+    density: Literal["spiral", "radial", "pipe_menon", "none"] | None = None,
+    options: dict[str, Any] = {},  # noqa: B006 (never changed)
+    gain: float | None = None,
+    coils: int | None = None,
+    reference: str | None = None,
+    unit_t: Literal["ms", "s"] | None = None,
+    device: str = "auto",
+    resume: bool = False,
+    overwrite: bool = False,
+) -> None:
+    """Reconstruct a scan, or every scan of a folder: maps.npz (ms), maps.png and report.json with the data consistency.
+
+    Args:
+        scan: scan.npz or .h5 (README, Data), or a folder of them, each of which gets a folder of its name in out.
+        out: folder to write.
+        method: unrolled, or a network trained beside it (unet, no_data_consistency); svd_mrf, low_rank, lrtv, pnp_admm,
+            mrfresnet.
+        ckpt: the network: a run's folder, a checkpoint of it, an exported folder, or a hub id; the bundled network where
+            not given. Its schedule must be the scan's.
+        dictionary: for classical methods, a dict.npz of the scan's schedule; built where not given.
+        rank: components of a dictionary that is built.
+        density: weights of the samples, instead of those in the scan.
+        options: of a classical method, such as {lam: 0.003, iterations: 20, refine: true} (T1 and T2 off the grid).
+        gain: what the data are divided by for the network, PD multiplied by; chosen from the data where not given.
+        coils: reduce the scan to so many virtual coils first, which is faster.
+        reference: maps to compare with, for errors in the report and the picture.
+        unit_t: ms or s, of the reference, where its file does not declare it.
+        device: auto, cpu, cuda.
+        resume: continue the same job: what is finished is not done again.
+        overwrite: begin again although out exists.
+    """
+    from mrf_unroll.reconstruction import Settings, reconstruct_scans
+    from shared_utils import distributed
+
+    settings = Settings(method, ckpt, dictionary, rank, density, options, gain, coils, reference, unit_t)
+    with distributed.process_group():
+        place = distributed.choose_device(device)
+        if place.type == "mps":
+            place = "cpu"  # trajectories are kept in double precision, which mps has not
+        reports = reconstruct_scans(scan, out, settings, place, resume, overwrite)
+        if distributed.rank() == 0:
+            for report in reports:
+                errors = report.get("errors", {})
+                listed = [f"{name} NRMSE {errors[f'{name}_NRMSE']:.3f}" for name in ("T1", "T2", "PD") if errors]
+                print(", ".join([f"{report['scan']}: |Ax-y|/|y| = {report['data_consistency']:.4f}", *listed]))
+            print(f"wrote {out}")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; the exit status."""
+    return cli.run(reconstruct, argv)

@@ -1,0 +1,67 @@
+"""Scans of given maps: a slice of a file or a procedural head, and what a protocol measures of it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from mrf_unroll.coils import gaussian_ring_maps
+from mrf_unroll.data.maps import Maps, read_maps
+from mrf_unroll.data.phantoms import head_phantom
+from mrf_unroll.data.scans import Scan
+from mrf_unroll.operators import FrameOperator
+from mrf_unroll.protocol import Protocol
+from mrf_unroll.simulation import simulate_kspace, tsmi
+from shared_utils import UserError
+
+
+def load_slice(source: str, place: int, unit_t: str | None, seed: int, use_b1: bool, use_phase: bool) -> Maps:
+    """One slice, (1, H, W) each: of a file of maps, or ``head:48``, a procedural head; PD is scaled to a maximum of 1.
+
+    Raises UserError where there is no such slice, and where a field is asked for that the file lacks.
+    """
+    if head := re.fullmatch(r"head:(\d+)", source):
+        phantom = head_phantom(int(head[1]), np.random.default_rng(seed))
+        t1, t2, density = phantom.maps.astype(np.float64)[:, None]
+        return Maps(t1, t2, density, phantom.mask[None])
+    maps = read_maps(source, unit_t)
+    if not 0 <= place < len(maps.pd):
+        raise UserError(f"{source} has {len(maps.pd)} slices: --slice must lie in 0 to {len(maps.pd) - 1}")
+    for wanted, name, value in ((use_b1, "B1", maps.b1), (use_phase, "phase", maps.phase)):
+        if wanted and value is None:
+            raise UserError(f"{source} has no map of {name}: leave the option out")
+    one = slice(place, place + 1)
+    density = maps.pd[one]
+    return replace(
+        maps,
+        t1_s=maps.t1_s[one],
+        t2_s=maps.t2_s[one],
+        pd=density / max(float(density.max()), 1e-30),
+        mask=maps.mask[one],
+        phase=maps.phase[one] if use_phase else None,
+        b1=maps.b1[one] if use_b1 else None,
+    )
+
+
+def simulate_scan(maps: Maps, protocol: Protocol, num_coils: int, noise: float, seed: int) -> Scan:
+    """What the protocol's schedule and trajectory measure of one slice, with coils on a ring and noise (see above)."""
+    tensor = [torch.from_numpy(np.ascontiguousarray(value)) for value in (maps.t1_s, maps.t2_s, maps.pd)]
+    height, width = maps.pd.shape[1:]
+    b1, phase = (None if value is None else torch.from_numpy(value) for value in (maps.b1, maps.phase))
+    series = tsmi(torch.stack(tensor, dim=1).float(), protocol.sequence, torch.eye(len(protocol.sequence)), b1, phase)
+    coil_maps = gaussian_ring_maps(num_coils, height, width)
+    operator = FrameOperator(protocol.trajectory, (height, width), None if num_coils == 1 else coil_maps)
+    y, deviation = simulate_kspace(series, operator, noise, torch.Generator().manual_seed(seed))
+    density = protocol.density
+    return Scan(
+        y[0].numpy(),
+        protocol.trajectory.numpy(),
+        (height, width),
+        protocol.sequence,
+        coil_maps.numpy(),
+        None if density is None else density.numpy(),
+        float(deviation[0]),
+    )

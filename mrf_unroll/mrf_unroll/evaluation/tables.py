@@ -1,0 +1,71 @@
+"""Tables of a comparison: a row a method, pooled over slices and averaged over seeds; a row a slice."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mrf_unroll.evaluation.runs import Record
+from mrf_unroll.evaluation.study import Study, title
+from mrf_unroll.metrics import NAMES, errors_of_sums
+from shared_utils import files
+
+
+def summary(study: Study, records: Iterable[Record]) -> list[dict[str, Any]]:
+    """One row a method: errors pooled over all masked voxels, data consistency, CPU seconds a slice, sizes."""
+    by_method: dict[str, list[Record]] = {}
+    for record in records:
+        by_method.setdefault(record.method, []).append(record)
+    rows = []
+    for name, own in by_method.items():
+        errors = errors_of_sums(sum(record.sums for record in own))
+        row: dict[str, Any] = {"method": name}
+        row |= {f"{map_name} NRMSE": errors[f"{map_name}_NRMSE"] for map_name in NAMES}
+        row |= {f"{map_name} MAPE %": errors[f"{map_name}_MAPE_percent"] for map_name in NAMES}
+        row["TSMI NRMSE"] = (sum(r.series[0] for r in own) / sum(r.series[1] for r in own)) ** 0.5
+        row["|Ax-y|/|y|"] = float(np.mean([record.consistency for record in own]))
+        row["CPU s a slice"] = float(np.median([record.seconds for record in own]))
+        row["parameters"] = study.trained.parameters(name)
+        row["training steps"] = study.trained.steps.get(name)
+        rows.append(row)
+    return rows
+
+
+def average(tables: Sequence[list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Rows of several seeds as one table: means, and the standard deviation of each NRMSE beside it."""
+    rows = []
+    for places in zip(*tables, strict=True):
+        row: dict[str, Any] = {"method": title(places[0]["method"])}
+        for key in places[0]:
+            values = [place[key] for place in places]
+            if key == "method":
+                continue
+            if not isinstance(values[0], float):
+                row[key] = values[0]
+                continue
+            row[key] = float(np.mean(values))
+            if "NRMSE" in key and key != "TSMI NRMSE" and len(tables) > 1:
+                row[f"{key.split()[0]} +-"] = float(np.std(values))
+        rows.append(row)
+    return rows
+
+
+def write_scores(records: Iterable[tuple[int, Record]], path: Path) -> None:
+    """A row a seed, slice and method."""
+    with files.replacing(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.writer(file)
+        columns = [f"{name}_{kind}" for name in NAMES for kind in ("NRMSE", "MAPE_percent", "MAE", "RMSE", "bias")]
+        writer.writerow(["seed", "subject", "method", *columns, "consistency", "cpu_seconds"])
+        for seed, record in records:
+            errors = errors_of_sums(record.sums)
+            writer.writerow(
+                [
+                    *(seed, record.subject, record.method),
+                    *(f"{errors[name]:.6g}" for name in columns),
+                    *(f"{record.consistency:.6g}", f"{record.seconds:.4g}"),
+                ]
+            )

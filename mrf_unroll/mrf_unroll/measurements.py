@@ -1,0 +1,125 @@
+"""From the samples of a scan to what every method takes: h = A^H W y, the normal operator and its norm."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mrf_unroll.classical import conjugate_gradient
+from mrf_unroll.coils import compress_coils, estimate_coil_maps
+from mrf_unroll.data.scans import Scan
+from mrf_unroll.operators import KernelCache, SubspaceOperator, ToeplitzNormal, operator_norm
+from mrf_unroll.protocol import density_weights
+
+log = logging.getLogger(__name__)
+
+# Above this share of imaginary energy an object is taken to have a phase: artefacts and noise alone leave up to 0.01, a
+# phase of +-0.3 rad adds as much, one of a few radians makes 0.07 and more (procedural heads, 24 and 48 samples a frame).
+_IMAGINARY = 0.04
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """A scan on a subspace.
+
+    kspace: (1, C, N, P), adjoint: h (1, s, H, W), both turned so that the object's mean phase is zero where the time series
+    is ``real``. lipschitz: the norm of ``normal`` on such time series. rotation: by which both were turned. imaginary: the
+    share of the object's energy that stays imaginary then.
+    """
+
+    operator: SubspaceOperator
+    normal: ToeplitzNormal
+    kspace: Tensor
+    adjoint: Tensor
+    lipschitz: float
+    real: bool
+    rotation: Tensor
+    imaginary: float
+
+    @property
+    def has_phase(self) -> bool:
+        """Whether the object has a phase that a real time series drops."""
+        return self.imaginary >= _IMAGINARY
+
+
+def measurements(
+    scan: Scan,
+    basis: Tensor,
+    atoms: Tensor,
+    density: str | None = None,
+    force_real: bool = False,
+    cache: KernelCache | None = None,
+    device: str | torch.device = "cpu",
+) -> Measurements:
+    """What a scan measured of the time series in ``basis`` (N, s).
+
+    Args:
+        scan: k-space, trajectory, and coil maps and weights where there are any.
+        basis: V.
+        atoms: (K, s), some that tissue may have: the object's phase is found by them.
+        density: kind of weights (``density_weights``); None for those of the scan.
+        force_real: take a real time series although the object has a phase.
+        cache: of kernels, for scans that share an acquisition.
+        device: where the operators are applied.
+    """
+    operator = scan_operator(scan, basis, density, device)
+    normal = ToeplitzNormal.from_operator(operator, cache)
+    kspace = torch.from_numpy(np.asarray(scan.kspace))[None].to(device)
+    adjoint = operator.weighted_adjoint(kspace)
+    rotation, imaginary = object_phase(adjoint, normal, atoms)
+    real = force_real or imaginary < _IMAGINARY
+    if real:
+        kspace, adjoint = kspace * rotation, (adjoint * rotation).real
+    lipschitz = float(operator_norm(normal, adjoint.shape[1:], dtype=adjoint.dtype))
+    return Measurements(operator, normal, kspace, adjoint, lipschitz, real, rotation, imaginary)
+
+
+def with_fewer_coils(scan: Scan, num_coils: int) -> Scan:
+    """The scan in its ``num_coils`` virtual coils of most energy. Raises UserError where it has fewer."""
+    maps = None if scan.coil_maps is None else torch.from_numpy(scan.coil_maps)
+    kspace, maps = compress_coils(torch.from_numpy(scan.kspace), maps, num_coils)
+    return replace(scan, kspace=kspace.numpy(), coil_maps=None if maps is None else maps.numpy())
+
+
+def scan_operator(scan: Scan, basis: Tensor, density: str | None, device: str | torch.device) -> SubspaceOperator:
+    """A of a scan: its trajectory, the subspace, weights (its own for ``density`` None), coil maps (estimated where missing)."""
+    positions = torch.from_numpy(np.asarray(scan.trajectory))
+    if density is None:
+        weights = torch.from_numpy(np.asarray(scan.dcf))
+        weights = weights / weights.mean()
+    else:
+        weights = density_weights(density, positions, scan.image_size)
+    maps = None
+    if scan.coil_maps is not None:
+        maps = torch.from_numpy(np.asarray(scan.coil_maps))
+    elif len(scan.kspace) > 1:
+        kspace = torch.from_numpy(np.asarray(scan.kspace))
+        maps = estimate_coil_maps(kspace, positions, basis, scan.image_size, weights)
+        log.info("coil maps estimated from the low frequencies of %d coils", len(kspace))
+    return SubspaceOperator(positions, basis.cpu(), scan.image_size, maps, weights).to(device)
+
+
+def object_phase(adjoint: Tensor, normal: Callable[[Tensor], Tensor], atoms: Tensor) -> tuple[Tensor, float]:
+    """A unit number that turns the object's mean phase to zero, and what share of its energy is imaginary then.
+
+    It is found from the complex PD of the best of ``atoms`` (K, s) for a low-rank reconstruction, in voxels of more than 0.3 of
+    the largest norm.
+    """
+    series = conjugate_gradient(normal, adjoint, 0.0, 20).x[0].flatten(1).T
+    norm = series.abs().square().sum(dim=1).sqrt()
+    strong = series[norm > 0.3 * norm.max()]
+    unit = (atoms / atoms.abs().square().sum(dim=1, keepdim=True).sqrt()).to(strong)
+    density = torch.cat([_largest(part @ unit.conj().T) for part in strong.split(4096)])
+    rotation = torch.polar(torch.ones((), device=density.device), -density.sum().angle())
+    turned = density * rotation
+    return rotation, float(turned.imag.square().sum() / turned.abs().square().sum())
+
+
+def _largest(products: Tensor) -> Tensor:
+    """The entry of largest magnitude in every row."""
+    return products.gather(1, products.abs().argmax(dim=1, keepdim=True))[:, 0]

@@ -1,0 +1,43 @@
+"""The commands as a shell starts them: root scripts, the module, and from outside the folder."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[1]
+VERBS = sorted(path.stem for path in (PROJECT / "mrf_unroll" / "commands").glob("[!_]*.py"))
+
+
+def shell(folder, *arguments):
+    return subprocess.run([sys.executable, *map(str, arguments)], cwd=folder, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_answers_before_torch_is_loaded(verb):
+    code = f"import runpy, sys; sys.argv = ['{verb}.py', '--help']\ntry: runpy.run_path('{verb}.py', run_name='__main__')\n"
+    code += "except SystemExit as stop: assert not stop.code\nassert 'torch' not in sys.modules"
+    done = shell(PROJECT, "-c", code)
+    assert done.returncode == 0 and "usage" in done.stdout.lower(), done.stderr
+
+
+def test_the_package_lists_and_runs_its_commands_from_anywhere(scan, scratch):
+    listed = shell(scratch, "-m", "mrf_unroll")
+    assert listed.returncode == 0 and all(verb in listed.stdout for verb in VERBS)
+    own = ("--out", "out", "--method", "svd_mrf", "--rank", 3)
+    done = shell(scratch, "-m", "mrf_unroll", "reconstruct", scan, *own)
+    assert done.returncode == 0 and (scratch / "out" / "maps.npz").is_file(), done.stderr
+
+
+@pytest.mark.parametrize("name", ["configs/default.yaml", "large.yaml"])
+def test_configs_are_found_from_outside_the_folder(name, scratch):
+    done = shell(scratch, "-m", "mrf_unroll", "train", "--config", name, "--print_config")
+    assert done.returncode == 0 and "encoder:" in done.stdout, done.stderr
+
+
+def test_importing_the_package_loads_neither_torch_nor_lightning():
+    code = "import sys, mrf_unroll; assert not {'torch', 'pytorch_lightning', 'numpy'} & set(sys.modules)\n"
+    code += "from mrf_unroll import SubspaceOperator, load\nassert 'pytorch_lightning' not in sys.modules"
+    done = shell(PROJECT, "-c", code)
+    assert done.returncode == 0, done.stderr
