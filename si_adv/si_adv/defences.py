@@ -18,11 +18,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from shared_utils import UserError
+from shared_utils.checkpoint import weights_digest
 from si_adv.geometry import knn
+from si_adv.published import import_published
 
 _PUNET_WEIGHTS = (
     "the PU-Net weights, pu-in_1024-up_4.pth of github.com/Wuziyi616/IF-Defense (baselines/defense/DUP_Net), "
-    "or weights trained with train.py --config configs/punet.yaml"
+    "or weights that train_punet.py made"
 )
 
 
@@ -115,8 +117,6 @@ class DUPNet(nn.Module):
             raise UserError(f"the defence dupnet needs weights=PATH: {_PUNET_WEIGHTS}")
         if not Path(weights).is_file():
             raise UserError(f"{weights} not found: the defence dupnet needs {_PUNET_WEIGHTS}")
-        from si_adv.published import import_published
-
         punet, _ = import_published(weights, "pu_net")
         return cls(SOR(k, alpha), punet.requires_grad_(False))
 
@@ -176,3 +176,31 @@ def build_defence(name: str, **options: Any) -> nn.Module:
                 f"defence {name!r} has no option {option!r}: did you mean {closest!r}? (known: {', '.join(known)})"
             )
     return DEFENCES[name](**options)
+
+
+class InFront:
+    """Puts a defence in front of a victim, for attacks that go through it: (victim, seed) -> defended victim.
+
+    Args:
+        name: of ``DEFENCES``.
+        punet: weights of PU-Net, for dupnet.
+        draws: of the defence, averaged in every forward pass (expectation over transformation).
+        device: where the defence runs.
+    """
+
+    def __init__(self, name: str, punet: str | None = None, draws: int = 1, device: torch.device | str = "cpu") -> None:
+        options = {"weights": punet} if punet and name == "dupnet" else {}
+        self.name, self.draws, self.device = name, draws, device
+        self.defence = build_defence(name, **options).to(device)
+
+    def __call__(self, victim: nn.Module, seed: int) -> nn.Module:
+        """The victim behind the defence; the seed decides what a random one draws."""
+        defence = self.defence
+        if isinstance(defence, SRS):
+            defence = build_defence(self.name, seed=seed).to(self.device)
+        model = Defended(victim, defence)
+        return ExpectationOverTransformation(model, self.draws) if self.draws > 1 else model
+
+    def description(self) -> dict[str, Any]:
+        """What it is, in plain values."""
+        return {"name": self.name, "draws": self.draws, "weights": weights_digest(self.defence)}

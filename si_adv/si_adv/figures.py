@@ -1,4 +1,4 @@
-"""Pictures of clouds, attacks and comparisons, as PNG files (matplotlib, without a display)."""
+"""Pictures of clouds, attacks and comparisons (matplotlib, without a display); the ending of the path decides the kind."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from PIL import Image
 
-from shared_utils import checkpoint
+from shared_utils.logging import save_figure
 
 _GREY, _INK = "#9aa4b1", "#1d2430"
 # From grey, a point that stays, to red: what moved stands out of what did not.
@@ -30,16 +28,6 @@ COLOURS = {
     "simba": "#d1495b",
     "simba_pp": "#7b5ea7",
 }
-
-
-def _save(figure: Figure, path: str | Path) -> None:
-    canvas = FigureCanvasAgg(figure)
-    figure.set_dpi(100)
-    canvas.draw()
-    # A palette of 128 colours: a third of the size, and no difference to the eye.
-    image = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy()).quantize(128)
-    with checkpoint.replacing(path) as temporary:
-        image.save(temporary, format="png", optimize=True)
 
 
 def _colour(name: str, position: int) -> str:
@@ -92,7 +80,7 @@ def displacement(path: str | Path, examples: Sequence[dict[str, Any]]) -> None:
             adv, title = example["attacks"][name]
             drawn = draw_cloud(cell, adv, np.linalg.norm(adv - example["clean"], axis=1), vmax, f"{name}: {title}")
     figure.colorbar(drawn, ax=axes, shrink=0.6, label="displacement (unit sphere)")
-    _save(figure, path)
+    save_figure(figure, path, colours=256)
 
 
 def sensitivity(path: str | Path, points: np.ndarray, values: np.ndarray, title: str) -> None:
@@ -103,7 +91,7 @@ def sensitivity(path: str | Path, points: np.ndarray, values: np.ndarray, title:
     draw_cloud(axes[0], points, values, vmax, title)
     drawn = draw_cloud(axes[1], points * np.array([-1, -1, 1]), values, vmax, "from behind")
     figure.colorbar(drawn, ax=axes, shrink=0.7, label="sensitivity along the surface")
-    _save(figure, path)
+    save_figure(figure, path, colours=256)
 
 
 def success_against_surface(path: str | Path, rows: Sequence[dict[str, Any]]) -> None:
@@ -128,7 +116,7 @@ def success_against_surface(path: str | Path, rows: Sequence[dict[str, Any]]) ->
         ylim=(-0.05, 1.08),
     )
     _finish(axes)
-    _save(figure, path)
+    save_figure(figure, path, colours=256)
 
 
 def curves(path: str | Path, lines: dict[str, tuple[np.ndarray, np.ndarray]], xlabel: str, log: bool = False) -> None:
@@ -147,7 +135,7 @@ def curves(path: str | Path, lines: dict[str, tuple[np.ndarray, np.ndarray]], xl
         )
     axes.set(xlabel=xlabel, ylabel="attack success rate", ylim=(-0.03, 1.05), xscale="log" if log else "linear")
     _finish(axes)
-    _save(figure, path)
+    save_figure(figure, path, colours=256)
 
 
 def histogram(path: str | Path, values: dict[str, np.ndarray], xlabel: str) -> None:
@@ -160,7 +148,7 @@ def histogram(path: str | Path, values: dict[str, np.ndarray], xlabel: str) -> N
         axes.hist(numbers, bins, histtype="stepfilled", alpha=0.45, color=_colour(name, position), label=name)
     axes.set(xlabel=xlabel, ylabel="clouds", xscale="log")
     _finish(axes)
-    _save(figure, path)
+    save_figure(figure, path, colours=256)
 
 
 def matrix(path: str | Path, values: np.ndarray, rows: Sequence[str], columns: Sequence[str], title: str) -> None:
@@ -177,7 +165,7 @@ def matrix(path: str | Path, values: np.ndarray, rows: Sequence[str], columns: S
     axes.set_yticks(range(len(rows)), rows)
     axes.set(xlabel="target", ylabel="surrogate")
     axes.set_title(title, fontsize=10, color=_INK)
-    _save(figure, path)
+    save_figure(figure, path, colours=256)
 
 
 def training(path: str | Path, rows: Sequence[dict[str, str]]) -> None:
@@ -191,7 +179,7 @@ def training(path: str | Path, rows: Sequence[dict[str, str]]) -> None:
                 axes.plot(*zip(*values, strict=True), label=column, linewidth=2, color=_colour("", position))
         axes.set(xlabel="epoch", title=name)
         _finish(axes)
-    _save(figure, path)
+    save_figure(figure, path, colours=256)
 
 
 def _finish(axes: Axes) -> None:

@@ -13,7 +13,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from shared_utils import UserError
 from si_adv.attacks import Attack, build_attack
-from si_adv.data.files import Sample
+from si_adv.data.sample import Sample
 from si_adv.models import build_victim
 from si_adv.models.pointnet import PointNet, transform_regulariser
 from si_adv.models.punet import PUNet, punet_losses, sparse_input
@@ -23,7 +23,7 @@ class VictimModule(LightningModule):
     """A victim, its loss, its metrics and its schedule. The network itself is ``victim``.
 
     architecture: a name of ``si_adv.models.VICTIMS``. num_classes, class_names, num_points, with_normals: of the data;
-    they travel in the checkpoint. optimizer, learning_rate, weight_decay, momentum: as torch means them.
+    they are kept in the checkpoint. optimizer, learning_rate, weight_decay, momentum: as torch means them.
     schedule: the learning rate over the training: ``constant``; ``step``, times ``step_factor`` every ``step_epochs``;
     ``cosine`` down to ``final_learning_rate``; ``one_cycle`` up to the learning rate and down again, a step a batch.
     label_smoothing: of the cross entropy. transform_weight: weight of the mean ||A A^T - I|| of PointNet's feature
@@ -130,7 +130,8 @@ class VictimModule(LightningModule):
             metrics[f"{stage}_robust_accuracy"] = metric
         shown = (f"{stage}_accuracy", f"{stage}_robust_accuracy")
         for name, value in metrics.items():
-            self.log(name, value, on_step=False, on_epoch=True, prog_bar=name in shown, batch_size=len(batch.label))
+            options = {"prog_bar": name in shown, "batch_size": len(batch.label), "sync_dist": True}
+            self.log(name, value, on_step=False, on_epoch=True, **options)
 
     def validation_step(self, batch: Sample, batch_index: int) -> None:
         self._evaluate(batch, "val")
@@ -185,7 +186,7 @@ class UpsamplingModule(LightningModule):
         sparse = sparse_input(batch.points, self.hparams.up_ratio, torch.Generator().manual_seed(batch_index))
         for name, points in (("val_chamfer", self.punet(sparse)), ("val_chamfer_copy", sparse)):
             value = punet_losses(points, batch.points)["chamfer"]
-            self.log(name, value, on_epoch=True, prog_bar=True, batch_size=len(sparse))
+            self.log(name, value, on_epoch=True, prog_bar=True, batch_size=len(sparse), sync_dist=True)
 
     def configure_optimizers(self) -> Any:
         optimizer = torch.optim.Adam(self.punet.parameters(), self.hparams.learning_rate)

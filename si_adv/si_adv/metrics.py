@@ -165,19 +165,16 @@ def distances(adv: Tensor, clean: Tensor, normals: Tensor | None = None) -> dict
 # Success -------------------------------------------------------------------------------------------------------------
 
 
-def wilson_interval(successes: int, total: int, z: float = 1.959964) -> tuple[float, float]:
-    """Wilson's score interval of a rate (95% by default); (0, 1) when there were no trials."""
+def wilson_interval(successes: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Wilson's score interval of a rate; (0, 1) when there were no trials."""
+    from scipy.stats import binomtest
+
     if not 0 <= successes <= total:
         raise ValueError(f"successes must lie in 0..total, got {successes} of {total}")
     if total == 0:
         return 0.0, 1.0
-    rate = successes / total
-    centre = (rate + z**2 / (2 * total)) / (1 + z**2 / total)
-    half = z / (1 + z**2 / total) * math.sqrt(rate * (1 - rate) / total + z**2 / (4 * total**2))
-    # At a rate of exactly 0 or 1 the bound is the rate itself, up to rounding.
-    low = 0.0 if successes == 0 else centre - half
-    high = 1.0 if successes == total else centre + half
-    return low, high
+    interval = binomtest(successes, total).proportion_ci(confidence, method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def success_rates(success: Tensor, attacked: Tensor) -> dict[str, float | int | tuple[float, float]]:

@@ -1,7 +1,7 @@
 """The authors' checkpoints: which victim a file holds, how its names map onto ours, and the way back.
 
 A published file is a pickle of ``{'model_state_dict': ...}``, ``{'model_state': ...}``, ``{'state_dict': ...}`` or of
-the bare state dict, possibly saved from DataParallel. The architecture is told from names and shapes, which also give
+the bare state dict, possibly saved from DataParallel. The architecture is recognised by names and shapes, which also give
 the number of classes and whether the victim takes normals; our victims carry the published attribute names, so what is
 left to map is the DataParallel prefix and the names under which a file holds one module twice.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import difflib
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 
 from shared_utils import UserError
 from si_adv.models import build_victim
+from si_adv.victim import Victim
 
 if TYPE_CHECKING:
     from shared_utils.checkpoint import ImportReport
@@ -114,7 +116,7 @@ LAYOUTS: dict[str, Layout] = {
 class PublishedReport:
     """What an import found.
 
-    num_classes: None for PU-Net. options: constructor arguments that the shapes told. entries: what matched, and what
+    num_classes: None for PU-Net. options: constructor arguments read off the shapes. entries: what matched, and what
     the file was allowed to lack.
     """
 
@@ -134,8 +136,8 @@ def import_published(
 ) -> tuple[nn.Module, PublishedReport]:
     """The victim (or the PU-Net) of a published checkpoint, in evaluation mode, and a report of the import.
 
-    source: a file, or what was loaded from one (wrapped or bare state dict). architecture: a name of ``LAYOUTS``; None
-    tells it from names and shapes. options: further arguments of the constructor, such as ``fps_start``.
+    source: a file, or what was loaded from one (wrapped or bare state dict). architecture: a name of ``LAYOUTS``; None:
+    recognised by names and shapes. options: further arguments of the constructor, such as ``fps_start``.
 
     Raises UserError, naming the file and the reason, for what is not a checkpoint (a web page, an empty or truncated
     file, one that asks for code), an unknown architecture, and entries that are missing, unexpected or of another shape
@@ -164,20 +166,20 @@ def import_content(
     for name, tensor in state.items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise UserError(f"{source}: {name} holds values that are not finite: use another checkpoint")
-    told = {name: size for name, entry in layout.options.items() if (size := _size(state, *entry)) is not None}
+    found = {name: size for name, entry in layout.options.items() if (size := _size(state, *entry)) is not None}
     with_normals = layout.first is not None and _size(state, layout.first, 1) == layout.with_normals
     if architecture == "pu_net":
         from si_adv.models.punet import PUNet
 
-        told = {"up_ratio": max(1, len({name.split(".")[1] for name in state if name.startswith("FC_Modules.")}))}
-        num_classes, model = None, PUNet(**{**told, **options})
+        found = {"up_ratio": max(1, len({name.split(".")[1] for name in state if name.startswith("FC_Modules.")}))}
+        num_classes, model = None, PUNet(**{**found, **options})
     else:
         # A file without its classifier is named entry by entry below, whatever number of classes is assumed here.
         num_classes = _size(state, layout.classifier, 0) or 1
-        model = build_victim(architecture, num_classes, with_normals, **{**told, **options})
+        model = build_victim(architecture, num_classes, with_normals, **{**found, **options})
     state = _resolve_aliases(state, layout, model)
     entries = import_state_dict(model, state, source=f"{source} (as {architecture})")
-    return model.eval(), PublishedReport(architecture, num_classes, with_normals, told, entries)
+    return model.eval(), PublishedReport(architecture, num_classes, with_normals, found, entries)
 
 
 def export_published(model: nn.Module) -> dict[str, dict[str, Tensor]]:
@@ -185,8 +187,6 @@ def export_published(model: nn.Module) -> dict[str, dict[str, Tensor]]:
 
     model: one of our victims, a ``Victim`` or a PU-Net. Raises UserError for another model.
     """
-    from si_adv.victim import Victim
-
     model = model.model if isinstance(model, Victim) else model
     state = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
     for alias, name in LAYOUTS[detect(state, type(model).__name__)].aliases:
@@ -222,13 +222,12 @@ def read_quantised(path: str | Path) -> dict[str, Tensor]:
     A weight of two or more dimensions is stored as ``<name>__q`` (int8) and ``<name>__scale`` (float32, one a row of
     the output, or of a shape that broadcasts): weight = q * scale. Every other entry is stored as it is.
     """
-    from shared_utils.checkpoint import verify
-
-    verify(path)
+    if not Path(path).is_file():
+        raise UserError(f"{path} not found: give the npz of quantised weights")
     try:
         with np.load(path, allow_pickle=False) as archive:
             stored = {name: archive[name] for name in archive.files}
-    except (zipfile.BadZipFile, ValueError, OSError, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, ValueError, OSError, EOFError) as error:
         raise UserError(
             f"{path} is not an npz of plain arrays ({error}): give the file of quantised weights"
         ) from error

@@ -1,24 +1,16 @@
-"""``Victim``: a classifier with what is needed to use it; ``load_victim`` makes one of any file that holds a classifier."""
+"""``Victim``: a classifier with what is needed to use it."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from shared_utils import UserError
-from shared_utils.checkpoint import Exportable, import_state_dict, load_tensors
+from shared_utils.checkpoint import Exportable
 from si_adv.models import build_victim
-from si_adv.published import PublishedReport, import_content, read_checkpoint
-
-#: The victim that travels with the package: a PointNet trained on the procedural shapes.
-PACKAGED = Path(__file__).parent / "weights" / "pointnet_procedural"
-# In a checkpoint of the LightningModule, the prefix of the victim's entries and the arguments that describe it.
-_LIGHTNING_PREFIX = "victim."
-_DESCRIPTION = ("architecture", "num_classes", "class_names", "num_points", "with_normals")
 
 
 class Victim(nn.Module, Exportable):
@@ -51,80 +43,43 @@ class Victim(nn.Module, Exportable):
     def forward(self, clouds: Tensor) -> Tensor:
         return self.model(clouds)
 
+    def input_of(self, points: Tensor, normals: Tensor) -> Tensor:
+        """What the victim looks at: points (M, N, 3), with the normals behind them (M, N, 6) where it takes normals."""
+        return torch.cat([points, normals], 2) if self.with_normals else points
 
-def load_victim(path: str | Path | None = None, num_classes: int | None = None, **options: Any) -> Victim:
-    """The victim of a file or folder, in evaluation mode. Nothing in the file is run.
+    @torch.no_grad()
+    def predict(self, clouds: Tensor, batch_size: int = 32) -> Tensor:
+        """Probabilities (M, C), on the CPU.
 
-    path: a folder or ``.safetensors`` of ``Victim.save_pretrained``; a Lightning ``.ckpt`` of ``train.py``; a published
-    ``.pth``, ``.t7`` or ``.tar``; an int8-quantised ``.npz`` (see ``published.read_quantised``); None: the victim that
-    travels with the package. num_classes: where given, what the victim must have. options: further arguments of the
-    architecture's constructor, such as ``fps_start``.
+        Args:
+            clouds: (M, N, 3), or (M, N, 6) with normals; see ``input_of``.
+            batch_size: clouds passed at once.
+        """
+        device = next(self.model.parameters()).device
+        parts = [self(part.transpose(1, 2).contiguous().to(device)) for part in clouds.split(batch_size)]
+        return torch.cat([part.float().softmax(1).cpu() for part in parts])
 
-    Raises UserError, naming the file and the reason, when there is no victim in it or it has another number of classes.
-    """
-    path = PACKAGED if path is None else Path(path)
-    if path.is_dir() or (path.suffix == ".safetensors" and path.with_name("config.json").is_file()):
-        victim = _load_exported(path if path.is_dir() else path.parent, options)
-    else:
-        content = read_checkpoint(path)
-        if isinstance(content, Mapping) and isinstance(content.get("hyper_parameters"), Mapping):
-            victim = _load_lightning(content, str(path), options)
-        else:
-            model, report = import_content(content, source=str(path), **options)
-            if report.num_classes is None:
-                raise UserError(f"{path} holds a {report.architecture}, which is no classifier: give a victim's file")
-            victim = _wrap(model, report, options)
-    if num_classes is not None and victim.num_classes != num_classes:
-        raise UserError(f"{path} has {victim.num_classes} classes and {num_classes} were expected: use another victim")
-    return victim.eval()
-
-
-def _load_exported(folder: Path, options: dict[str, Any]) -> Victim:
-    config = folder / "config.json"
-    if not config.is_file():
-        raise UserError(f"{config} not found: {folder} is no exported victim (model.safetensors and config.json)")
-    try:
-        facts = json.loads(config.read_text())
-        facts = {name: facts.get(name) for name in (*_DESCRIPTION, "options")}
-    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError) as error:
-        raise UserError(f"{config} is not the JSON of an exported victim ({error}): export the victim again") from error
-    victim = _describe(facts, options, str(config))
-    weights = folder / "model.safetensors"
-    import_state_dict(victim, load_tensors(weights), source=str(weights))
-    return victim
-
-
-def _load_lightning(content: Mapping[str, Any], source: str, options: dict[str, Any]) -> Victim:
-    facts = {name: content["hyper_parameters"].get(name) for name in _DESCRIPTION}
-    state = content.get("state_dict", {})
-    state = {n.removeprefix(_LIGHTNING_PREFIX): t for n, t in state.items() if n.startswith(_LIGHTNING_PREFIX)}
-    if not state:
+    def class_number(self, text: str) -> int:
+        """The number of a class given by its name or number; UserError for another."""
+        if text in self.class_names:
+            return self.class_names.index(text)
+        if text.isdigit() and int(text) < self.num_classes:
+            return int(text)
         raise UserError(
-            f"{source} holds no entry that begins with {_LIGHTNING_PREFIX!r}: give a checkpoint of train.py"
+            f"unknown class {text}: give a number below {self.num_classes}, or one of {', '.join(self.class_names)}"
         )
-    victim = _describe(facts, options, source)
-    import_state_dict(victim.model, state, source=source)
-    return victim
 
+    def check_labels(self, labels: Tensor, class_names: Sequence[str], name: str) -> None:
+        """Raise UserError where clouds have classes that the victim does not know.
 
-def _describe(facts: Mapping[str, Any], options: dict[str, Any], source: str) -> Victim:
-    """A victim with fresh weights from the facts of a file; those that are None keep their default."""
-    missing = [name for name in ("architecture", "num_classes") if facts.get(name) is None]
-    if missing:
-        raise UserError(
-            f"{source} does not say the victim's {' and '.join(missing)}: give a file of train.py or export.py"
-        )
-    known = {name: value for name, value in facts.items() if value is not None}
-    known["options"] = {**known.get("options", {}), **options}
-    return Victim(**known)
-
-
-def _wrap(model: nn.Module, report: PublishedReport, options: dict[str, Any]) -> Victim:
-    victim = Victim(
-        report.architecture,
-        report.num_classes,
-        with_normals=report.with_normals,
-        options={**report.options, **options},
-    )
-    victim.model = model
-    return victim
+        Args:
+            labels: of the clouds, (M,).
+            class_names: of the data set.
+            name: what the victim is called in the message.
+        """
+        highest = int(labels.max())
+        if highest >= self.num_classes:
+            raise UserError(
+                f"{name} knows {self.num_classes} classes, the data has a cloud of class {highest} "
+                f"({class_names[highest]}): give a checkpoint trained on these classes"
+            )

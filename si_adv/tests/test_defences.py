@@ -139,7 +139,7 @@ def test_a_regular_grid_loses_nothing():
     assert torch.equal(SOR()(grid), grid)
 
 
-def test_normals_travel_with_their_points():
+def test_normals_stay_with_their_points():
     x = with_outliers(100, 7)
     assert torch.equal(SOR()(torch.cat((x, -x), 1)), torch.cat((SOR()(x), -SOR()(x)), 1))
 

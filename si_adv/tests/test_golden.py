@@ -1,7 +1,7 @@
 """The numbers of the published implementation, through the importer of its checkpoints.
 
 One adapter a published module: it takes the case and returns the outputs that the case names, for whatever config,
-inputs and outputs the case has. Cases of one module are told apart by their ``runner``.
+inputs and outputs the case has. Cases of one module differ in their ``runner``.
 """
 
 import re
@@ -225,7 +225,7 @@ def _published_query(case, model, clouds, labels, top_k):
     return torch.cat(adv), result, result.queries
 
 
-# By the case's ``module``; a victim's cases are told apart by their ``runner``, that of the trained one has none.
+# By the case's ``module``; a victim's cases differ in their ``runner``, that of the trained one has none.
 VICTIM_MODULES = {
     "pointnet_cls": "pointnet",
     "pointnet2_cls_ssg": "pointnet2_ssg",

@@ -209,7 +209,7 @@ def test_impossible_arguments_are_named():
         module(adversarial={"name": "si_ifgmm"})
 
 
-CONFIGS = Path(__file__).parents[1] / "configs"
+CONFIGS = Path(__file__).parents[1] / "si_adv" / "configs"
 # Those of train.py; PU-Net has a command of its own.
 RECIPES = [path for path in sorted(CONFIGS.glob("*.yaml")) if path.stem != "punet"]
 

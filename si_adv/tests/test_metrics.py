@@ -1,4 +1,5 @@
 import math
+from statistics import NormalDist
 
 import pytest
 import torch
@@ -136,7 +137,9 @@ def test_wilson_interval_is_the_textbook_one():
     low, high = metrics.wilson_interval(8, 10)
     # Solutions of (p - 0.8)^2 = z^2 p (1 - p) / 10.
     for bound in (low, high):
-        assert math.isclose((bound - 0.8) ** 2, 1.959964**2 * bound * (1 - bound) / 10, rel_tol=1e-9)
+        assert math.isclose(
+            (bound - 0.8) ** 2, NormalDist().inv_cdf(0.975) ** 2 * bound * (1 - bound) / 10, rel_tol=1e-9
+        )
     assert low < 0.8 < high
     assert metrics.wilson_interval(0, 30)[0] == 0
     assert metrics.wilson_interval(30, 30)[1] == 1

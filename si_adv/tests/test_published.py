@@ -167,8 +167,8 @@ def test_files_that_are_no_checkpoint_are_told_apart(tmp_path):
         (b"", "empty"),
         (b"<!DOCTYPE html><html>Sign in</html>", "web page"),
         (whole[: len(whole) // 2], "truncated"),
-        (b"PKnonsense", "truncated|damaged"),
-        (b"some words", "not a checkpoint"),
+        (b"PKnonsense", "too short for a checkpoint"),
+        (b"some words", "too short for a checkpoint"),
     ):
         path = tmp_path / "bad.pth"
         path.write_bytes(content)
@@ -191,7 +191,7 @@ class _Bomb:
 def test_code_in_a_file_never_runs(tmp_path, legacy):
     trace, path = tmp_path / "ran", tmp_path / "bomb.pth"
     torch.save({"model_state_dict": _Bomb(trace)}, path, _use_new_zipfile_serialization=not legacy)
-    with pytest.raises(UserError, match="never run|not a checkpoint"):
+    with pytest.raises(UserError, match="holds posix.mkdir.*never done"):
         import_published(path)
     assert not trace.exists()
 

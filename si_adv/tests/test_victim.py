@@ -1,126 +1,42 @@
-"""A victim keeps its facts on every way to disk and back, and files that hold none are named."""
-
-import json
+"""A victim says what it looks at and what it sees."""
 
 import pytest
 import torch
 
 from shared_utils import UserError
-from si_adv.published import export_published
-from si_adv.victim import Victim, load_victim
+from si_adv.victim import Victim
 
 NAMES = ["chair", "table", "vase"]
-FACTS = ("architecture", "num_classes", "class_names", "num_points", "with_normals")
 
 
 @pytest.fixture
 def victim():
     torch.manual_seed(0)
-    return Victim("pointnet_small", 3, class_names=NAMES, num_points=256, with_normals=True).eval()
+    return Victim("pointnet_small", 3, class_names=NAMES).eval()
 
 
-def same(ours, theirs):
-    clouds = torch.rand(2, 6 if ours.with_normals else 3, 128, generator=torch.Generator().manual_seed(0))
-    assert [getattr(ours, name) for name in FACTS] == [getattr(theirs, name) for name in FACTS]
-    with torch.no_grad():
-        return not theirs.training and bool((ours(clouds) == theirs(clouds)).all())
+def test_it_looks_at_normals_only_where_it_takes_them(victim):
+    points, normals = torch.rand(2, 8, 3), torch.rand(2, 8, 3)
+    assert torch.equal(victim.input_of(points, normals), points)
+    assert victim.input_of(points, normals).shape == (2, 8, 3)
+    assert Victim("pointnet_small", 3, with_normals=True).input_of(points, normals).shape == (2, 8, 6)
 
 
-def lightning_checkpoint(victim, path, prefix="victim."):
-    state = {prefix + name: tensor for name, tensor in victim.model.state_dict().items()}
-    facts = {name: getattr(victim, name) for name in FACTS}
-    torch.save({"state_dict": state, "hyper_parameters": {**facts, "learning_rate": 1e-3}, "epoch": 2}, path)
-    return path
+def test_predictions_are_probabilities_whatever_the_batches(victim):
+    clouds = torch.rand(5, 64, 3)
+    shares = victim.predict(clouds, batch_size=2)
+    torch.testing.assert_close(shares.sum(1), torch.ones(5))
+    torch.testing.assert_close(shares, victim.predict(clouds, batch_size=5))
 
 
-def test_a_folder_returns_the_victim(victim, tmp_path):
-    victim.save_pretrained(tmp_path)
-    assert same(victim, load_victim(tmp_path))
-    assert same(victim, load_victim(tmp_path / "model.safetensors"))
-    assert same(victim, Victim.from_pretrained(tmp_path).eval())
+def test_classes_go_by_name_and_number(victim):
+    assert victim.class_number("table") == victim.class_number("1") == 1
+    for unknown in ("sofa", "3", "-1"):
+        with pytest.raises(UserError, match=f"unknown class {unknown}"):
+            victim.class_number(unknown)
 
 
-@pytest.mark.parametrize("architecture", ["paconv", "dgcnn", "pct"])
-def test_modules_that_go_by_two_names_survive_the_folder(architecture, tmp_path):
-    torch.manual_seed(0)
-    victim = Victim(architecture, 3).eval()
-    victim.save_pretrained(tmp_path)
-    back = load_victim(tmp_path)
-    assert all((tensor == back.state_dict()[name]).all() for name, tensor in victim.state_dict().items())
-
-
-def test_options_of_the_architecture_survive_the_folder(tmp_path):
-    Victim("dgcnn", 3, options={"k": 7, "embedding": 64}).save_pretrained(tmp_path)
-    back = load_victim(tmp_path)
-    assert back.model.k == 7 and back.model.linear1.in_features == 128
-    assert load_victim(tmp_path, k=5).model.k == 5
-
-
-def test_a_lightning_checkpoint_returns_the_victim(victim, tmp_path):
-    assert same(victim, load_victim(lightning_checkpoint(victim, tmp_path / "last.ckpt")))
-
-
-def test_a_published_checkpoint_returns_the_victim(tmp_path):
-    victim = Victim("pointnet", 5).eval()
-    torch.save(export_published(victim), tmp_path / "pointnet_cls.pth")
-    assert same(victim, load_victim(tmp_path / "pointnet_cls.pth"))
-
-
-def test_what_the_shapes_of_a_published_checkpoint_told_is_exported_too(tmp_path):
-    torch.save(export_published(Victim("dgcnn", 5, options={"embedding": 64})), tmp_path / "dgcnn.t7")
-    load_victim(tmp_path / "dgcnn.t7").save_pretrained(tmp_path / "folder")
-    assert load_victim(tmp_path / "folder").model.linear1.in_features == 128
-
-
-def test_class_names_default_to_numbers_and_must_number_the_classes():
-    assert Victim("pointnet_small", 2).class_names == ["class_0", "class_1"]
-    with pytest.raises(UserError, match="3 class names for 4 classes"):
-        Victim("pointnet_small", 4, class_names=NAMES)
-
-
-# What is refused
-
-
-def test_another_number_of_classes_is_refused(victim, tmp_path):
-    victim.save_pretrained(tmp_path)
-    assert load_victim(tmp_path, num_classes=3).num_classes == 3
-    with pytest.raises(UserError, match="has 3 classes and 40 were expected"):
-        load_victim(tmp_path, num_classes=40)
-
-
-def test_a_folder_without_its_files_is_named(victim, tmp_path):
-    with pytest.raises(UserError, match=r"config.json not found"):
-        load_victim(tmp_path)
-    victim.save_pretrained(tmp_path)
-    (tmp_path / "model.safetensors").unlink()
-    with pytest.raises(UserError, match=r"model.safetensors not found"):
-        load_victim(tmp_path)
-
-
-@pytest.mark.parametrize("text", ["{not json", "[1, 2]", '{"architecture": "pointnet"}'])
-def test_a_folder_with_another_config_is_named(victim, tmp_path, text):
-    victim.save_pretrained(tmp_path)
-    (tmp_path / "config.json").write_text(text)
-    with pytest.raises(UserError, match=r"config.json (is not the JSON|does not say the victim's num_classes)"):
-        load_victim(tmp_path)
-
-
-def test_weights_of_another_width_are_named(victim, tmp_path):
-    victim.save_pretrained(tmp_path)
-    config = json.loads((tmp_path / "config.json").read_text())
-    (tmp_path / "config.json").write_text(json.dumps({**config, "architecture": "pointnet"}))
-    with pytest.raises(UserError, match="model.safetensors does not fit Victim: .*mismatched"):
-        load_victim(tmp_path)
-
-
-def test_a_lightning_checkpoint_of_something_else_is_named(victim, tmp_path):
-    with pytest.raises(UserError, match="no entry that begins with 'victim.'"):
-        load_victim(lightning_checkpoint(victim, tmp_path / "other.ckpt", prefix="net."))
-
-
-def test_the_upsampler_of_a_defence_is_no_victim(tmp_path):
-    from si_adv.models.punet import PUNet
-
-    torch.save(PUNet().state_dict(), tmp_path / "pu.pth")
-    with pytest.raises(UserError, match="holds a pu_net, which is no classifier"):
-        load_victim(tmp_path / "pu.pth")
+def test_labels_beyond_its_classes_are_named(victim):
+    victim.check_labels(torch.tensor([0, 2]), [*NAMES, "sofa"], "v")
+    with pytest.raises(UserError, match=r"v knows 3 classes, the data has a cloud of class 3 \(sofa\)"):
+        victim.check_labels(torch.tensor([0, 3]), [*NAMES, "sofa"], "v")

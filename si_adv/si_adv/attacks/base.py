@@ -50,7 +50,7 @@ class AttackResult:
 
     @classmethod
     def blank(cls, adv: Tensor) -> AttackResult:
-        """A result of clouds nobody has looked at yet."""
+        """A result of clouds that have not been attacked yet."""
         count = torch.zeros(len(adv), dtype=torch.int64, device=adv.device)
         no = torch.zeros(len(adv), dtype=torch.bool, device=adv.device)
         return cls(adv, no, count, count.clone(), no.clone(), count.clone(), count.clone(), count.clone())

@@ -12,9 +12,9 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler, Subset
 
 from shared_utils import UserError, distributed
 from si_adv.data.augmentation import Augmentation
-from si_adv.data.files import Sample
-from si_adv.data.layouts import DEFAULT_CACHE, CachedDataset, open_dataset
-from si_adv.data.procedural import SPLITS
+from si_adv.data.dataset import DEFAULT_CACHE, CachedDataset
+from si_adv.data.layouts import open_dataset
+from si_adv.data.sample import SPLITS, Sample
 
 
 def split_off(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

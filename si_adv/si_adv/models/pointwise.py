@@ -31,7 +31,7 @@ def check_clouds(clouds: Tensor, channels: int) -> None:
 
 
 def as_stored(*modules: nn.Module) -> bool:
-    """Whether these layers must run as the modules they are: in training, or because somebody hooked one of them."""
+    """Whether these layers must run as the modules they are: in training, or because one of them has a hook."""
     return any(module.training or module._forward_hooks or module._forward_pre_hooks for module in modules)
 
 
@@ -130,7 +130,7 @@ def pointwise_max(x: Tensor, conv: nn.Module, norm: nn.Module) -> Tensor:
 def _trains_from_moments(x: Tensor, conv: nn.Module, norm: nn.Module) -> bool:
     """Whether ``_training_max`` stands in for the stored layers: an ordinary batch norm in training, in full precision.
 
-    Not where the norm gathers its statistics from other processes, averages them in another way, or somebody hooked it.
+    Not where the norm gathers its statistics from other processes, averages them in another way, or has a hook.
     """
     hooked = any(module._forward_hooks or module._forward_pre_hooks for module in (conv, norm))
     plain = type(norm) is nn.BatchNorm1d and norm.affine and norm.momentum is not None and norm.track_running_stats

@@ -3,8 +3,9 @@ import pytest
 import torch
 
 from shared_utils import UserError
-from si_adv.data.files import sample_triangles
-from si_adv.data.procedural import FAMILIES, ProceduralShapes, procedural_mesh
+from si_adv.data.families import FAMILIES, procedural_mesh
+from si_adv.data.procedural import ProceduralShapes
+from si_adv.data.sample import sample_triangles
 
 
 @pytest.mark.parametrize("family", FAMILIES)

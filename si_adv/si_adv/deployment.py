@@ -8,14 +8,17 @@ from typing import Literal
 
 import torch
 
-from shared_utils import UserError, checkpoint
+from shared_utils import UserError, checkpoint, files
 from si_adv.published import export_published
 from si_adv.victim import Victim
+
+#: Endings of what ``export_victim`` writes; none for a folder.
+SUFFIXES = {"pretrained": "", "published": ".pth", "pt2": ".pt2", "onnx": ".onnx"}
 
 
 def export_victim(
     victim: Victim, out: str | Path, to: Literal["pretrained", "published", "pt2", "onnx"], batch_size: int = 1
-):
+) -> None:
     """Write a victim to ``out``; input (batch_size, 3, num_points), 6 channels where it takes normals.
 
     Raises UserError for onnx without its packages.
@@ -31,14 +34,14 @@ def export_victim(
     if to == "pt2":
         with torch.no_grad():
             program = torch.export.export(victim.eval(), (clouds,))
-        with checkpoint.replacing(out) as temporary, temporary.open("wb") as stream:
+        with files.replacing(out) as temporary, temporary.open("wb") as stream:
             torch.export.save(program, stream)
         return
     try:
         import onnxscript  # noqa: F401 (what torch's exporter is written with)
     except ImportError:
-        raise UserError('onnx needs the packages onnx and onnxscript: pip install "si_adv[onnx]"') from None
-    with checkpoint.replacing(out) as temporary, warnings.catch_warnings(), torch.no_grad():
+        raise UserError("onnx needs the packages onnx and onnxscript: pip install onnx onnxscript") from None
+    with files.replacing(out) as temporary, warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         names = {"input_names": ["clouds"], "output_names": ["scores"]}
         torch.onnx.export(victim.eval(), (clouds,), temporary, dynamo=True, external_data=False, **names)

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from shared_utils import UserError
-from si_adv.data.files import normalise
 from si_adv.data.layouts import LAYOUTS, MODELNET40, open_dataset, recognise
+from si_adv.data.sample import normalise
 
 CLASSES = ("chair", "glass_box", "sofa")
-MODELNET10 = Path(__file__).parents[3] / "shared" / "data" / "si_adv" / "modelnet10_1024.npz"
+MODELNET10 = Path(__file__).parents[4] / "shared" / "data" / "si_adv" / "modelnet10_1024.npz"
 
 
 def rows_of(seed, count=40, columns=6):
@@ -228,7 +228,7 @@ def test_missing_normals_are_estimated_once_and_said_once(packed, caplog):
 
 
 def test_without_normals_none_are_estimated(packed, monkeypatch):
-    monkeypatch.setattr("si_adv.data.layouts.complete_normals", lambda *_: pytest.fail("estimated"))
+    monkeypatch.setattr("si_adv.data.dataset.complete_normals", lambda *_: pytest.fail("estimated"))
     assert dataset(packed, normals=False)[0].normals.shape == (0, 3)
 
 

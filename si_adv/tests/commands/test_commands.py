@@ -1,32 +1,36 @@
-"""The commands, in process, on the victim that travels with the package; one subprocess proves the shell."""
+"""The commands, in process, on the bundled victim; one subprocess proves the shell."""
 
 import csv
-import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
-import attack
-import defend
-import evaluate
-import export
-import import_checkpoint
 import numpy as np
-import predict
 import pytest
-import query
-import sensitivity
 import torch
-import train
-import train_punet
-import transfer
 
+from shared_utils import work
+from shared_utils.claim import Claim
 from si_adv import load_victim
-from si_adv.data.files import write_npz, write_ply
+from si_adv.commands import (
+    attack,
+    claim,
+    defend,
+    evaluate,
+    export,
+    import_checkpoint,
+    predict,
+    query,
+    sensitivity,
+    train,
+    train_punet,
+    transfer,
+)
 from si_adv.data.procedural import ProceduralShapes
+from si_adv.data.writers import write_npz, write_ply
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.usefixtures("scratch")
 
 
@@ -48,7 +52,7 @@ def test_attack_leaves_tables_clouds_and_figures(capsys):
     assert all(float(row["asr"]) >= 0.8 and float(row["asr_low"]) < float(row["asr"]) for row in rows)
     for name in (
         "table.json",
-        "table.txt",
+        "table.md",
         "displacement.png",
         "success_against_surface.png",
         "success_over_steps.png",
@@ -65,31 +69,34 @@ def test_attack_leaves_tables_clouds_and_figures(capsys):
 def test_compare_prints_the_claim_and_its_verdict(capsys):
     assert attack.main(["--compare", "--limit", "10", "--seeds", "0", "--out", "c"]) == 0
     printed = capsys.readouterr().out
-    assert "The claim holds in" in printed and "random_tangent" in printed
-    claim = json.loads(Path("c/claim.json").read_text())
-    assert claim["tables"][0]["rows"][0]["surface si/ifgm"] < 1
-    assert all((Path("c") / figure["file"]).is_file() for figure in claim["figures"])
+    assert "1 of 1 runs show it" in printed and "random_tangent" in printed
+    assert claim.main(["c"]) == 0
+    assert "1 of 1 runs show it" in capsys.readouterr().out
+    judged = Claim.read("c")
+    assert judged.tables[0].rows[0]["surface si/ifgm"] < 1 and judged.seeds == [0] and len(judged.figures) == 3
+    assert claim.main(["c"]) == 2
+    assert "c/claim.json exists" in capsys.readouterr().err
+    assert claim.main(["c", "--out", "elsewhere"]) == 0
+    assert all((Path("elsewhere") / figure.file).is_file() for figure in judged.figures)
 
 
 def test_an_interrupted_attack_resumes_to_the_same_table(monkeypatch, capsys):
-    from si_adv import comparison
-
     arguments = ["--attack", "si_ifgm,pgd", "--limit", "8", "--batch_size", "2"]
     assert attack.main([*arguments, "--out", "whole"]) == 0
-    calls, real = [], comparison.write_npz
+    calls, real = [], work.Work.write
 
-    def interrupted(path, **arrays):
-        calls.append(path)
+    def interrupted(self, name, **arrays):
+        calls.append(name)
         if len(calls) == 4:
             raise KeyboardInterrupt
-        real(path, **arrays)
+        real(self, name, **arrays)
 
-    monkeypatch.setattr(comparison, "write_npz", interrupted)
+    monkeypatch.setattr(work.Work, "write", interrupted)
     assert attack.main([*arguments, "--out", "broken"]) == 130
     assert not Path("broken/table.csv").exists()
     finished = {path: path.stat().st_mtime_ns for path in Path("broken/parts").rglob("*.npz")}
     assert len(finished) == 3
-    monkeypatch.setattr(comparison, "write_npz", real)
+    monkeypatch.setattr(work.Work, "write", real)
     assert attack.main([*arguments, "--out", "broken", "--resume"]) == 0
     assert all(path.stat().st_mtime_ns == made for path, made in finished.items())
     assert stripped("broken") == stripped("whole")
@@ -104,7 +111,7 @@ def test_two_processes_make_the_table_of_one():
     arguments = ["--attack", "si_ifgm,pgd", "--limit", "8", "--batch_size", "2"]
     assert attack.main([*arguments, "--out", "one"]) == 0
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
     done = subprocess.run(
         [*launch, ROOT / "attack.py", *arguments, "--out", "two"], env=environment, capture_output=True, text=True
     )
@@ -162,12 +169,12 @@ def test_predict_evaluate_and_sensitivity(capsys):
     sample = ProceduralShapes("test", 20)[3]
     Path("folder").mkdir()
     write_ply("folder/a.ply", sample.points, sample.normals)
-    assert predict.main(["--input", "folder"]) == 0
+    assert predict.main(["folder"]) == 0
     assert capsys.readouterr().out.startswith("folder/a.ply  ")
     assert evaluate.main(["--limit", "50"]) == 0
     accuracy = float(capsys.readouterr().out.splitlines()[1].split()[2])
     assert 0.8 <= accuracy <= 1
-    assert sensitivity.main(["--input", "folder/a.ply", "--out", "map.png"]) == 0
+    assert sensitivity.main(["--cloud", "folder/a.ply", "--out", "map.png"]) == 0
     assert Path("map.png").is_file() and Path("map.ply").is_file()
 
 
@@ -197,7 +204,7 @@ def test_a_published_checkpoint_is_imported_and_exported_back():
     model = build_victim("dgcnn", 3).eval()
     torch.save({"model_state_dict": {f"module.{k}": v for k, v in model.state_dict().items()}}, "best.pth")
     Path("names.txt").write_text("a\nb\nc\n")
-    assert import_checkpoint.main(["--input", "best.pth", "--out", "ours", "--class_names", "names.txt"]) == 0
+    assert import_checkpoint.main(["best.pth", "--out", "ours", "--class_names", "names.txt"]) == 0
     assert load_victim("ours").class_names == ["a", "b", "c"]
     assert export.main(["--to", "published", "--ckpt", "ours", "--out", "again.pth"]) == 0
     again = torch.load("again.pth", weights_only=True)["model_state_dict"]
@@ -236,12 +243,12 @@ def test_a_random_defence_repeats_itself_after_an_interruption():
 
 
 @pytest.mark.parametrize(
-    ("command", "arguments", "said"),
+    ("command", "arguments", "message"),
     [
         (attack, ["--attack", "si_ifmg"], "unknown attack 'si_ifmg': choose from si_ifgm"),
         (attack, ["--ckpt", "absent.pth"], "absent.pth not found"),
         (attack, ["--ckpt", "page.pth"], "page.pth is a web page"),
-        (attack, ["--ckpt", "empty"], "empty holds no good checkpoint"),
+        (attack, ["--ckpt", "empty"], "no good checkpoint in empty"),
         (attack, ["--data", "absent"], "absent"),
         (attack, ["--data", "empty"], "empty"),
         (attack, ["--data", "many.npz"], "knows 10 classes, the data has a cloud of class 11"),
@@ -253,17 +260,17 @@ def test_a_random_defence_repeats_itself_after_an_interruption():
         (attack, ["--options", "{cw: {}}"], "options are given for cw"),
         (attack, ["--options", "{si_ifgm: {stps: 3}}"], "no option 'stps'"),
         (attack, ["--stps", "3"], "unknown argument stps: did you mean steps?"),
-        (predict, ["--input", "absent.ply"], "absent.ply"),
-        (predict, ["--input", "empty"], "empty holds no cloud"),
-        (predict, ["--input", "short.txt"], "short.txt"),
-        (predict, ["--input", "nan.txt"], "nan.txt, line 3"),
-        (predict, ["--input", "flat.xyz"], "flat.xyz"),
-        (predict, ["--input", "columns.txt"], "columns.txt, line 2"),
+        (predict, ["absent.ply"], "absent.ply"),
+        (predict, ["empty"], "empty holds no cloud"),
+        (predict, ["short.txt"], "short.txt"),
+        (predict, ["nan.txt"], "nan.txt, line 3"),
+        (predict, ["flat.xyz"], "flat.xyz"),
+        (predict, ["columns.txt"], "columns.txt, line 2"),
         (defend, ["--clouds", "many.npz"], "many.npz has no adv"),
-        (import_checkpoint, ["--input", "page.pth", "--out", "x"], "page.pth is a web page"),
+        (import_checkpoint, ["page.pth", "--out", "x"], "page.pth is a web page"),
     ],
 )
-def test_bad_input_gives_one_line_and_status_2(command, arguments, said, capsys):
+def test_bad_input_gives_one_line_and_status_2(command, arguments, message, capsys):
     Path("empty").mkdir()
     Path("page.pth").write_text("<html>quota</html>")
     rng = np.random.default_rng(0)
@@ -286,7 +293,7 @@ def test_bad_input_gives_one_line_and_status_2(command, arguments, said, capsys)
     before = set(Path().rglob("*"))
     assert command.main(arguments) == 2
     errors = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
-    assert len(errors) == 1 and said in errors[0], errors
+    assert len(errors) == 1 and message in errors[0], errors
     assert {
         path for path in set(Path().rglob("*")) - before if path.suffix in (".npz", ".csv", ".png", ".safetensors")
     } == set()
@@ -296,9 +303,9 @@ def test_results_are_not_overwritten_and_not_mixed(capsys):
     assert attack.main(["--limit", "2", "--out", "a"]) == 0
     made = (Path("a") / "table.csv").read_bytes()
     assert attack.main(["--limit", "2", "--out", "a"]) == 2
-    assert "already holds results" in capsys.readouterr().err
+    assert "a exists: continue it with --resume" in capsys.readouterr().err
     assert attack.main(["--limit", "3", "--out", "a", "--resume"]) == 2
-    assert "another limit" in capsys.readouterr().err
+    assert "limit 2, now 3" in capsys.readouterr().err
     assert (Path("a") / "table.csv").read_bytes() == made
 
 
@@ -306,10 +313,10 @@ def test_results_are_not_overwritten_and_not_mixed(capsys):
     "name", ["attack", "query", "transfer", "defend", "sensitivity", "predict", "evaluate", "export"]
 )
 def test_help_is_quick_and_does_not_load_torch(name):
-    code = f"import sys, {name}; {name}.main(['--help']); assert 'torch' not in sys.modules"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    code = f"import sys; from si_adv.commands.{name} import main; main(['--help']); assert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "--ckpt" in done.stdout or name in ("query", "transfer")
+    assert "--ckpt" in done.stdout or name == "transfer"
 
 
 def test_the_shell_runs_a_command():

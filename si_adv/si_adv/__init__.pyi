@@ -1,0 +1,36 @@
+from .attacks import ATTACKS as ATTACKS
+from .attacks import CW as CW
+from .attacks import FGM as FGM
+from .attacks import IFGM as IFGM
+from .attacks import KNN as KNN
+from .attacks import MIFGM as MIFGM
+from .attacks import PGD as PGD
+from .attacks import Attack as Attack
+from .attacks import AttackResult as AttackResult
+from .attacks import Drop as Drop
+from .attacks import GeoA3 as GeoA3
+from .attacks import RandomDirection as RandomDirection
+from .attacks import RandomTangent as RandomTangent
+from .attacks import ShapeInvariantIFGM as ShapeInvariantIFGM
+from .attacks import ShapeInvariantQuery as ShapeInvariantQuery
+from .attacks import SimBA as SimBA
+from .attacks import SimBAPP as SimBAPP
+from .attacks import build_attack as build_attack
+from .attacks import sensitivity_map as sensitivity_map
+from .defences import DEFENCES as DEFENCES
+from .defences import SOR as SOR
+from .defences import SRS as SRS
+from .defences import Defended as Defended
+from .defences import DUPNet as DUPNet
+from .defences import ExpectationOverTransformation as ExpectationOverTransformation
+from .defences import build_defence as build_defence
+from .metrics import distances as distances
+from .metrics import wilson_interval as wilson_interval
+from .models import VICTIMS as VICTIMS
+from .models import build_victim as build_victim
+from .pretrained import load_victim as load_victim
+from .published import export_published as export_published
+from .published import import_published as import_published
+from .victim import Victim as Victim
+
+__version__: str
