@@ -9,8 +9,9 @@ import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor
 
-from old_films_rtn.colour import AB_SCALE, ColourRTN
-from old_films_rtn.flow import clip_flows, flow_source
+from old_films_rtn.flow import clip_flows
+from old_films_rtn.models.colour import AB_SCALE, ColourRTN
+from old_films_rtn.pretrained import flow_source
 
 
 class ColourModule(LightningModule):

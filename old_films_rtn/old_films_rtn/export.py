@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from old_films_rtn import published
+from old_films_rtn import pretrained, published
 from old_films_rtn.models.rtn import RTN
-from shared_utils import UserError, checkpoint
+from old_films_rtn.pretrained import Restorer
+from shared_utils import UserError, checkpoint, files
 
 
 class Step(nn.Module):
@@ -30,64 +30,36 @@ class Step(nn.Module):
         return self.rtn.decode(x, backward, forward), backward, forward
 
 
-def published_state(rtn: RTN) -> dict[str, Tensor]:
-    """The state dict in the published names.
+def export_restorer(restorer: Restorer, out: str | Path, to: str, height: int, width: int) -> None:
+    """Write a restoration network in a form: ``pretrained``, ``published``, ``pt2`` or ``onnx``.
 
-    Raises UserError for a network whose output is not the published one.
+    Args:
+        restorer: the network.
+        out: a folder for ``pretrained``, else a file.
+        to: the form.
+        height: of the frames, for ``pt2`` and ``onnx``.
+        width: of the frames.
+
+    Raises:
+        UserError: a size or a network that does not fit the form, or what was written differs.
     """
-    if not rtn.tanh_residual:
-        raise UserError("the published code has only networks with the tanh output: this one was trained without it")
-    rules = [
-        (r"^fusion\.", "concate."),
-        (r"^refine\.0\.", "up1.up_conv."),
-        (r"^refine\.1\.", "up2.up_conv."),
-        (r"^refine\.2\.", "conv_hr."),
-        (r"^output\.", "conv_last."),
-        (r"^(forward|backward)_transformer\.", r"\1_resblocks."),
-        (r"^forward_aggregation\.", "Forward_Aggregation."),
-        (r"^backward_aggregation\.", "Backward_Aggregation."),
-        (r"embed_norm\.", "patch_embed.norm."),
-        (r"groups\.(\d+)\.blocks\.", r"layers.\1.residual_group.blocks."),
-        (r"groups\.(\d+)\.conv\.", r"layers.\1.conv."),
-        (r"conv_before_upsample\.", "conv_before_upsample.0."),
-        (r"conv_up\.", "conv_up1."),
-        (r"embedding\.", "conv2d_projection_head."),
-        (r"gate_hidden\.", "conv2d_1."),
-        (r"gate\.", "conv2d_2."),
-    ]
-    state = {}
-    for name, tensor in rtn.state_dict().items():
-        for pattern, replacement in rules:
-            name = re.sub(pattern, replacement, name)
-        state[name] = tensor
-    return state
-
-
-def export_network(ckpt: str | Path, out: str | Path, height: int, width: int) -> None:
-    """Write by the ending of ``out``: ``.safetensors``, ``.pth``, ``.pt2`` or ``.onnx``.
-
-    Raises UserError for another ending, for a size that does not fit, and where what was written differs.
-    """
-    out, loaded = Path(out), published.load(ckpt)
-    if out.suffix == ".safetensors":
-        checkpoint.save_safetensors(published.state_to_save(*loaded), out)
-        restored = published.load(out).rtn
-        same = all(map(torch.equal, loaded.rtn.state_dict().values(), restored.state_dict().values()))
-    elif out.suffix == ".pth":
-        checkpoint.save({"netG": published_state(loaded.rtn)}, out)
-        restored = published.load(out).rtn
-        same = all(map(torch.equal, loaded.rtn.state_dict().values(), restored.state_dict().values()))
-    elif out.suffix in (".pt2", ".onnx"):
+    out = Path(out)
+    if to in ("pt2", "onnx"):
         if height % 16 or width % 16:
             raise UserError(f"height {height} and width {width} must be multiples of 16")
-        same = _export_step(loaded.rtn, out, height, width)
+        same = _export_step(restorer.rtn, out, to, height, width)
     else:
-        raise UserError(f"{out}: the ending says what is written: .safetensors, .pth, .pt2 or .onnx")
+        if to == "pretrained":
+            restorer.save_pretrained(out)
+        else:
+            checkpoint.save({"netG": published.published_state(restorer.rtn)}, out)
+        again = pretrained.load(out).rtn.state_dict()
+        same = all(map(torch.equal, restorer.rtn.state_dict().values(), again.values()))
     if not same:
         raise UserError(f"{out} was written but does not give the network's own numbers: please report it")
 
 
-def _export_step(rtn: RTN, out: Path, height: int, width: int) -> bool:
+def _export_step(rtn: RTN, out: Path, to: str, height: int, width: int) -> bool:
     step = Step(rtn).eval()
     generator = torch.Generator().manual_seed(0)
     channels = rtn.options["frame_channels"]
@@ -96,9 +68,9 @@ def _export_step(rtn: RTN, out: Path, height: int, width: int) -> bool:
     names = (["x", "backward_fused", "forward_fused"], ["restored", "backward_state", "forward_state"])
     with torch.no_grad():
         expected = step(*inputs)
-        if out.suffix == ".pt2":
+        if to == "pt2":
             program = torch.export.export(step, inputs)
-            with checkpoint.replacing(out) as temporary, temporary.open("wb") as stream:
+            with files.replacing(out) as temporary, temporary.open("wb") as stream:
                 torch.export.save(program, stream)
             with out.open("rb") as stream:
                 found = torch.export.load(stream).module()(*inputs)
@@ -108,9 +80,9 @@ def _export_step(rtn: RTN, out: Path, height: int, width: int) -> bool:
                 import onnxscript
                 from onnx.reference import ReferenceEvaluator
             except ImportError as error:
-                raise UserError(f"{error.name} is not installed: pip install 'old_films_rtn[onnx]'") from None
+                raise UserError(f"{error.name} is not installed: pip install onnx onnxscript") from None
             del onnxscript
-            with checkpoint.replacing(out) as temporary:
+            with files.replacing(out) as temporary:
                 torch.onnx.export(
                     step,
                     inputs,

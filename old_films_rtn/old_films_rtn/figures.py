@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
-from old_films_rtn import evaluation
+from old_films_rtn import baselines
 from old_films_rtn.flow import DIS, clip_flows
 from old_films_rtn.models.rtn import RTN
-from shared_utils import checkpoint
+from shared_utils.logging import save_figure
 
 
 @torch.no_grad()
@@ -23,9 +21,9 @@ def comparison(path: str | Path, sample: dict[str, Any], rtn: RTN, single: RTN |
     clip = sample["lq"][None]
     flows = clip_flows(DIS(), clip)
     restored, forward_mask, backward_mask = rtn(clip, *flows)
-    rows = {"input": clip, "temporal median": evaluation.temporal_median(clip, *flows)}
+    rows = {"input": clip, "temporal median": baselines.temporal_median(clip, *flows)}
     if single is not None:
-        rows["same network,\nsingle frames"] = evaluation.single_frames(single)(clip, *flows)
+        rows["same network,\nsingle frames"] = baselines.single_frames(single)(clip, *flows)
     rows["recurrent"] = restored
     rows["truth"] = sample["gt"][None]
     maps = {
@@ -35,32 +33,23 @@ def comparison(path: str | Path, sample: dict[str, Any], rtn: RTN, single: RTN |
     pictures = {name: _grey(value[0]) for name, value in rows.items()} | {
         name: value[0, :, 0].clamp(0, 1).numpy() for name, value in maps.items()
     }
-    _write_rows(path, pictures)
+    save_figure(_grid(pictures), path)
 
 
 def _grey(clip: Tensor) -> np.ndarray:
     return ((clip[:, 0].clamp(-1, 1) + 1) / 2).numpy()
 
 
-def _write_rows(path: str | Path, pictures: dict[str, np.ndarray]) -> None:
-    """A grid: a row a name, a column a frame."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+def _grid(pictures: dict[str, np.ndarray]):
+    """A figure: a row a name, a column a frame."""
+    from matplotlib.figure import Figure
 
     count = len(next(iter(pictures.values())))
-    figure, axes = pyplot.subplots(
-        len(pictures), count, figsize=(1.25 * count + 1.1, 1.25 * len(pictures)), squeeze=False, layout="constrained"
-    )
+    figure = Figure(figsize=(1.25 * count + 1.1, 1.25 * len(pictures)), layout="constrained")
+    axes = figure.subplots(len(pictures), count, squeeze=False)
     for row, (name, frames) in zip(axes, pictures.items(), strict=True):
         for axis, frame in zip(row, frames, strict=True):
             axis.imshow(frame, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
             axis.set(xticks=[], yticks=[])
         row[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
-    drawn = io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=72)
-    pyplot.close(figure)
-    with checkpoint.replacing(path) as temporary:
-        # Everything is grey, and three equal channels would be three times as large.
-        Image.open(drawn).convert("L").save(temporary, format="PNG", optimize=True)
+    return figure

@@ -1,4 +1,4 @@
-"""Where flow comes from when a film is restored: RAFT of a checkpoint or a file, OpenCV's DIS, or nowhere.
+"""Where flow comes from when a film is restored: RAFT, OpenCV's DIS, or nowhere (``pretrained.flow_source`` by name).
 
 A flow source has two methods: ``features(frames (n, c, h, w) in [-1, 1])``, called once a frame, and ``flow(a, b)`` of two
 frames' features: (n, 2, h, w), in pixels, where each pixel of a is in b. ``RAFT`` is one as it stands.
@@ -7,16 +7,12 @@ frames' features: (n, 2, h, w), in pixels, where each pixel of a is in b. ``RAFT
 from __future__ import annotations
 
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, Protocol
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
-
-from old_films_rtn.models.raft import RAFT
-from shared_utils import UserError
 
 
 class FlowSource(Protocol):
@@ -57,33 +53,6 @@ class NoFlow:
     def flow(self, a: Tensor, b: Tensor) -> Tensor:
         """Zeros (n, 2, h, w)."""
         return a.new_zeros(a.shape[0], 2, *a.shape[-2:], dtype=torch.float32)
-
-
-def flow_source(name: str, raft: RAFT | None = None) -> FlowSource:
-    """The source of a name: ``checkpoint`` (``raft``), ``raft:FILE``, ``dis``, ``none``, or ``auto``: RAFT where the
-    checkpoint has it, else DIS.
-
-    A RAFT of random weights is never used. Raises UserError for an unknown name, or where there is no RAFT.
-    """
-    kind, _, file = name.partition(":")
-    if kind == "raft" and file:
-        from old_films_rtn import published
-
-        return published.load_raft(Path(file))
-    if name == "auto":
-        return raft if raft is not None else DIS()
-    if name == "dis":
-        return DIS()
-    if name == "none":
-        return NoFlow()
-    if name == "checkpoint":
-        if raft is not None:
-            return raft
-        raise UserError(
-            "the checkpoint has no RAFT in it: give --flow raft:raft-sintel.pth, put one in with "
-            "`python import_checkpoint.py CHECKPOINT -o rtn.safetensors --raft raft-sintel.pth`, or use --flow dis"
-        )
-    raise UserError(f"--flow {name} is not known: auto, checkpoint, raft:FILE, dis or none")
 
 
 def clip_flows(source: FlowSource, clip: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,10 +11,12 @@ from pytorch_lightning import LightningModule
 from torch import Tensor
 
 from old_films_rtn import metrics
-from old_films_rtn.flow import clip_flows, flow_source
-from old_films_rtn.losses import Adversarial, PerceptualLoss, discriminator_loss, generator_loss
+from old_films_rtn.baselines import single_frames
+from old_films_rtn.flow import clip_flows
+from old_films_rtn.losses import Adversarial, discriminator_loss, generator_loss
 from old_films_rtn.models.discriminator import TemporalPatchDiscriminator
 from old_films_rtn.models.rtn import RTN
+from old_films_rtn.pretrained import flow_source, perceptual_loss
 from shared_utils import UserError
 
 
@@ -78,7 +80,7 @@ class RestorationModule(LightningModule):
             self.average.load_state_dict(self.rtn.state_dict())
         self.discriminator = TemporalPatchDiscriminator(version=discriminator_version) if adversarial else None
         # Held in a list: neither is part of the checkpoint, and neither is trained.
-        self._perceptual = [PerceptualLoss.from_file(perceptual, perceptual_normalise)] if perceptual else []
+        self._perceptual = [perceptual_loss(perceptual, perceptual_normalise)] if perceptual else []
         self._flow = [None if flow == "known" else flow_source(flow)]
 
     def on_fit_start(self) -> None:
@@ -118,9 +120,7 @@ class RestorationModule(LightningModule):
         """(restored clip, mask): the larger mask of both directions (n, t, 1, h, w); none for single frames."""
         clip = batch["lq"]
         if self.hparams.single_frame:
-            single = clip.flatten(0, 1)[:, None]
-            nothing = clip.new_zeros(len(single), 0, 2, *clip.shape[-2:])
-            return rtn(single, nothing, nothing)[0].view_as(clip), None
+            return single_frames(rtn)(clip), None
         restored, forward_mask, backward_mask = rtn(clip, *self.flows_of(batch))
         return restored, torch.maximum(forward_mask, backward_mask)
 
@@ -171,7 +171,7 @@ class RestorationModule(LightningModule):
 
     @property
     def best(self) -> RTN:
-        """The weights that are judged and exported: the running average where there is one."""
+        """The weights that are validated and exported: the running average where there is one."""
         return self.rtn if self.average is None else self.average
 
     def validation_step(self, batch: dict[str, Any], batch_index: int) -> None:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-from shared_utils import UserError
 
 Adversarial = Literal["hinge", "nsgan", "lsgan"]
 
@@ -33,8 +30,8 @@ def generator_loss(logits: Tensor, kind: Adversarial = "hinge") -> Tensor:
 class PerceptualLoss(nn.Module):
     """Weighted mean absolute differences of VGG19's features after ReLU 1_1, 2_1, 3_1, 4_1 and 5_1.
 
-    features: VGG19's layers (``published.vgg19_features``). normalise: bring [-1, 1] to what VGG19 was trained on; the
-    published code does not.
+    features: VGG19's layers (``pretrained.perceptual_loss`` reads them). normalise: bring [-1, 1] to what VGG19 was trained
+    on; the published code does not.
     """
 
     LAYERS = (1, 6, 11, 20, 29)
@@ -45,21 +42,6 @@ class PerceptualLoss(nn.Module):
         self.features, self.normalise = features, normalise
         self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1), persistent=False)
-
-    @classmethod
-    def from_file(cls, path: str | Path, normalise: bool = False) -> PerceptualLoss:
-        """Raises UserError where the file is not there, or is not VGG19's: random weights would train silently."""
-        from old_films_rtn.published import state_of, vgg19_features
-        from shared_utils import checkpoint
-
-        path = Path(path).expanduser()
-        if not path.is_file():
-            raise UserError(
-                f"VGG19's weights {path} not found: download vgg19-dcbb9e9d.pth of torchvision, or train without the term"
-                " (model.perceptual: null)"
-            )
-        state = state_of(checkpoint.load_tensors(path), str(path))
-        return cls(vgg19_features(state, str(path)), normalise)
 
     def terms(self, predicted: Tensor, target: Tensor) -> Tensor:
         """The five mean absolute differences (5,) of images (n, 3, h, w) in [-1, 1], before their weights."""

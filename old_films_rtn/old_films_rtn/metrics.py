@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -78,6 +78,26 @@ def protocol_ssim(restored: np.ndarray, target: np.ndarray) -> float:
     from skimage.metrics import structural_similarity
 
     return float(structural_similarity(grey_unit(restored), grey_unit(target), win_size=21, data_range=1.0))
+
+
+# Both variants, over clips -----------------------------------------------------------------------------------------------
+
+
+def clip_scores(restored: Tensor, target: Tensor, protocol: str = "script") -> dict[str, float]:
+    """Mean PSNR and SSIM over the frames of clips (t, 3, h, w) in [-1, 1]. protocol: ``script`` (8-bit colour, Gaussian
+    window 11) or ``paper`` (grey, uniform window 21)."""
+    pairs = [(to_uint8((a + 1) / 2), to_uint8((b + 1) / 2)) for a, b in zip(restored, target, strict=True)]
+    return image_scores(pairs, protocol)
+
+
+def image_scores(pairs: Iterable[tuple[np.ndarray, np.ndarray]], protocol: str) -> dict[str, float]:
+    """Mean PSNR and SSIM of pairs of images (h, w, 3) BGR uint8."""
+    functions = {
+        "script": (psnr, ssim),
+        "paper": (protocol_psnr, protocol_ssim),
+    }[protocol]
+    scores = np.array([[function(*pair) for function in functions] for pair in pairs])
+    return dict(zip(("psnr", "ssim"), map(float, scores.mean(0)), strict=True))
 
 
 # Inside and outside of defects ------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""How the authors' checkpoints are laid out, and how they map onto our modules; and loading of our own.
+"""How the authors' checkpoints are laid out, and how they map onto our modules, both ways.
 
 A released generator is ``{"netG": state dict}`` with RAFT inside under ``spynet.``; a discriminator is ``{"netD": ...}``.
 """
@@ -45,6 +45,25 @@ GENERATOR_RULES = [
     *TRANSFORMER_RULES,
     *AGGREGATION_RULES,
 ]
+PUBLISHED_NAMES = [
+    (r"^fusion\.", "concate."),
+    (r"^refine\.0\.", "up1.up_conv."),
+    (r"^refine\.1\.", "up2.up_conv."),
+    (r"^refine\.2\.", "conv_hr."),
+    (r"^output\.", "conv_last."),
+    (r"^(forward|backward)_transformer\.", r"\1_resblocks."),
+    (r"^forward_aggregation\.", "Forward_Aggregation."),
+    (r"^backward_aggregation\.", "Backward_Aggregation."),
+    (r"embed_norm\.", "patch_embed.norm."),
+    (r"groups\.(\d+)\.blocks\.", r"layers.\1.residual_group.blocks."),
+    (r"groups\.(\d+)\.conv\.", r"layers.\1.conv."),
+    (r"conv_before_upsample\.", "conv_before_upsample.0."),
+    (r"conv_up\.", "conv_up1."),
+    (r"embedding\.", "conv2d_projection_head."),
+    (r"gate_hidden\.", "conv2d_1."),
+    (r"gate\.", "conv2d_2."),
+]
+"""The generator's rules the other way: from our names to theirs."""
 DISCRIMINATOR_RULES = [
     (r"\.weight_orig$", ".parametrizations.weight.original"),
     (r"\.weight_([uv])$", r".parametrizations.weight.0.\1"),
@@ -64,8 +83,6 @@ TORCHVISION_RAFT_RULES = [
     (r"^mask_predictor\.convrelu\.0\.", "update_block.mask.0."),
     (r"^mask_predictor\.conv\.", "update_block.mask.2."),
 ]
-TRAVELLING = Path(__file__).parent / "weights" / "rtn_procedural.safetensors"
-"""The small network that comes with the package (see the README beside it)."""
 # Derived from the size alone, and rebuilt.
 REBUILT = re.compile(r"\.(attn_mask|relative_position_index)$")
 
@@ -207,7 +224,7 @@ def import_generator(state: Mapping[str, Tensor], source: str = "the state dict"
     except (KeyError, ZeroDivisionError):
         names = ", ".join(list(state)[:4])
         raise UserError(
-            f"{source} is no generator of RTN (its entries begin {names}): give net_G_200000.pth, or a file of train.py"
+            f"{source} is not a generator of RTN (its entries begin {names}): give net_G_200000.pth, or a run of train.py"
         ) from None
     frame_channels = rest.get("conv_last.weight", torch.empty(3)).shape[0]
     rtn = RTN(**options, frame_channels=frame_channels)
@@ -220,7 +237,7 @@ def import_discriminator(state: Mapping[str, Tensor], source: str = "the state d
     """The discriminator of a published state dict, with spectral norm as the old hook stored it."""
     first = state.get("conv.0.weight_orig")
     if first is None:
-        raise UserError(f"{source} is no discriminator of RTN: it has no conv.0.weight_orig")
+        raise UserError(f"{source} is not a discriminator of RTN: it has no conv.0.weight_orig")
     model = TemporalPatchDiscriminator(first.shape[1], version=1 if "conv.10.weight" in state else 2)
     import_state_dict(model, state, DISCRIMINATOR_RULES, source=source)
     return model.eval()
@@ -247,79 +264,6 @@ def vgg19_features(state: Mapping[str, Tensor], source: str = "the state dict") 
     return model.eval().requires_grad_(False)
 
 
-def own_options(state: Mapping[str, Tensor]) -> dict[str, Any]:
-    """The constructor arguments of an ``RTN`` from a state dict of ours: the shapes tell all of them.
-
-    Raises KeyError where it is none.
-    """
-    prefix = "forward_transformer."
-    depths: dict[int, int] = {}
-    for name in state:
-        if found := re.match(re.escape(prefix) + r"groups\.(\d+)\.blocks\.(\d+)\.", name):
-            depths[int(found[1])] = max(depths.get(int(found[1]), 0), int(found[2]) + 1)
-    channels, frame_channels = state["forward_aggregation.embedding.weight"].shape[:2]
-    return {
-        "channels": channels,
-        "width": state[prefix + "conv_second.weight"].shape[0],
-        "depths": [depths[group] for group in sorted(depths)],
-        "num_heads": state[prefix + "groups.0.blocks.0.attn.relative_position_bias_table"].shape[1],
-        "tanh_residual": state["fusion.weight"].shape[1] == 2 * channels,
-        "frame_channels": frame_channels,
-    }
-
-
-def load_own(state: Mapping[str, Tensor], source: str) -> Loaded:
-    """An ``RTN``, and RAFT under ``raft.`` where it is there, from a state dict of ours."""
-    flow = {name.removeprefix("raft."): tensor for name, tensor in state.items() if name.startswith("raft.")}
-    rest = {name: tensor for name, tensor in state.items() if not name.startswith("raft.")}
-    try:
-        rtn = RTN(**own_options(rest))
-    except KeyError as error:
-        raise UserError(f"{source} is no generator of RTN: it lacks {error.args[0]}") from None
-    import_state_dict(rtn, rest, source=source)
-    return Loaded(rtn.eval(), import_raft(flow, f"RAFT in {source}") if flow else None)
-
-
-def checkpoint_of(path: str | Path) -> Path:
-    """A checkpoint's own path, or that in a run's folder (or in the newest ``version_N`` of a run name's): the best one,
-    else the last.
-
-    Raises UserError where there is none.
-    """
-    folder = Path(path)
-    if not folder.is_dir():
-        return folder
-    if (folder / "model.safetensors").is_file():
-        return folder / "model.safetensors"
-    versions = [path for path in folder.glob("version_*") if path.name[8:].isdigit()]
-    if versions:
-        folder = max(versions, key=lambda path: int(path.name[8:]))
-    for pattern in ("best-*.ckpt", "*.ckpt"):
-        if found := sorted((folder / "checkpoints").glob(pattern)):
-            return found[-1]
-    raise UserError(f"no checkpoint in {folder}: give a checkpoint, or the folder of a run of train.py")
-
-
-def load(path: str | Path) -> Loaded:
-    """The network of any file: a published ``.pth``, ours as ``.safetensors``, or a Lightning checkpoint (its running
-    average of the weights where it keeps one); or of the folder of a run.
-
-    Raises UserError, naming the file, for anything else.
-    """
-    path = checkpoint_of(path)
-    content = checkpoint.load_tensors(path)
-    if isinstance(content, Mapping) and "pytorch-lightning_version" in content:
-        stored = content["state_dict"]
-        # A checkpoint of train.py carries the discriminator and VGG19's place, too; what restores is one of these.
-        prefix = "average." if any(name.startswith("average.") for name in stored) else "rtn."
-        own = {name.removeprefix(prefix): tensor for name, tensor in stored.items() if name.startswith(prefix)}
-        return load_own(own, str(path))
-    state = state_of(content, str(path))
-    if any(name.startswith("forward_transformer.") for name in state):
-        return load_own(state, str(path))
-    return import_generator(state, str(path))[0]
-
-
 def load_raft(path: str | Path) -> RAFT:
     """RAFT (large) of a file in the authors' layout, torchvision's, or inside a generator's checkpoint."""
     path = Path(path)
@@ -330,9 +274,16 @@ def load_raft(path: str | Path) -> RAFT:
     return import_raft(state, str(path))
 
 
-def state_to_save(rtn: RTN, raft: RAFT | None = None) -> dict[str, Tensor]:
-    """The state dict that ``load`` reads back."""
-    state = dict(rtn.state_dict())
-    if raft is not None:
-        state |= {f"raft.{name}": tensor for name, tensor in raft.state_dict().items()}
+def published_state(rtn: RTN) -> dict[str, Tensor]:
+    """The state dict in the published names.
+
+    Raises UserError for a network whose output is not the published one.
+    """
+    if not rtn.tanh_residual:
+        raise UserError("the published code has only networks with the tanh output: this one was trained without it")
+    state = {}
+    for name, tensor in rtn.state_dict().items():
+        for pattern, replacement in PUBLISHED_NAMES:
+            name = re.sub(pattern, replacement, name)
+        state[name] = tensor
     return state

@@ -1,6 +1,4 @@
 import os
-import sys
-from pathlib import Path
 
 import pytest
 
@@ -9,8 +7,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # The published gradients were computed with AVX2. Where two features are equal to the last bit, rounding says on which side
 # of an absolute value's kink they lie, and AVX-512 rounds otherwise. Set before torch loads.
 os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 import torch
 
-from old_films_rtn import published
 from old_films_rtn.models.rtn import RTN
+from old_films_rtn.pretrained import Restorer
 from shared_utils import checkpoint
 
 CLOCK = Fraction(1, 24000)
@@ -111,5 +111,5 @@ def write_model(path, seed=0, change=0.15, **options):
     model = RTN(**{"width": 16, "depths": (2,), "num_heads": 2, "tanh_residual": False, **options})
     with torch.no_grad():
         model.output.weight.normal_(0, change)
-    checkpoint.save_safetensors(published.state_to_save(model), path)
+    checkpoint.save_safetensors(Restorer(model).state_dict(), path)
     return Path(path)

@@ -3,9 +3,9 @@
 import numpy as np
 from golden_network import inputs
 
-from old_films_rtn import colour
-from old_films_rtn.inference.streaming import window_schedule
-from old_films_rtn.video.io import grey_at_short_side
+from old_films_rtn.colour import lab
+from old_films_rtn.streaming import window_schedule
+from old_films_rtn.video.frame import grey_at_short_side
 
 
 def sliding_window(case):
@@ -30,14 +30,14 @@ test_resize.__test__ = False
 def colour_keyframes(case):
     clip = inputs(case)["clip_bgr"]
     key = case.spec.get("keyframe", 0)
-    lab = colour.to_lab(clip[..., ::-1])
+    true = lab.to_lab(clip[..., ::-1])
     return {
-        "rgb_input": colour.published_rgb_input(clip, key),
-        "lab_gt": lab,
-        "lab_input_v2": colour.keep_colour(lab, [key]),
-        "lab_input_v3": colour.keep_colour(lab, [case.spec.get("keyframe_v3", 0), -1]),
-        "lab_input_v4": colour.keep_colour(lab, [-1]),
-        "rgb_back": colour.from_lab(lab),
+        "rgb_input": lab.published_rgb_input(clip, key),
+        "lab_gt": true,
+        "lab_input_v2": lab.keep_colour(true, [key]),
+        "lab_input_v3": lab.keep_colour(true, [case.spec.get("keyframe_v3", 0), -1]),
+        "lab_input_v4": lab.keep_colour(true, [-1]),
+        "rgb_back": lab.from_lab(true),
     }
 
 

@@ -1,20 +1,21 @@
 """Key-frame colour: given colours stay exact, luma stays untouched, and no colour crosses a cut."""
 
-import colorize
 import cv2
 import films
 import numpy as np
 import pytest
 import torch
-import train_colour
 
-from old_films_rtn import colour
-from old_films_rtn.colour import AB_SCALE, ColourRTN, Keys, from_lab, keep_colour, lightness, load_colour, to_lab
+from old_films_rtn.colour.cells import ColourCell, OnLightness
+from old_films_rtn.colour.key_frames import Keys
+from old_films_rtn.colour.lab import from_lab, grey, keep_colour, lightness, to_lab
+from old_films_rtn.commands import colorize, train_colour
 from old_films_rtn.data.colour import ColourClips
 from old_films_rtn.flow import DIS, clip_flows
-from old_films_rtn.inference.film import ColourCell
-from old_films_rtn.inference.streaming import restore_shot
 from old_films_rtn.metrics import colour_consistency
+from old_films_rtn.models.colour import AB_SCALE, ColourRTN
+from old_films_rtn.pretrained import load_colour
+from old_films_rtn.streaming import restore_shot
 from old_films_rtn.video.io import open_film
 from shared_utils import UserError, checkpoint
 
@@ -48,6 +49,11 @@ def coloured(count, seed=0):
     for picture in films.moving(count, seed):
         hue = np.linspace(0.6, 1.4, picture.shape[1])[None]
         yield np.stack([picture / hue, picture * 0.9, picture * hue], axis=-1).clip(0, 255).astype(np.uint8)
+
+
+def same_pictures(a, b):
+    for one, other in zip(open_film(a).frames(), open_film(b).frames(), strict=True):
+        assert np.array_equal(one.image.to_ndarray(), other.image.to_ndarray())
 
 
 def run(*arguments):
@@ -112,12 +118,8 @@ def test_streaming_and_tiles_do_not_show(model, sample, chunk, tile, tmp_path):
     with torch.no_grad():
         whole = model(clip, *flows(clip))[0]
 
-    class OnLightness(DIS):
-        def features(self, frames):
-            return super().features(frames[:, :1])
-
     cell = ColourCell(model, tile=tile)
-    for result in restore_shot(cell, list(clip.unbind(1)), OnLightness(), chunk=chunk, scratch=tmp_path):
+    for result in restore_shot(cell, list(clip.unbind(1)), OnLightness(DIS()), chunk=chunk, scratch=tmp_path):
         assert torch.allclose(result.output, whole[:, result.index], atol=1e-5)
 
 
@@ -148,8 +150,8 @@ def test_inputs_are_copies():
 def film(tmp_path):
     """Two grey shots of 6 and 5 frames in limited-range YUV, with key-frames for the first: 1 and 4."""
     one = list(coloured(6))
-    grey = [np.repeat(colour.grey(picture)[..., None], 3, axis=2) for picture in [*one, *coloured(5, 9)]]
-    source = films.write_video(tmp_path / "film.mkv", grey, "yuv444p", "ffv1")
+    pictures = [np.repeat(grey(picture)[..., None], 3, axis=2) for picture in [*one, *coloured(5, 9)]]
+    source = films.write_video(tmp_path / "film.mkv", pictures, "yuv444p", "ffv1")
     (tmp_path / "keys").mkdir()
     for index in (1, 4):
         cv2.imwrite(str(tmp_path / "keys" / f"{index:06d}.png"), one[index][..., ::-1])
@@ -158,7 +160,7 @@ def film(tmp_path):
 
 def test_a_film_is_coloured_and_its_luma_is_untouched(tmp_path, film, weights, capsys):
     out = tmp_path / "colour.mkv"
-    assert run(film, "--keyframes", tmp_path / "keys", "-o", out, "--ckpt", weights, "--codec", "ffv1") == 0
+    assert run(film, "--keyframes", tmp_path / "keys", "--out", out, "--ckpt", weights, "--codec", "ffv1") == 0
     before, after = (list(open_film(path).frames()) for path in (film, out))
     assert len(after) == 11 and films.sound(film) == films.sound(out)
     assert all(np.array_equal(a.luma, b.luma) for a, b in zip(before, after, strict=True))
@@ -172,10 +174,10 @@ def test_a_film_is_coloured_and_its_luma_is_untouched(tmp_path, film, weights, c
 
 def test_grey_scans_become_rgb_and_key_frames_may_be_numbered_from_anywhere(tmp_path, weights):
     pictures = list(coloured(4))
-    films.write_folder(tmp_path / "in", [colour.grey(picture) for picture in pictures])
+    films.write_folder(tmp_path / "in", [grey(picture) for picture in pictures])
     (tmp_path / "keys").mkdir()
     cv2.imwrite(str(tmp_path / "keys" / "0872_out.png"), cv2.resize(pictures[2][..., ::-1], (128, 96)))
-    arguments = [tmp_path / "in", "--keyframes", tmp_path / "keys", "-o", tmp_path / "out", "--ckpt", weights]
+    arguments = [tmp_path / "in", "--keyframes", tmp_path / "keys", "--out", tmp_path / "out", "--ckpt", weights]
     assert run(*arguments, "--first-frame", 870) == 0
     frames = [frame.image for frame in open_film(tmp_path / "out").frames()]
     assert [frame.shape for frame in frames] == [(48, 64, 3)] * 4
@@ -186,7 +188,7 @@ def test_without_a_network_colour_is_carried_as_an_untrained_one_would(tmp_path,
     checkpoint.save_safetensors(ColourRTN(width=16).state_dict(), tmp_path / "untrained.safetensors")
     for name, weights in (("carried", []), ("untrained", ["--ckpt", tmp_path / "untrained.safetensors"])):
         out = tmp_path / f"{name}.mkv"
-        assert run(film, "--keyframes", tmp_path / "keys", "-o", out, "--codec", "ffv1", "--chunk", 4, *weights) == 0
+        assert run(film, "--keyframes", tmp_path / "keys", "--out", out, "--codec", "ffv1", "--chunk", 4, *weights) == 0
     carried, untrained = (list(open_film(tmp_path / f"{name}.mkv").frames()) for name in ("carried", "untrained"))
     for a, b in zip(carried, untrained, strict=True):
         assert np.abs(a.image.to_ndarray().astype(int) - b.image.to_ndarray()).max() <= 1
@@ -215,17 +217,17 @@ def test_key_frames_of_another_scan_are_aligned(tmp_path):
         (lambda keys: [file.unlink() for file in keys.iterdir()], ["keys holds no frames"]),
     ],
 )
-def test_mistakes_with_key_frames_are_told_in_one_line(tmp_path, film, weights, capsys, prepare, parts):
+def test_mistakes_with_key_frames_are_one_line(tmp_path, film, weights, capsys, prepare, parts):
     prepare(tmp_path / "keys")
     capsys.readouterr()
-    status = run(film, "--keyframes", tmp_path / "keys", "-o", tmp_path / "out.mkv", "--ckpt", weights)
+    status = run(film, "--keyframes", tmp_path / "keys", "--out", tmp_path / "out.mkv", "--ckpt", weights)
     lines = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
     assert status == 2 and len(lines) == 1 and all(part in lines[0] for part in parts), lines
     assert not (tmp_path / "out.mkv").exists()
 
 
 def test_other_checkpoints_are_refused(tmp_path):
-    with pytest.raises(UserError, match="no colour network"):
+    with pytest.raises(UserError, match="not a colour network"):
         load_colour(films.write_model(tmp_path / "rtn.safetensors"))
 
 
@@ -261,5 +263,7 @@ def test_training_writes_weights_that_colour(scratch, film):
         "4",
     ]
     assert train_colour.main([*small, "--trainer.max_epochs", "1", "--model.width", "16", "--name", "small"]) == 0
-    weights = scratch / "runs" / "small" / "version_0" / "colour.safetensors"
-    assert run(film, "--keyframes", scratch / "keys", "-o", scratch / "out.mkv", "--ckpt", weights) == 0
+    folder, given = scratch / "runs" / "small", [film, "--keyframes", scratch / "keys"]
+    assert run(*given, "--out", scratch / "a.mkv", "--ckpt", folder) == 0
+    assert run(*given, "--out", scratch / "b.mkv", "--ckpt", folder / "version_0" / "colour") == 0
+    same_pictures(scratch / "a.mkv", scratch / "b.mkv")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from old_films_rtn import losses, published
+from old_films_rtn import losses, pretrained, published
 from old_films_rtn.models.rtn import RTN
 from shared_utils import UserError
 
@@ -63,10 +63,10 @@ def test_the_gradient_of_all_terms_is_that_of_finite_differences():
 
 def test_random_vgg_weights_are_never_used(tmp_path):
     with pytest.raises(UserError, match="vgg19-dcbb9e9d.pth"):
-        losses.PerceptualLoss.from_file(tmp_path / "missing.pth")
+        pretrained.perceptual_loss(tmp_path / "missing.pth")
     torch.save({"features.0.weight": torch.zeros(64, 3, 3, 3)}, tmp_path / "half.pth")
     with pytest.raises(UserError, match="missing"):
-        losses.PerceptualLoss.from_file(tmp_path / "half.pth")
+        pretrained.perceptual_loss(tmp_path / "half.pth")
 
 
 def test_the_perceptual_term_of_equal_images_is_zero_and_normalisation_matters():

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from old_films_rtn import evaluation, metrics
+from old_films_rtn import baselines, metrics
+from old_films_rtn.evaluation.clips import Evaluation, Recurrent
 from old_films_rtn.models.rtn import RTN
 from shared_utils import UserError
 
@@ -83,13 +84,13 @@ def clip_with_a_speck():
 
 def test_the_temporal_median_removes_what_shows_once_even_at_the_ends():
     clean, dirty, still = clip_with_a_speck()
-    assert torch.allclose(evaluation.temporal_median(dirty, still, still), clean, atol=1e-6)
-    assert torch.equal(evaluation.temporal_median(dirty[:, :2], still[:, :1], still[:, :1]), dirty[:, :2])
+    assert torch.allclose(baselines.temporal_median(dirty, still, still), clean, atol=1e-6)
+    assert torch.equal(baselines.temporal_median(dirty[:, :2], still[:, :1], still[:, :1]), dirty[:, :2])
 
 
 def test_the_residual_detector_sees_what_shows_once():
     _, dirty, still = clip_with_a_speck()
-    found = evaluation.residual_map(dirty, still, still)
+    found = baselines.residual_map(dirty, still, still)
     assert found[0, 2, 0, 21, 31] > 0.3 and found[0, 1].max() < 1e-4 and found[0, 3].max() < 1e-4
 
 
@@ -104,14 +105,13 @@ def test_an_evaluation_measures_inside_and_outside():
         "forward_flow": still[0],
         "backward_flow": still[0],
     }
-    recurrent = evaluation.Recurrent(RTN(8, 16, (1,), 1, False).eval())
+    recurrent = Recurrent(RTN(8, 16, (1,), 1, False).eval())
     methods = {"input": lambda clip, *flows: clip, "ours": recurrent}
-    judged = evaluation.Evaluation(methods, {**recurrent.masks(), "residual": evaluation.residual_map})
-    judged.add(sample)
-    judged.gather()
-    given, ours = judged.summary()
+    compared = Evaluation(methods, {**recurrent.masks(), "residual": baselines.residual_map})
+    compared.add(compared.score(sample))
+    given, ours = compared.summary()
     assert given["psnr outside"] == 100 and given["psnr inside"] < 12 and ours["psnr inside"] > given["psnr inside"] + 2
-    assert {row["mask"]: row["auroc"] for row in judged.masks()}["mask"] > 0.95
+    assert {row["mask"]: row["auroc"] for row in compared.masks()}["mask"] > 0.95
 
 
 def test_lpips_equals_the_package_of_its_authors():

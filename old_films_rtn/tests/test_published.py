@@ -4,7 +4,7 @@ import pytest
 import torch
 from golden_network import filled
 
-from old_films_rtn import published
+from old_films_rtn import pretrained, published
 from old_films_rtn.models.raft import RAFT
 from old_films_rtn.models.rtn import RTN
 from old_films_rtn.models.swin import shift_mask
@@ -31,9 +31,8 @@ def released():
 def test_the_released_layout_imports_without_a_manual_step(released, tmp_path):
     torch.save({"netG": {f"module.{name}": tensor for name, tensor in released.items()}}, tmp_path / "net_G_200000.pth")
     torch.save(released, tmp_path / "bare.pth")
-    wrapped, bare = published.load(tmp_path / "net_G_200000.pth"), published.load(tmp_path / "bare.pth")
-    for ours, other in zip(wrapped, bare, strict=True):
-        assert all(map(torch.equal, ours.state_dict().values(), other.state_dict().values()))
+    wrapped, bare = pretrained.load(tmp_path / "net_G_200000.pth"), pretrained.load(tmp_path / "bare.pth")
+    assert all(map(torch.equal, wrapped.state_dict().values(), bare.state_dict().values()))
     assert torch.equal(wrapped.rtn.output.weight, released["conv_last.weight"])
     assert wrapped.rtn.tanh_residual
     assert torch.equal(
@@ -122,8 +121,8 @@ def test_what_is_saved_is_what_is_loaded(tmp_path):
     torch.manual_seed(0)
     for tanh_residual in (False, True):
         rtn, raft = RTN(8, 32, (2, 1), 2, tanh_residual), RAFT()
-        checkpoint.save_safetensors(published.state_to_save(rtn, raft), tmp_path / "rtn.safetensors")
-        loaded = published.load(tmp_path / "rtn.safetensors")
+        checkpoint.save_safetensors(pretrained.Restorer(rtn, raft).state_dict(), tmp_path / "rtn.safetensors")
+        loaded = pretrained.load(tmp_path / "rtn.safetensors")
         assert loaded.rtn.options == rtn.options
         assert all(map(torch.equal, loaded.rtn.state_dict().values(), rtn.state_dict().values()))
         assert torch.equal(loaded.raft.fnet.conv2.bias, raft.fnet.conv2.bias)

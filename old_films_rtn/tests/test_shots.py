@@ -6,7 +6,8 @@ import films
 import numpy as np
 import pytest
 
-from old_films_rtn.video.io import open_film, to_unit
+from old_films_rtn.video.frame import to_unit
+from old_films_rtn.video.io import open_film
 from old_films_rtn.video.shots import Shots, find_shots, read_cuts, write_cuts
 from shared_utils import UserError
 

@@ -5,21 +5,15 @@ import numpy as np
 import pytest
 import torch
 
-from old_films_rtn.flow import DIS, NoFlow, clip_flows, flow_source
-from old_films_rtn.inference import streaming
-from old_films_rtn.inference.streaming import (
-    RestorationCell,
-    halo,
-    mirrored,
-    padded,
-    restore_shot,
-    restore_windows,
-    tiled,
-    window_schedule,
-)
+from old_films_rtn import tiles
+from old_films_rtn.flow import DIS, NoFlow, clip_flows
 from old_films_rtn.models.raft import RAFT
 from old_films_rtn.models.rtn import RTN
 from old_films_rtn.models.swin import RestorationTransformer
+from old_films_rtn.pair_flows import PairFlows
+from old_films_rtn.pretrained import flow_source
+from old_films_rtn.streaming import RestorationCell, restore_shot, restore_windows, window_schedule
+from old_films_rtn.tiles import halo, mirrored, padded, tiled
 from shared_utils import UserError
 
 
@@ -149,12 +143,12 @@ def test_running_out_of_memory_makes_tiles_smaller_and_says_so(model, frames, wh
             raise torch.OutOfMemoryError("CUDA out of memory")
         return tiled(function, inputs, tile, halo)
 
-    monkeypatch.setattr(streaming, "tiled", limited)
-    monkeypatch.setattr(streaming, "_SMALLEST_TILE", 16)
+    monkeypatch.setattr(tiles, "tiled", limited)
+    monkeypatch.setattr(tiles, "_SMALLEST_TILE", 16)
     cell = RestorationCell(model)
     assert difference(restore_shot(cell, frames, DIS()), whole[0]) < 1e-5
     assert cell.runner.tile == 32 and "32 pixels" in caplog.text
-    monkeypatch.setattr(streaming, "_SMALLEST_TILE", 64)
+    monkeypatch.setattr(tiles, "_SMALLEST_TILE", 64)
     with pytest.raises(UserError, match="out of memory"):
         next(iter(restore_shot(RestorationCell(model), frames, DIS())))
 
@@ -208,7 +202,7 @@ def test_dis_follows_a_shift_and_encodes_every_frame_once(frames):
             calls.append(1)
             return super().features(frames)
 
-    flows = streaming.PairFlows(Counting(), frames)
+    flows = PairFlows(Counting(), frames)
     for i in range(8):
         flows.pair(i)
     assert len(calls) == 9

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
-import train
 
-from old_films_rtn import published
+from old_films_rtn import pretrained
+from old_films_rtn.commands import train
 from old_films_rtn.lightning_module import RestorationModule
 from old_films_rtn.models.rtn import RTN
 from shared_utils import UserError
@@ -34,7 +34,7 @@ def rows(folder):
 def test_training_leaves_a_checkpoint_that_loads(scratch, capsys):
     assert train.main(["--config", "--name", "a", *TINY]) == 0
     assert "evaluate.py --ckpt runs/a/version_0" in capsys.readouterr().out
-    loaded = published.load("runs/a")
+    loaded = pretrained.load("runs/a")
     assert loaded.raft is None and loaded.rtn.options["width"] == 16 and not loaded.rtn.tanh_residual
     logged = rows("runs/a/version_0")
     assert {name for _, name in logged} >= {"train_loss", "val_psnr", "val_psnr_inside", "val_mask_auroc"}
@@ -48,7 +48,7 @@ def test_a_resumed_run_has_the_losses_of_an_unbroken_one(scratch):
     whole, parts = rows("runs/whole/version_0"), rows("runs/parts/version_0")
     assert {name for _, name in whole} >= {"train_discriminator", "train_adversarial", "train_pixel"}
     assert whole == parts
-    first, second = (published.load(f"runs/{name}").rtn.state_dict() for name in ("whole", "parts"))
+    first, second = (pretrained.load(f"runs/{name}").rtn.state_dict() for name in ("whole", "parts"))
     assert all(map(torch.equal, first.values(), second.values()))
 
 
@@ -123,7 +123,7 @@ def test_two_processes_train_as_one_on_both_their_clips(scratch):
         ("half", ["--data.samples_per_epoch", "2"]),
     ):
         assert train.main(["--config", "--name", name, *shared, *options]) == 0
-        weights[name] = published.load(f"runs/{name}/version_0/checkpoints/last.ckpt").rtn.state_dict()
+        weights[name] = pretrained.load(f"runs/{name}/version_0/checkpoints/last.ckpt").rtn.state_dict()
 
     def apart(a, b):
         return sum(float((weights[a][name] - weights[b][name]).abs().sum()) for name in weights["one"])

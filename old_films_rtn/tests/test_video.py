@@ -10,7 +10,10 @@ import films
 import numpy as np
 import pytest
 
-from old_films_rtn.video.io import Frame, natural_key, open_film, open_output, read_image, to_unit, write_image
+from old_films_rtn.video.folder import natural_key
+from old_films_rtn.video.frame import Frame, to_unit
+from old_films_rtn.video.images import read_image, write_image
+from old_films_rtn.video.io import open_film, open_output
 from shared_utils import UserError
 
 
@@ -124,7 +127,7 @@ def test_a_tint_and_an_alpha_channel_survive_a_change_of_luma():
     assert np.array_equal(changed.image, np.full((4, 4, 4), (110, 90, 70, 7)))
 
 
-def test_folders_are_read_in_natural_order_and_other_files_are_passed_over(tmp_path):
+def test_folders_are_read_in_natural_order_and_other_files_are_skipped(tmp_path):
     folder = films.write_folder(tmp_path / "scans", films.moving(11))
     (folder / "notes.txt").write_text("reel 2")
     (folder / "output.avi").write_bytes(b"left behind")
@@ -237,7 +240,7 @@ def test_an_interrupted_writer_leaves_nothing_under_the_final_name(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["a.mp4"]
 
 
-def test_sound_that_does_not_fit_the_container_is_told(tmp_path):
+def test_sound_that_does_not_fit_the_container_is_refused(tmp_path):
     source = films.write_video(tmp_path / "a.mkv", films.moving(3))
     with pytest.raises(UserError, match=r"aac.*b\.webm"):
         copy(source, tmp_path / "b.webm", codec="libvpx-vp9")
@@ -272,7 +275,7 @@ def subtitles(path):
         return [bytes(packet) for packet in container.demux(subtitles=0) if packet.size]
 
 
-def test_subtitles_are_copied_and_said_where_they_do_not_fit(tmp_path, caplog):
+def test_subtitles_are_copied_and_reported_where_they_do_not_fit(tmp_path, caplog):
     source = with_subtitles(films.write_video(tmp_path / "a.mkv", films.moving(24), sound=False), tmp_path / "s.mkv")
     copy(source, tmp_path / "b.mkv")
     assert subtitles(tmp_path / "b.mkv") == subtitles(source) == [b"The end"]

@@ -54,7 +54,7 @@ def find_clips(root: str | Path) -> dict[str, list[Path]]:
         folders = [root.parent / line.strip() for line in root.read_text().splitlines() if line.strip()]
         for folder in folders:
             if not folder.is_dir():
-                raise UserError(f"{folder}, named in {root}, is no folder: a list file has one clip folder a line")
+                raise UserError(f"{folder}, named in {root}, is not a folder: a list file has one clip folder a line")
         base = root.parent
     elif root.is_dir():
         folders = [root, *sorted((path for path in root.rglob("*") if path.is_dir()), key=str)]

@@ -106,7 +106,7 @@ class TemplateTextures:
     def __init__(self, root: str | Path) -> None:
         root = Path(root)
         if not root.is_dir():
-            raise UserError(f"{root} is no folder: data.textures takes a folder of scratch templates (noise_data)")
+            raise UserError(f"{root} is not a folder: data.textures takes a folder of scratch templates (noise_data)")
         self.files: dict[str, list[Path]] = {}
         for path in sorted(root.rglob("*")):
             if path.suffix.lower() in SUFFIXES:

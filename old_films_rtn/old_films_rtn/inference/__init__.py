@@ -1,1 +1,1 @@
-"""Whole films through the recurrence: streaming, tiles, and what goes back into the picture."""
+"""Whole films, shot by shot, from the file to the file: what restoring and colouring share, and each of the two."""

@@ -1,12 +1,13 @@
 """Where the shots of a film begin, and which frames only repeat the one before.
 
-A cut is told from a change of the picture that neither motion nor brightness explains, and that lasts: after a flash, a
+A cut is inferred from a change of the picture that neither motion nor brightness explains, and that lasts: after a flash, a
 splice mark or a torn frame the old shot returns.
 """
 
 from __future__ import annotations
 
 import csv
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from shared_utils import UserError, checkpoint
+from shared_utils import UserError, files
 
 THUMBNAIL = 96
 """Pixels of the shorter side of what cuts are searched in."""
@@ -37,6 +38,10 @@ class Shots:
     def spans(self) -> list[tuple[int, int]]:
         """(first, end) of every shot."""
         return list(zip(self.starts, [*self.starts[1:], self.length], strict=True))
+
+    def shot_of(self, index: int) -> int:
+        """The number of the shot that a frame belongs to."""
+        return bisect_right(self.starts, index) - 1
 
 
 def find_shots(lumas: Iterable[np.ndarray], cuts: bool = True, repeats: bool = True) -> Shots:
@@ -68,12 +73,16 @@ def find_shots(lumas: Iterable[np.ndarray], cuts: bool = True, repeats: bool = T
     for late in range(max(1, shots.length - FLASH), shots.length if cuts else 0):
         candidates += _lasting_cut(shots.scores, recent, late, shots.length - 1 - late)
     shots.starts = [0, *candidates]
-    first_of = np.searchsorted(shots.starts, range(shots.length), side="right") - 1
-    # Nothing is repeated over a cut.
-    shots.repeats = [
-        index if original < shots.starts[first_of[index]] else original for index, original in enumerate(shots.repeats)
-    ]
+    shots.repeats = within_shots(shots)
     return shots
+
+
+def within_shots(shots: Shots) -> list[int]:
+    """The repeats, but that nothing is repeated over a cut."""
+    return [
+        index if original < shots.starts[shots.shot_of(index)] else original
+        for index, original in enumerate(shots.repeats)
+    ]
 
 
 def _lasting_cut(scores: list[float], recent: list[np.ndarray], index: int, ahead: int) -> Iterator[int]:
@@ -141,7 +150,7 @@ def is_repeat(a: np.ndarray, b: np.ndarray) -> bool:
 
 def write_cuts(shots: Shots, path: str | Path) -> None:
     """A CSV with the columns shot, first_frame, frames and score."""
-    with checkpoint.replacing(path) as temporary, temporary.open("w", newline="") as file:
+    with files.replacing(path) as temporary, temporary.open("w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["shot", "first_frame", "frames", "score"])
         for number, (first, end) in enumerate(shots.spans()):

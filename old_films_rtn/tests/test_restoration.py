@@ -1,29 +1,25 @@
-"""restore.py, from the file to the file."""
+"""Restoring, from the file to the file."""
 
 import csv
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import cv2
 import films
 import numpy as np
 import pytest
-import restore
 import torch
 
-from old_films_rtn import published
+from old_films_rtn import pretrained
+from old_films_rtn.commands import restore
 from old_films_rtn.data.clips import degrade_clip
 from old_films_rtn.data.degradation import Degradation, FilmWear
 from old_films_rtn.data.procedural import make_scene
 from old_films_rtn.data.textures import DrawnTextures
 from old_films_rtn.flow import DIS, clip_flows
-from old_films_rtn.inference import film as whole_films
-from old_films_rtn.inference.compositing import Compositing, composite, defects
 from old_films_rtn.video.io import open_film
 from shared_utils import checkpoint
 from shared_utils.testing import fill
@@ -58,17 +54,16 @@ def said(capsys, status, *parts):
 
 def test_a_network_is_named_by_its_file_or_by_the_folder_of_its_export(tmp_path, model):
     films.write_folder(tmp_path / "in", films.moving(3))
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "model.safetensors").write_bytes(Path(model).read_bytes())
-    assert run(tmp_path / "in", "-o", tmp_path / "a", "--ckpt", model) == 0
-    assert run(tmp_path / "in", "-o", tmp_path / "b", "--ckpt", tmp_path / "run") == 0
+    pretrained.load(model).save_pretrained(tmp_path / "run")
+    assert run(tmp_path / "in", "--out", tmp_path / "a", "--ckpt", model) == 0
+    assert run(tmp_path / "in", "--out", tmp_path / "b", "--ckpt", tmp_path / "run") == 0
     assert all(np.array_equal(*pair) for pair in zip(pictures(tmp_path / "a"), pictures(tmp_path / "b"), strict=True))
 
 
 def test_an_mp4_comes_back_restored_with_everything_else_as_it_was(tmp_path, model):
     stamps = [1000 * i + 400 * (i % 3) for i in range(14)]
     source = films.write_video(tmp_path / "a.mp4", films.moving(14), stamps=stamps, rotation=90)
-    assert run(source, "-o", tmp_path / "b.mp4", "--ckpt", model, "--chunk", 5) == 0
+    assert run(source, "--out", tmp_path / "b.mp4", "--ckpt", model, "--chunk", 5) == 0
     assert films.describe(source) == films.describe(tmp_path / "b.mp4")
     assert films.sound(source) == films.sound(tmp_path / "b.mp4")
     changed = np.abs(np.stack(pictures(source)).astype(int) - np.stack(pictures(tmp_path / "b.mp4"))).mean()
@@ -76,11 +71,11 @@ def test_an_mp4_comes_back_restored_with_everything_else_as_it_was(tmp_path, mod
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.mp4", "b.mp4"]
 
 
-def test_masks_comparison_and_report_tell_what_was_changed(tmp_path, model):
+def test_masks_comparison_and_report_show_what_was_changed(tmp_path, model):
     source = films.write_video(tmp_path / "a.mkv", [*films.moving(8), *films.moving(6, 9)], "yuv420p", "ffv1")
     extra = {"--masks": "m.mkv", "--side-by-side": "s.mp4", "--report": "r.csv"}
     arguments = [part for name, file in extra.items() for part in (name, tmp_path / file)]
-    assert run(source, "-o", tmp_path / "b.mkv", "--codec", "ffv1", "--ckpt", model, *arguments) == 0
+    assert run(source, "--out", tmp_path / "b.mkv", "--codec", "ffv1", "--ckpt", model, *arguments) == 0
     assert films.describe(tmp_path / "s.mp4")["size"] == (128, 48)
     assert len(pictures(tmp_path / "m.mkv")) == 14
     rows = list(csv.DictReader((tmp_path / "r.csv").open()))
@@ -98,7 +93,7 @@ def test_only_masked_above_every_mask_returns_the_input_bit_for_bit(tmp_path, mo
     source = films.write_folder(
         tmp_path / "in", [picture.astype(dtype) * scale + dtype(1) for picture in films.moving(4)]
     )
-    assert run(source, "-o", tmp_path / "out", "--ckpt", model, "--only-masked", "--mask-threshold", 1.1) == 0
+    assert run(source, "--out", tmp_path / "out", "--ckpt", model, "--only-masked", "--mask-threshold", 1.1) == 0
     for name in ("1.png", "4.png"):
         before, after = (cv2.imread(str(tmp_path / place / name), cv2.IMREAD_UNCHANGED) for place in ("in", "out"))
         assert after.dtype == dtype and np.array_equal(before, after)
@@ -107,7 +102,7 @@ def test_only_masked_above_every_mask_returns_the_input_bit_for_bit(tmp_path, mo
 def test_colour_keeps_its_chroma(tmp_path, model):
     tinted = [np.stack([picture, picture // 2 + 30, picture // 3], axis=-1) for picture in films.moving(3)]
     source = films.write_video(tmp_path / "a.mkv", tinted, "yuv444p", "ffv1")
-    assert run(source, "-o", tmp_path / "b.mkv", "--codec", "ffv1", "--ckpt", model) == 0
+    assert run(source, "--out", tmp_path / "b.mkv", "--codec", "ffv1", "--ckpt", model) == 0
     for before, after in zip(open_film(source).frames(), open_film(tmp_path / "b.mkv").frames(), strict=True):
         before, after = before.image.to_ndarray(), after.image.to_ndarray()
         assert np.array_equal(before[1:], after[1:]) and not np.array_equal(before[0], after[0])
@@ -118,9 +113,9 @@ def test_strength_scales_the_change_and_protected_areas_have_none(tmp_path, mode
     shield = np.zeros((48, 64), np.uint8)
     shield[:, :32] = 255
     cv2.imwrite(str(tmp_path / "shield.png"), shield)
-    run(source, "-o", tmp_path / "full", "--ckpt", model)
-    run(source, "-o", tmp_path / "half", "--ckpt", model, "--strength", 0.5)
-    run(source, "-o", tmp_path / "shielded", "--ckpt", model, "--protect", tmp_path / "shield.png")
+    run(source, "--out", tmp_path / "full", "--ckpt", model)
+    run(source, "--out", tmp_path / "half", "--ckpt", model, "--strength", 0.5)
+    run(source, "--out", tmp_path / "shielded", "--ckpt", model, "--protect", tmp_path / "shield.png")
     before, full, half, shielded = (
         np.stack(pictures(tmp_path / name)).astype(int) for name in ("in", "full", "half", "shielded")
     )
@@ -133,10 +128,10 @@ def test_two_shots_together_are_what_each_is_alone(tmp_path, model):
     one, two = list(films.moving(6)), list(films.moving(5, 9))
     for name, frames in (("both", one + two), ("one", one), ("two", two)):
         films.write_folder(tmp_path / name, frames)
-        assert run(tmp_path / name, "-o", tmp_path / f"{name}_out", "--ckpt", model) == 0
+        assert run(tmp_path / name, "--out", tmp_path / f"{name}_out", "--ckpt", model) == 0
     alone = pictures(tmp_path / "one_out") + pictures(tmp_path / "two_out")
     assert np.array_equal(np.stack(pictures(tmp_path / "both_out")), np.stack(alone))
-    run(tmp_path / "both", "-o", tmp_path / "blended", "--ckpt", model, "--cuts", "off")
+    run(tmp_path / "both", "--out", tmp_path / "blended", "--ckpt", model, "--cuts", "off")
     assert not np.array_equal(np.stack(pictures(tmp_path / "blended")), np.stack(alone))
 
 
@@ -147,7 +142,15 @@ def test_repeats_are_restored_once_and_keep_their_place(tmp_path, model):
     films.write_folder(tmp_path / "pulled", repeated)
     for name in ("plain", "pulled"):
         assert (
-            run(tmp_path / name, "-o", tmp_path / f"{name}_out", "--ckpt", model, "--report", tmp_path / f"{name}.csv")
+            run(
+                tmp_path / name,
+                "--out",
+                tmp_path / f"{name}_out",
+                "--ckpt",
+                model,
+                "--report",
+                tmp_path / f"{name}.csv",
+            )
             == 0
         )
     plain, pulled = pictures(tmp_path / "plain_out"), pictures(tmp_path / "pulled_out")
@@ -166,7 +169,7 @@ def test_repeats_are_restored_once_and_keep_their_place(tmp_path, model):
 def test_frames_that_stand_still_are_restored_all_the_same(tmp_path, model):
     rng, still = np.random.default_rng(0), films.texture(0).astype(np.float32)
     films.write_folder(tmp_path / "in", [(still + rng.normal(0, 0.6, still.shape)).astype(np.uint8) for _ in range(4)])
-    assert run(tmp_path / "in", "-o", tmp_path / "out", "--ckpt", model) == 0
+    assert run(tmp_path / "in", "--out", tmp_path / "out", "--ckpt", model) == 0
     assert all(
         (a != b).mean() > 0.5 for a, b in zip(pictures(tmp_path / "in"), pictures(tmp_path / "out"), strict=True)
     )
@@ -175,13 +178,13 @@ def test_frames_that_stand_still_are_restored_all_the_same(tmp_path, model):
 @pytest.mark.parametrize("size", [(97, 131), (64, 64), (9, 40)])
 def test_any_size_comes_back_in_its_size(tmp_path, model, size):
     films.write_folder(tmp_path / "in", films.moving(2, height=size[0], width=size[1]))
-    assert run(tmp_path / "in", "-o", tmp_path / "out", "--ckpt", model) == 0
+    assert run(tmp_path / "in", "--out", tmp_path / "out", "--ckpt", model) == 0
     assert [picture.shape for picture in pictures(tmp_path / "out")] == [size] * 2
 
 
 def test_one_frame_alone_is_a_film(tmp_path, model):
     source = films.write_folder(tmp_path / "in", films.moving(1))
-    assert run(source / "1.png", "-o", tmp_path / "out", "--ckpt", model) == 0
+    assert run(source / "1.png", "--out", tmp_path / "out", "--ckpt", model) == 0
     assert len(pictures(tmp_path / "out")) == 1
 
 
@@ -190,10 +193,10 @@ def test_alpha_and_short_side_and_frames(tmp_path, model):
     (tmp_path / "in").mkdir()
     for index, picture in enumerate(rgba):
         cv2.imwrite(str(tmp_path / "in" / f"{index}.png"), picture)
-    assert run(tmp_path / "in", "-o", tmp_path / "out", "--ckpt", model, "--frames", "2:5") == 0
+    assert run(tmp_path / "in", "--out", tmp_path / "out", "--ckpt", model, "--frames", "2:5") == 0
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["2.png", "3.png", "4.png"]
     assert (cv2.imread(str(tmp_path / "out" / "3.png"), cv2.IMREAD_UNCHANGED)[..., 3] == 9).all()
-    assert run(tmp_path / "in", "-o", tmp_path / "small.mp4", "--ckpt", model, "--short-side", 32) == 0
+    assert run(tmp_path / "in", "--out", tmp_path / "small.mp4", "--ckpt", model, "--short-side", 32) == 0
     assert films.describe(tmp_path / "small.mp4")["size"] == (32, 32)
 
 
@@ -201,23 +204,23 @@ def test_published_windows_are_the_networks_own(tmp_path, model):
     frames = list(films.moving(24))
     films.write_folder(tmp_path / "in", frames)
     options = ["--windowing", "published", "--cuts", "off", "--dedup", "off"]
-    assert run(tmp_path / "in", "-o", tmp_path / "out", "--ckpt", model, *options) == 0
+    assert run(tmp_path / "in", "--out", tmp_path / "out", "--ckpt", model, *options) == 0
     clip = torch.from_numpy(np.stack(frames)).float().div(127.5).sub(1)[None, :, None].expand(-1, -1, 3, -1, -1)
-    rtn = published.load(model).rtn
+    rtn = pretrained.load(model).rtn
     with torch.no_grad():
         last = rtn(clip[:, 10:24], *clip_flows(DIS(), clip[:, 10:24]))[0][0, 10:].mean(1)
     expected = ((last + 1) * 127.5).round().clamp(0, 255).numpy()
     assert np.abs(np.stack(pictures(tmp_path / "out")[20:]) - expected).max() <= 1
 
 
-def test_without_a_checkpoint_the_network_that_travels_takes_dirt_and_flicker_away(tmp_path):
+def test_without_a_checkpoint_the_bundled_network_takes_dirt_and_flicker_away(tmp_path):
     rng = np.random.default_rng(7)
     scene = make_scene(rng, "test", 8, 64, 96, max_speed=3.0)
     worn = Degradation(sharpen_target=False, quality=0.0, flicker=False, wear=FilmWear(flicker=0.06, grain=0.03))
     sample = degrade_clip(scene.frames, DrawnTextures(1.0), worn, rng)
     old, clean = (((sample[name][:, 0] + 1) * 127.5).round().byte().numpy() for name in ("lq", "gt"))
     source = films.write_folder(tmp_path / "in", old)
-    assert run(source, "-o", tmp_path / "out") == 0
+    assert run(source, "--out", tmp_path / "out") == 0
     restored = np.stack(pictures(tmp_path / "out")).astype(float)
     before, after = (((frames - clean.astype(float)) ** 2).mean() for frames in (old, restored))
     assert 10 * np.log10(before / after) > 3
@@ -229,70 +232,14 @@ def test_a_file_in_the_released_layout_restores_with_the_flow_network_inside_it(
     torch.save({"netG": state}, tmp_path / "net_G_200000.pth")
     frames = list(films.moving(2, height=64))
     films.write_folder(tmp_path / "in", frames)
-    assert run(tmp_path / "in", "-o", tmp_path / "out", "--ckpt", tmp_path / "net_G_200000.pth") == 0
-    loaded = published.load(tmp_path / "net_G_200000.pth")
+    assert run(tmp_path / "in", "--out", tmp_path / "out", "--ckpt", tmp_path / "net_G_200000.pth") == 0
+    loaded = pretrained.load(tmp_path / "net_G_200000.pth")
     clip = torch.from_numpy(np.stack(frames)).float().div(127.5).sub(1)[None, :, None].expand(-1, -1, 3, -1, -1)
     with torch.no_grad():
         expected = loaded.rtn(clip, *clip_flows(loaded.raft, clip))[0][0].mean(1)
     codes = ((expected + 1) * 127.5).round().clamp(0, 255).numpy()
     assert np.abs(np.stack(pictures(tmp_path / "out")) - codes).max() <= 1
     assert np.abs(np.stack(frames) - codes).mean() > 5  # tanh and all
-
-
-# Interruptions --------------------------------------------------------------------------------------------------------
-
-
-def test_killed_half_way_and_resumed_the_file_is_the_same(tmp_path, model):
-    source = films.write_video(tmp_path / "a.mp4", [*films.moving(26), *films.moving(10, 9)])
-    arguments = [source, "--ckpt", model, "--chunk", 4, "--device", "cpu"]
-    assert run(*arguments, "-o", tmp_path / "whole.mp4") == 0
-    command = [sys.executable, restore.__file__, *map(str, arguments), "-o", str(tmp_path / "cut.mp4")]
-    process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL)
-    work = tmp_path / ".cut.mp4.work"
-    deadline = time.monotonic() + 120
-    while not (work / "shot_00000" / "finished.json").is_file() and time.monotonic() < deadline:
-        time.sleep(0.01)
-        assert process.poll() is None, "the run ended before it could be killed"
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    kept = {file: file.stat().st_mtime_ns for file in work.glob("shot_00000/luma_*.png")}
-    assert 4 <= len(kept) < 26 and not (tmp_path / "cut.mp4").exists()
-    assert run(*arguments, "-o", tmp_path / "cut.mp4") == 2  # it says that there is something to resume
-    assert all(file.stat().st_mtime_ns == before for file, before in kept.items())
-    assert run(*arguments, "-o", tmp_path / "cut.mp4", "--resume") == 0
-    assert (tmp_path / "cut.mp4").read_bytes() == (tmp_path / "whole.mp4").read_bytes()
-    assert not work.exists()
-    assert run(*arguments, "-o", tmp_path / "cut.mp4", "--resume") == 0  # nothing left to do
-
-
-def test_what_was_finished_is_not_done_again(tmp_path, model, monkeypatch):
-    films.write_folder(tmp_path / "in", [*films.moving(6), *films.moving(6, 9)])
-    arguments = [tmp_path / "in", "-o", tmp_path / "out", "--ckpt", model, "--chunk", 3]
-    original, decoded = whole_films.restore_frames, []
-
-    def until_the_second_shot(shot, restored, *rest):
-        if shot.number == 1:
-            raise KeyboardInterrupt
-        yield from original(shot, restored, *rest)
-
-    def counted(shot, restored, *rest):
-        decoded.append(shot.number)
-        yield from original(shot, restored, *rest)
-
-    monkeypatch.setattr(whole_films, "restore_frames", until_the_second_shot)
-    assert run(*arguments) == 130
-    monkeypatch.setattr(whole_films, "restore_frames", counted)
-    assert run(*arguments, "--resume") == 0
-    assert decoded == [1] and len(pictures(tmp_path / "out")) == 12
-
-
-def test_a_run_is_not_resumed_with_other_arguments(tmp_path, model, monkeypatch, capsys):
-    films.write_folder(tmp_path / "in", films.moving(3))
-    arguments = [tmp_path / "in", "-o", tmp_path / "out", "--ckpt", model]
-    monkeypatch.setattr(whole_films, "assemble", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
-    assert run(*arguments) == 130
-    capsys.readouterr()
-    said(capsys, run(*arguments, "--resume", "--strength", 0.5), "compositing", "--overwrite")
 
 
 # Mistakes -------------------------------------------------------------------------------------------------------------
@@ -307,11 +254,11 @@ def film(tmp_path):
     ("arguments", "parts"),
     [
         (["nowhere.mp4"], ["nowhere.mp4 not found"]),
-        (["in", "-o", "in/out"], ["in/out lies in the input"]),
-        (["in", "-o", "there.mp4"], ["there.mp4 exists", "--overwrite"]),
-        (["in", "-o", "film.xyz"], ["film.xyz", "no known kind"]),
+        (["in", "--out", "in/out"], ["in/out lies in the input"]),
+        (["in", "--out", "there.mp4"], ["there.mp4 exists", "--overwrite"]),
+        (["in", "--out", "film.xyz"], ["film.xyz", "no known kind"]),
         (["in", "--ckpt", "nowhere.pth"], ["nowhere.pth not found"]),
-        (["in", "--ckpt", "other.pth"], ["other.pth", "no generator of RTN"]),
+        (["in", "--ckpt", "other.pth"], ["other.pth", "not a generator of RTN"]),
         (["in", "--flow", "checkpoint"], ["no RAFT", "--flow dis"]),
         (["in", "--flow", "raft:nowhere.pth"], ["nowhere.pth not found"]),
         (["in", "--strength", "2"], ["--strength", "between 0 and 1"]),
@@ -330,9 +277,7 @@ def film(tmp_path):
         (["in", "--mask-treshold", "0.5"], ["mask_treshold", "did you mean mask_threshold"]),
     ],
 )
-def test_a_mistake_is_told_in_one_line_and_nothing_is_written(
-    tmp_path, film, model, monkeypatch, capsys, arguments, parts
-):
+def test_a_mistake_is_one_line_and_nothing_is_written(tmp_path, film, model, monkeypatch, capsys, arguments, parts):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "there.mp4").write_bytes(b"precious")
     (tmp_path / "empty").mkdir()
@@ -344,17 +289,17 @@ def test_a_mistake_is_told_in_one_line_and_nothing_is_written(
     (tmp_path / "cuts.csv").write_text("99\n")
     cv2.imwrite("big.png", films.texture(0, 60, 70))
     torch.save({"conv.weight": torch.zeros(3)}, "other.pth")
-    given = arguments if "-o" in arguments else [*arguments, "-o", "result.mp4"]
+    given = arguments if "--out" in arguments else [*arguments, "--out", "result.mp4"]
     given = given if "--ckpt" in arguments else [*given, "--ckpt", str(model)]
     said(capsys, run(*given), *parts)
     assert (tmp_path / "there.mp4").read_bytes() == b"precious"
     assert not (tmp_path / "result.mp4").exists() and not list(tmp_path.glob("*.tmp"))
 
 
-def test_a_truncated_film_is_restored_as_far_as_it_goes_and_said(tmp_path, model, capsys):
+def test_a_truncated_film_is_restored_as_far_as_it_goes_with_a_warning(tmp_path, model, capsys):
     path = films.write_video(tmp_path / "a.mkv", films.moving(60), "yuv420p", "ffv1", sound=False)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 3])
-    assert run(path, "-o", tmp_path / "b.mkv", "--ckpt", model) == 0
+    assert run(path, "--out", tmp_path / "b.mkv", "--ckpt", model) == 0
     count = len(pictures(path))
     assert 2 < count < 30 and len(pictures(tmp_path / "b.mkv")) == count
     warned = " ".join(capsys.readouterr().err.split())
@@ -363,47 +308,15 @@ def test_a_truncated_film_is_restored_as_far_as_it_goes_and_said(tmp_path, model
 
 def test_masks_that_say_nothing_are_warned_about(tmp_path, capsys):
     model = films.write_model(tmp_path / "dull.safetensors", tanh_residual=True)
-    rtn = published.load(model).rtn
+    rtn = pretrained.load(model).rtn
     for direction in ("forward", "backward"):
         gate = rtn.get_submodule(f"{direction}_aggregation").gate
         torch.nn.init.zeros_(gate.weight)
         torch.nn.init.zeros_(gate.bias)
-    checkpoint.save_safetensors(published.state_to_save(rtn), model)
+    checkpoint.save_safetensors(pretrained.Restorer(rtn).state_dict(), model)
     films.write_folder(tmp_path / "in", films.moving(3))
-    assert run(tmp_path / "in", "-o", tmp_path / "out", "--ckpt", model) == 0
+    assert run(tmp_path / "in", "--out", tmp_path / "out", "--ckpt", model) == 0
     assert "near 0.5 everywhere" in " ".join(capsys.readouterr().err.split())
-
-
-# The pieces -----------------------------------------------------------------------------------------------------------
-
-
-def test_compositing_adds_nothing_where_nothing_is_a_defect():
-    luma = np.random.default_rng(0).integers(0, 65536, (40, 40), dtype=np.uint16)
-    mask = np.zeros((40, 40), np.float32)
-    mask[18:22, 18:22] = 0.9
-    output = np.ones((40, 40), np.float32)
-    after = composite(luma, (0, 65535), output, mask, Compositing(only_masked=True))
-    weight = defects(mask, 0.5)
-    assert np.array_equal(after[weight == 0], luma[weight == 0])
-    assert (after[19:21, 19:21] == 65535).all() and 0 < (weight > 0).mean() < 0.15
-
-
-def test_the_change_is_limited_and_grain_comes_back_outside_defects():
-    rng = np.random.default_rng(0)
-    luma = (128 + rng.normal(0, 6, (64, 64))).astype(np.uint8)
-    output, mask = np.zeros((64, 64), np.float32), np.zeros((64, 64), np.float32)
-    limited = composite(luma, (0, 255), output, mask, Compositing(max_change=0.01))
-    assert np.abs(limited.astype(int) - luma).max() <= 3
-    smooth = composite(luma, (0, 255), output, mask, Compositing())
-    grainy = composite(luma, (0, 255), output, mask, Compositing(grain=1.0))
-    assert smooth.std() == 0 and grainy.std() > 0.7 * luma.std()
-    mask[:] = 1
-    assert composite(luma, (0, 255), output, mask, Compositing(grain=1.0)).std() < 0.1
-
-
-def test_superwhite_of_limited_range_is_not_clipped():
-    luma = np.full((4, 4), 250, np.uint8)
-    assert (composite(luma, (16, 235), np.ones((4, 4), np.float32), np.zeros((4, 4)), Compositing()) == 250).all()
 
 
 # Real films, and their length -----------------------------------------------------------------------------------------
@@ -412,14 +325,14 @@ def test_superwhite_of_limited_range_is_not_clipped():
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real films are not there (shared/data/old_films_rtn)")
 def test_twelve_real_scans_end_to_end(tmp_path, model):
     source, video = REAL / "archive_001", tmp_path / "cmp.mp4"
-    assert run(source, "-o", tmp_path / "out", "--ckpt", model, "--short-side", 160, "--side-by-side", video) == 0
+    assert run(source, "--out", tmp_path / "out", "--ckpt", model, "--short-side", 160, "--side-by-side", video) == 0
     assert len(list((tmp_path / "out").iterdir())) == 12
     assert films.describe(video)["frames"] == 12
 
 
 def test_shots_are_shared_by_ranks_and_put_together_once(tmp_path, model):
     source = films.write_folder(tmp_path / "in", [*films.moving(4), *films.moving(4, 9), *films.moving(3, 20)])
-    assert run(source, "-o", tmp_path / "one", "--ckpt", model) == 0
+    assert run(source, "--out", tmp_path / "one", "--ckpt", model) == 0
     command = [
         sys.executable,
         "-m",
@@ -429,9 +342,11 @@ def test_shots_are_shared_by_ranks_and_put_together_once(tmp_path, model):
         "--master_port",
         str(20000 + os.getpid() % 20000),
     ]
-    arguments = [source, "-o", tmp_path / "two", "--ckpt", model, "--device", "cpu"]
+    arguments = [source, "--out", tmp_path / "two", "--ckpt", model, "--device", "cpu"]
     subprocess.run(
-        [*command, restore.__file__, *map(str, arguments)], check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+        [*command, Path(__file__).parents[1] / "restore.py", *map(str, arguments)],
+        check=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert np.array_equal(np.stack(pictures(tmp_path / "one")), np.stack(pictures(tmp_path / "two")))
 
@@ -443,7 +358,7 @@ def test_memory_does_not_grow_with_the_film(tmp_path, model):
         frames = (np.roll(base, (index % 7, 2 * index), (0, 1))[:48, :64].copy() for index in range(count))
         path = films.write_video(tmp_path / f"{count}.mp4", frames, sound=False)
         Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew from what is resident now
-        assert run(path, "-o", tmp_path / f"{count}_out.mp4", "--ckpt", model, "--chunk", 15) == 0
+        assert run(path, "--out", tmp_path / f"{count}_out.mp4", "--ckpt", model, "--chunk", 15) == 0
         lines = Path("/proc/self/status").read_text().splitlines()
         assert films.describe(tmp_path / f"{count}_out.mp4")["frames"] == count
         return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))

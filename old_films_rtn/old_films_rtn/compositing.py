@@ -1,4 +1,4 @@
-"""What of the network's output goes back into the picture, and what is told about it. Functions of arrays."""
+"""What of the network's output goes back into the picture, and what is reported about it. Functions of arrays."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from old_films_rtn.video.io import to_unit
+from old_films_rtn.video.frame import to_unit
 
 
 @dataclass(frozen=True)

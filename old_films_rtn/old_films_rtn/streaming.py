@@ -8,9 +8,7 @@ state of a chunk starts that many frames behind it.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -20,15 +18,9 @@ from torch import Tensor
 
 from old_films_rtn.flow import FlowSource
 from old_films_rtn.models.rtn import RTN, Direction
-from old_films_rtn.models.swin import RestorationTransformer
-from shared_utils import UserError, checkpoint
-
-log = logging.getLogger(__name__)
-
-ALIGN = 16
-"""Pixels: two windows of 8 at half resolution, shifted by 4, repeat after this."""
-PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
-_SMALLEST_TILE = 64
+from old_films_rtn.pair_flows import PairFlows, Spill
+from old_films_rtn.tiles import TiledRunner, halo
+from shared_utils import UserError
 
 
 class Restored(NamedTuple):
@@ -38,6 +30,11 @@ class Restored(NamedTuple):
     index: int
     output: Tensor
     mask: Tensor
+
+    def planes(self, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+        """Output (mean over its channels) and mask, (h, w) float32, without the padding."""
+        output = self.output[0].float().mean(0)[:height, :width].cpu().numpy()
+        return output, self.mask[0, 0, :height, :width].cpu().numpy()
 
 
 class Cell(Protocol):
@@ -50,83 +47,6 @@ class Cell(Protocol):
         ...
 
     def decode(self, x: Tensor, backward: Any, forward: Any) -> Tensor: ...
-
-
-# The network, in tiles ------------------------------------------------------------------------------------------------
-
-
-def halo(transformer: RestorationTransformer) -> int:
-    """Pixels around a tile that can change what is inside it, rounded up to ``ALIGN``.
-
-    A first block sees the 7 other tokens of its window, every further one half a window more, and every convolution its
-    kernel; 16 more are kept for safety: 96 for the published six blocks, for which 64 was enough in measurements.
-    """
-    blocks, groups = sum(len(group.blocks) for group in transformer.groups), len(transformer.groups)
-    tokens = 7 + 4 * (blocks - 1) + groups + 4
-    return -(-(2 * tokens + 16) // ALIGN) * ALIGN
-
-
-def tiled(function: Callable[..., Tensor], inputs: Sequence[Tensor], tile: int, halo: int) -> Tensor:
-    """``function`` of maps (n, c, h, w), tile by tile with a border of ``halo`` around each; equal to it on the whole.
-
-    h, w, tile and halo are multiples of ``ALIGN``, so that the windows of a tile are windows of the whole.
-    """
-    height, width = inputs[0].shape[-2:]
-    if tile >= max(height, width):
-        return function(*inputs)
-    whole = None
-    for top in range(0, height, tile):
-        for left in range(0, width, tile):
-            bottom, right = min(top + tile, height), min(left + tile, width)
-            y, x = max(0, top - halo), max(0, left - halo)
-            part = function(*(maps[..., y : bottom + halo, x : right + halo] for maps in inputs))
-            if whole is None:
-                whole = part.new_empty((*part.shape[:2], height, width))
-            whole[..., top:bottom, left:right] = part[..., top - y : bottom - y, left - x : right - x]
-    return whole
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an allocation failed, on the GPU or on the CPU."""
-    return isinstance(error, torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and "not enough memory" in str(error)
-    )
-
-
-class TiledRunner:
-    """Calls local modules on maps, in tiles and in a precision. Where memory does not suffice, the tile is halved for good,
-    and the call made again.
-
-    precision: fp32, bf16 or fp16. tile: pixels of the sides of tiles; None: the whole frame.
-    """
-
-    def __init__(self, device: torch.device | str, precision: str, tile: int | None, halo: int) -> None:
-        self.device, self.precision, self.halo = torch.device(device), precision, halo
-        self.tile = None if tile is None else max(ALIGN, -(-tile // ALIGN) * ALIGN)
-
-    def autocast(self) -> Any:
-        """What the network computes in."""
-        kind = PRECISIONS[self.precision]
-        return torch.autocast(self.device.type, kind) if kind else nullcontext()
-
-    def __call__(self, function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
-        while True:
-            longest = max(inputs[0].shape[-2:])
-            try:
-                with self.autocast():
-                    return tiled(function, inputs, self.tile or longest, self.halo)
-            except RuntimeError as error:
-                if not out_of_memory(error):
-                    raise
-            smaller = min(self.tile or longest, longest) // 2 // ALIGN * ALIGN
-            if smaller < _SMALLEST_TILE:
-                raise UserError(
-                    f"out of memory even in tiles of {self.tile or longest} pixels: use a smaller --chunk, or --short-side"
-                )
-            log.warning("out of memory: going on in tiles of %d pixels", smaller)
-            self.tile = smaller
-            if self.device.type == "cuda":
-                torch.cuda.empty_cache()
 
 
 class RestorationCell:
@@ -157,93 +77,6 @@ class RestorationCell:
         return self.runner(self.model.decode, x, backward, forward).float()
 
 
-# Frames, flows and states ---------------------------------------------------------------------------------------------
-
-
-class Spill:
-    """Tensors on disk by name. What a killed run has put there is found again."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
-
-    def __contains__(self, name: str) -> bool:
-        return (self.folder / f"{name}.pt").is_file()
-
-    def put(self, name: str, value: Any) -> None:
-        checkpoint.save(value, self.folder / f"{name}.pt")
-
-    def get(self, name: str, device: torch.device) -> Any:
-        return checkpoint.load_tensors(self.folder / f"{name}.pt", device)
-
-    def drop(self, name: str) -> None:
-        (self.folder / f"{name}.pt").unlink(missing_ok=True)
-
-
-class PairFlows:
-    """Both flows between frames i and i + 1, each frame encoded once as long as pairs are asked for in order.
-
-    With a spill, ``write`` puts the flows of a chunk there, and ``pair`` reads them back a chunk at a time.
-    """
-
-    def __init__(
-        self, source: FlowSource, frames: Sequence[Tensor], spill: Spill | None = None, chunk: int | None = None
-    ) -> None:
-        self.source, self.frames, self.spill, self.chunk = source, frames, spill, chunk
-        self._features: dict[int, Any] = {}
-        self._flows: dict[int, tuple[Tensor, Tensor]] = {}
-
-    def pair(self, i: int) -> tuple[Tensor, Tensor]:
-        """(forward, backward), (1, 2, h, w): where the pixels of frame i + 1 are in frame i, and the other way."""
-        if i not in self._flows and self.spill is not None:
-            start = i // self.chunk * self.chunk
-            if f"flows_{start:06d}" in self.spill:
-                stored = self.spill.get(f"flows_{start:06d}", self.frames[i].device)
-                self._flows |= {start + at: (both[:1], both[1:]) for at, both in enumerate(stored)}
-        if i not in self._flows:
-            a, b = self._encoded(i), self._encoded(i + 1)
-            self._features = {i: a, i + 1: b}
-            self._flows[i] = self.source.flow(b, a), self.source.flow(a, b)
-        return self._flows[i]
-
-    def write(self, start: int) -> None:
-        """Move the flows of the chunk that begins at ``start`` from memory to the spill."""
-        end = min(start + self.chunk, len(self.frames) - 1)
-        if start < end:
-            self.spill.put(f"flows_{start:06d}", torch.stack([torch.cat(self.pair(i)) for i in range(start, end)]))
-        self._flows = {}
-
-    def forget(self, before: int) -> None:
-        """Drop the flows of the pairs before ``before``, in memory and in the spill."""
-        self._flows = {i: flows for i, flows in self._flows.items() if i >= before}
-        if self.spill is not None:
-            for path in self.spill.folder.glob("flows_*.pt"):
-                if int(path.stem[6:]) + self.chunk <= before:
-                    path.unlink()
-
-    def _encoded(self, i: int) -> Any:
-        return self._features[i] if i in self._features else self.source.features(self.frames[i])
-
-
-def mirrored(length: int, padded: int) -> np.ndarray:
-    """Indices that continue ``range(length)`` to ``padded`` by reflection at its ends, for any two lengths."""
-    if length == 1:
-        return np.zeros(padded, np.int64)
-    period = 2 * (length - 1)
-    at = np.arange(padded) % period
-    return np.where(at < length, at, period - at)
-
-
-def padded(image: np.ndarray) -> np.ndarray:
-    """(..., h, w) continued at the bottom and on the right by reflection, to multiples of ``ALIGN``."""
-    height, width = image.shape[-2:]
-    rows, columns = (mirrored(side, -(-side // ALIGN) * ALIGN) for side in (height, width))
-    return image[..., rows[:, None], columns]
-
-
-# The recurrences ------------------------------------------------------------------------------------------------------
-
-
 @torch.no_grad()
 def restore_shot(
     cell: Cell,
@@ -261,8 +94,8 @@ def restore_shot(
     frames: of length t; each (1, c, h, w) in [-1, 1], h and w multiples of ``ALIGN``; asked for one at a time, several
         times. chunk: states kept in memory. lookahead: None: to the end of the shot, which is exact; else how many frames
         behind a chunk the backward state starts. scratch: folder for what does not stay in memory; needed where t is
-        larger than the chunk. finished: frames that an earlier run with the same scratch has restored, as ``on_chunk``
-        was told: called with the number of finished frames when the last frame of a chunk has been taken.
+        larger than the chunk. finished: frames that an earlier run with the same scratch has restored, as reported to
+        ``on_chunk``, which is called with the number of finished frames when the last frame of a chunk has been taken.
     """
     t = len(frames)
     sweep = lookahead is None and t > chunk

@@ -1,0 +1,44 @@
+"""What fits where: the device, the length of a chunk, the side of a tile, and RAFT's volumes."""
+
+from __future__ import annotations
+
+import torch
+
+from old_films_rtn.flow import FlowSource
+from old_films_rtn.models.raft import RAFT
+from shared_utils import UserError, distributed
+
+STATE_BYTES = 16 * 4 + 16
+"""Of a pixel, for a frame inside a chunk: the hidden state in float32, and both flows."""
+TRANSFORMER_BYTES = 1500
+"""Of a pixel, at the peak of the published transformer in float32 (1250 to 1430 measured)."""
+
+
+def usable_device(name: str) -> torch.device:
+    """The device of a name. Raises UserError where nothing can be computed there."""
+    try:
+        place = distributed.choose_device(name)
+        torch.empty(1, device=place)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"--device {name} cannot be used ({str(error).splitlines()[0]}): give auto or cpu") from None
+    return place
+
+
+def chunk_for(size: tuple[int, int], memory: float) -> int:
+    """Frames whose states fit into half of ``memory`` GB."""
+    return max(8, min(400, int(memory * 5e8 / (STATE_BYTES * size[0] * size[1]))))
+
+
+def tile_for(size: tuple[int, int], memory: float, halo: int) -> int | None:
+    """The largest tile for which the transformer stays in half of ``memory`` GB; None: the whole frame."""
+    pixels = memory * 5e8 / TRANSFORMER_BYTES
+    if size[0] * size[1] <= pixels:
+        return None
+    return max(128, (int(pixels**0.5) - 2 * halo) // 16 * 16)
+
+
+def flow_within(source: FlowSource, place: torch.device, memory: float) -> FlowSource:
+    """The source on a device; RAFT's correlation volumes take at most a quarter of ``memory`` GB."""
+    if isinstance(source, RAFT):
+        source.to(place).volume_limit = int(memory * 1e9 / 4)
+    return source

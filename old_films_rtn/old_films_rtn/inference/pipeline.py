@@ -1,0 +1,125 @@
+"""A film through a network, shot by shot: analysis, a folder of what is finished, and the assembly of the result.
+
+What a frame became is kept as a lossless image until the whole film is done, so a killed run loses at most one chunk, and
+the result of a resumed run is that of an unbroken one: files are only put together from finished frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from old_films_rtn.flow import FlowSource
+from old_films_rtn.inference import memory
+from old_films_rtn.inference.kept import KeptFilm, Shot
+from old_films_rtn.inference.plan import Plan
+from old_films_rtn.inference.source import Clip, Lumas
+from old_films_rtn.streaming import Cell, Restored, restore_shot
+from old_films_rtn.video.frame import Frame
+from old_films_rtn.video.io import check_output, open_output
+from shared_utils import UserError, distributed, work
+from shared_utils.logging import progress
+
+
+@dataclass(frozen=True)
+class Stream:
+    """The recurrences over one shot after another, as a plan and the memory there is allow them."""
+
+    cell: Cell
+    source: FlowSource
+    chunk: int
+    lookahead: int | None
+
+    def frames(self, shot: Shot) -> Iterator[Restored]:
+        """The originals of a shot that are not finished yet, in order."""
+        return restore_shot(
+            self.cell,
+            shot.lumas,
+            self.source,
+            chunk=self.chunk,
+            lookahead=self.lookahead,
+            scratch=shot.scratch,
+            finished=shot.finished,
+            on_chunk=shot.finish,
+        )
+
+
+class Process(Protocol):
+    """What is done to a film: ``Restoration`` or ``Colouring``."""
+
+    description: str
+    repeats: bool
+    """Whether a frame that repeats the one before is worked on once."""
+    frames: type[Lumas]
+    """How the network sees the frames of a shot."""
+
+    @property
+    def halo(self) -> int:
+        """Pixels around a tile that can change what is inside it."""
+        ...
+
+    def job(self) -> dict[str, Any]:
+        """What the result depends on, beside the film and the plan."""
+        ...
+
+    def flow(self, name: str) -> FlowSource: ...
+
+    def cell(self, place: torch.device, precision: str, tile: int | None) -> Cell: ...
+
+    def check(self, clip: Clip, size: tuple[int, int], kept: KeptFilm | None = None) -> None:
+        """Raise UserError for what does not fit the film; ``kept`` once its shots are known."""
+        ...
+
+    def shot(self, shot: Shot, stream: Stream) -> Iterator[int]:
+        """Keep what the frames of a shot became; yields the number of originals that are kept."""
+        ...
+
+    def assemble(self, kept: KeptFilm, out: Path, plan: Plan) -> str:
+        """Write the film from what is kept; what to say of it."""
+        ...
+
+
+def process_film(process: Process, clip: Clip, out: Path, plan: Plan) -> None:
+    """Run a process over a clip and write the result to ``out``; under torchrun the shots are shared.
+
+    Raises:
+        UserError: something does not fit the film, an interrupted run is there and neither ``plan.resume`` nor
+            ``plan.overwrite`` says what to do with it, it was another job, or another process writes ``out``.
+    """
+    size = clip.size()
+    process.check(clip, size)
+    with distributed.process_group():
+        place = memory.usable_device(plan.device)
+        source = memory.flow_within(process.flow(plan.flow), place, plan.memory)
+        chunk = plan.chunk or memory.chunk_for(size, plan.memory)
+        tile = plan.tile or memory.tile_for(size, plan.memory, process.halo)
+        stream = Stream(process.cell(place, plan.precision, tile), source, chunk, plan.lookahead)
+        job = {"film": clip.fingerprint(), **plan.job(), "chunk": chunk, **process.job()}
+        with work.begin(work.beside_file(out), job, resume=plan.resume, overwrite=plan.overwrite) as parts:
+            _check_again(parts, out, clip, plan)
+            kept = KeptFilm(parts, clip, plan.cuts, process.repeats)
+            process.check(clip, size, kept)
+            kept.process(lambda shot: process.shot(shot, stream), process.frames, place, process.description)
+            if distributed.rank() == 0:
+                print(process.assemble(kept, out, plan))
+            parts.remove()
+
+
+def _check_again(parts: work.Work, out: Path, clip: Clip, plan: Plan) -> None:
+    """Raise UserError where another process has finished the output since it was checked."""
+    try:
+        check_output(out, clip.film, plan.overwrite or parts.resumed)
+    except UserError:
+        parts.remove()
+        raise
+
+
+def write_film(kept: KeptFilm, out: Path, plan: Plan, change: Callable[[int, Frame], Frame]) -> None:
+    """Decode the clip once more, ``change`` every frame, and write it with the sound and times of the film."""
+    with open_output(out, kept.clip.film, overwrite=True, **plan.video) as writer:
+        for index, frame in enumerate(progress(kept.clip.frames(), "writing", total=kept.shots.length)):
+            writer.write(change(index, frame))

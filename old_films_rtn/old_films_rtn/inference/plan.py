@@ -1,0 +1,106 @@
+"""What the arguments of restoring and colouring have in common, checked before anything heavy is loaded."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from old_films_rtn.video.images import IMAGE_SUFFIXES
+from old_films_rtn.video.io import Film, check_output
+from old_films_rtn.video.writer import CONTAINERS
+from shared_utils import UserError, work
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a film goes through a network, whichever it is; the meanings are those of the arguments of ``restore``.
+
+    span: first frame and end of the part that is worked on; end None: to the last.
+    """
+
+    span: tuple[int, int | None] = (0, None)
+    flow: str = "auto"
+    cuts: str = "auto"
+    chunk: int | None = None
+    lookahead: int | None = None
+    tile: int | None = None
+    memory: float = 4.0
+    precision: str = "fp32"
+    device: str = "auto"
+    codec: str | None = None
+    crf: int = 16
+    rate: float | None = None
+    resume: bool = False
+    overwrite: bool = False
+
+    @classmethod
+    def of(cls, arguments: Mapping[str, Any]) -> Plan:
+        """The plan among the arguments of a verb. Raises UserError for a part of a film that is not one."""
+        known = {field.name for field in fields(cls)} & set(arguments)
+        return cls(span=span(arguments["frames"]), **{name: arguments[name] for name in known})
+
+    @property
+    def video(self) -> dict[str, Any]:
+        """The options of ``VideoWriter`` for the film."""
+        return {"codec": self.codec, "crf": self.crf, "rate": self.rate, "part": self.span != (0, None)}
+
+    @property
+    def beside(self) -> dict[str, Any]:
+        """The options of ``VideoWriter`` for pictures beside the film: the same moments, without sound."""
+        return {"rate": self.rate, "part": self.span != (0, None), "sound": False}
+
+    def job(self) -> dict[str, Any]:
+        """What the kept frames of a film depend on; tiles and memory do not change them."""
+        names = ("span", "flow", "cuts", "lookahead", "precision")
+        return {name: getattr(self, name) for name in names}
+
+
+def span(frames: str | None) -> tuple[int, int | None]:
+    """(first, end) of ``"100:200"``, ``"100:"`` or ``":200"``."""
+    if frames is None:
+        return 0, None
+    first, colon, end = frames.partition(":")
+    try:
+        pair = int(first or 0), int(end) if end else None
+    except ValueError:
+        pair = (-1, None)
+    if not colon or pair[0] < 0 or (pair[1] is not None and pair[1] <= pair[0]):
+        raise UserError(f"--frames is first:end, the end not included, got {frames}: for example 100:200")
+    return pair
+
+
+def check_shares(mask_threshold: float | None = None, max_change: float | None = None, **shares: float) -> None:
+    """Raise UserError for a share outside [0, 1]; a mask threshold above 1 is allowed: no pixel is a defect then."""
+    for name, value in {**shares, "max_change": 0.0 if max_change is None else max_change}.items():
+        if not 0 <= value <= 1:
+            raise UserError(f"--{name} is a share between 0 and 1, got {value}")
+    if mask_threshold is not None and mask_threshold < 0:
+        raise UserError(f"--mask_threshold is at least 0, got {mask_threshold}")
+
+
+def output_of(film: Film, out: str | None, suffix: str) -> Path:
+    """``out``; where not given ``film_restored.mp4`` for ``film.mp4``, a folder for a folder or an image. AVI becomes MKV."""
+    if out is not None:
+        return Path(out)
+    path = film.path
+    if path.is_dir():
+        return path.resolve().with_name(f"{path.resolve().name}_{suffix}")
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        return path.with_name(f"{path.stem}_{suffix}")
+    container = path.suffix.lower() if path.suffix.lower() in CONTAINERS else ".mkv"
+    return path.with_name(f"{path.stem}_{suffix}{'.mkv' if container == '.avi' else container}")
+
+
+def nothing_to_do(out: Path, film: Film, plan: Plan) -> bool:
+    """Whether ``--resume`` finds the output finished. Raises UserError where the output may not be written."""
+    there = out.is_file() or (out.is_dir() and any(out.iterdir()))
+    if plan.resume and there and not work.beside_file(out).is_dir():
+        log.info("%s is there already: nothing to resume", out)
+        return True
+    check_output(out, film, plan.overwrite or (plan.resume and there))
+    return False

@@ -1,0 +1,116 @@
+"""Video files through PyAV: their frames, and what a copy of them has to keep."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+from old_films_rtn.video.frame import Frame
+from shared_utils import UserError
+
+# The luma of these lies alone in the first plane, in the low bits of little-endian words.
+_LUMA_FIRST = re.compile(r"(yuvj?4\d\dp|yuva4\d\dp|gray)(\d+le)?|nv12|nv21|nv16")
+
+
+class VideoFile:
+    """A video file: its frames, and what a copy of it has to keep.
+
+    damage: after ``frames`` has run to its end, what was wrong with the file (None: nothing). origin: time stamp of the
+    first frame, once it has been read.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.damage: str | None = None
+        self.origin = 0
+        with self.open() as container:
+            if not container.streams.video:
+                raise UserError(f"{path} has no picture in it: give a video file")
+            stream = container.streams.video[0]
+            self.time_base = stream.time_base
+            self.rate = stream.average_rate or stream.guessed_rate or Fraction(25)
+            context = stream.codec_context
+            self.colour_tags = {
+                tag: getattr(context, tag) for tag in ("color_range", "colorspace", "color_primaries", "color_trc")
+            }
+            # Other containers count packets, not pictures.
+            self.announced = stream.frames if "mp4" in container.format.name else 0
+            duration = stream.duration and float(stream.duration * stream.time_base)
+            self.duration: float | None = duration or (container.duration and container.duration / av.time_base)
+
+    def open(self) -> av.container.InputContainer:
+        try:
+            return av.open(str(self.path))
+        except av.error.FFmpegError as error:
+            raise UserError(f"{self.path} is not a video that can be read ({reason(error)}): copy it again") from error
+
+    def frames(self) -> Iterator[Frame]:
+        """Every frame that decodes, with time stamps that rise; of a truncated file those before the damage.
+
+        Raises UserError when not even one frame decodes, or when the size of the picture changes.
+        """
+        count, size, last = 0, None, None
+        step = max(1, round(1 / (self.rate * self.time_base)))
+        self.damage = None
+        with self.open() as container:
+            stream = container.streams.video[0]
+            stream.thread_type = "AUTO"
+            try:
+                for picture in container.decode(stream):
+                    pts = picture.pts
+                    if pts is None or (last is not None and pts <= last):
+                        pts = 0 if last is None else last + step
+                    frame = Frame(count, _readable(picture), pts)
+                    self.origin = pts if count == 0 else self.origin
+                    last, size = pts, size or frame.size
+                    if frame.size != size:
+                        raise UserError(
+                            f"{self.path}: the picture is {size[1]}x{size[0]} at first and {frame.size[1]}x"
+                            f"{frame.size[0]} from frame {count}; scale it to one size"
+                        )
+                    count += 1
+                    yield frame
+            except av.error.FFmpegError as error:
+                self.damage = reason(error)
+        if count == 0:
+            raise UserError(f"{self.path}: no frame decodes ({self.damage or 'it is cut short'}); copy it again")
+        # A file cut short may also just end, before what its header announces.
+        seconds = float(last * self.time_base)
+        if self.damage is None and self.duration and seconds < self.duration - max(1.0, 0.05 * self.duration):
+            self.damage = f"the picture ends at {seconds:.1f} of {self.duration:.1f} s"
+        if self.damage is None and count < self.announced:
+            self.damage = f"{self.announced - count} of {self.announced} frames are missing"
+
+
+def reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or type(error).__name__
+
+
+def _readable(picture: av.VideoFrame) -> av.VideoFrame | np.ndarray:
+    """The picture with its luma alone in the first plane; RGB as an array."""
+    name = picture.format.name
+    if _LUMA_FIRST.fullmatch(name):
+        return picture
+    if picture.format.is_rgb or picture.format.has_palette:
+        return picture.to_ndarray(format="rgb48le" if picture.format.components[0].bits > 8 else "rgb24")
+    planar = [f"yuv4{sampling}p{bits}" for sampling in ("20", "22", "44") for bits in ("", "10le", "12le", "16le")]
+    return picture.reformat(format=nearest_format(name, [*planar, "gray", "gray16le"]))
+
+
+def nearest_format(name: str, candidates: list[str]) -> str:
+    """The pixel format among ``candidates`` that loses least of ``name``."""
+    return name if name in candidates else av.codec.codec.find_best_pix_fmt_of_list(candidates, name)[0].name
+
+
+def display_matrix(source: av.container.InputContainer) -> list[int] | None:
+    """The rotation of the picture as FFmpeg's 9 integers; None where there is none."""
+    kind = av.sidedata.sidedata.Type.DISPLAYMATRIX
+    for picture in source.decode(video=0):
+        found = next((data for data in picture.side_data if data.type == kind), None)
+        return None if found is None else np.frombuffer(bytes(found), "<i4").tolist()
+    return None

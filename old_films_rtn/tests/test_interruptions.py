@@ -1,0 +1,198 @@
+"""Killed, resumed, started twice: nothing is lost and nothing is mixed."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import films
+import numpy as np
+import pytest
+
+from old_films_rtn.commands import colorize, restore
+from old_films_rtn.inference import restoration
+from old_films_rtn.inference.restoration import Restoration
+from old_films_rtn.video.io import open_film
+
+RESTORE = [sys.executable, "-m", "old_films_rtn", "restore"]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return films.write_model(tmp_path_factory.mktemp("model") / "rtn.safetensors")
+
+
+@pytest.fixture
+def film(tmp_path, model):
+    """The arguments of restoring two shots of six frames into ``out``."""
+    films.write_folder(tmp_path / "in", [*films.moving(6), *films.moving(6, 9)])
+    return [tmp_path / "in", "--out", tmp_path / "out", "--ckpt", model, "--chunk", 3]
+
+
+def run(*arguments):
+    return restore.main([str(argument) for argument in arguments])
+
+
+def pictures(path):
+    return np.stack([frame.luma for frame in open_film(path).frames()])
+
+
+def error_of(capsys):
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
+    return line
+
+
+def stop_at_the_assembly(monkeypatch):
+    """Everything is kept, and the run ends before the film is written."""
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(restoration, "write_film", interrupt)
+
+
+def test_killed_half_way_and_resumed_the_file_is_the_same(tmp_path, model):
+    source = films.write_video(tmp_path / "a.mp4", [*films.moving(26), *films.moving(10, 9)])
+    arguments = [source, "--ckpt", model, "--chunk", 4, "--device", "cpu"]
+    assert run(*arguments, "--out", tmp_path / "whole.mp4") == 0
+    # It stops by itself where it is to be killed, so that no machine is too fast or too slow for the test.
+    hold = (
+        "import sys, time\n"
+        "from old_films_rtn.commands import restore\n"
+        "from old_films_rtn.inference.kept import Shot\n"
+        "finish = Shot.finish\n"
+        "def finish_and_wait(shot, originals):\n"
+        "    finish(shot, originals)\n"
+        "    if originals >= 8:\n"
+        "        print('here', flush=True)\n"
+        "        time.sleep(600)\n"
+        "Shot.finish = finish_and_wait\n"
+        "restore.main(sys.argv[1:])"
+    )
+    command = [sys.executable, "-c", hold, *map(str, arguments), "--out", str(tmp_path / "cut.mp4")]
+    process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None and process.stdout.readline() == "here\n"
+    assert run(*arguments, "--out", tmp_path / "cut.mp4", "--resume") == 2  # the other one is still at it
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    work = tmp_path / ".cut.mp4.work"
+    kept = {file: file.stat().st_mtime_ns for file in work.glob("parts/shot_00000/luma_*.png")}
+    assert len(kept) == 8 and not (tmp_path / "cut.mp4").exists()
+    assert run(*arguments, "--out", tmp_path / "cut.mp4") == 2  # it says that there is something to resume
+    assert all(file.stat().st_mtime_ns == before for file, before in kept.items())
+    assert run(*arguments, "--out", tmp_path / "cut.mp4", "--resume") == 0
+    assert (tmp_path / "cut.mp4").read_bytes() == (tmp_path / "whole.mp4").read_bytes()
+    assert not work.exists()
+    assert run(*arguments, "--out", tmp_path / "cut.mp4", "--resume") == 0  # nothing left to do
+
+
+def test_what_was_finished_is_not_done_again(tmp_path, film, monkeypatch):
+    original, worked_on = Restoration.keep, []
+
+    def until_the_second_shot(process, shot, restored):
+        if shot.number == 1:
+            raise KeyboardInterrupt
+        yield from original(process, shot, restored)
+
+    def counted(process, shot, restored):
+        worked_on.append(shot.number)
+        yield from original(process, shot, restored)
+
+    monkeypatch.setattr(Restoration, "keep", until_the_second_shot)
+    assert run(*film) == 130
+    monkeypatch.setattr(Restoration, "keep", counted)
+    assert run(*film, "--resume") == 0
+    assert worked_on == [1] and len(pictures(tmp_path / "out")) == 12
+
+
+@pytest.mark.parametrize(
+    ("other", "key"),
+    [
+        (["--strength", 0.5], "compositing"),
+        (["--dedup", "off"], "dedup"),
+        (["--frames", "0:7"], "span"),
+        (["--flow", "none"], "flow"),
+        (["--chunk", 4], "chunk"),
+        (["--protect", "shield.png"], "protect"),
+        (["--ckpt", "other"], "weights"),
+    ],
+)
+def test_a_run_is_not_resumed_as_another_job(tmp_path, film, monkeypatch, capsys, other, key):
+    import cv2
+
+    monkeypatch.chdir(tmp_path)
+    cv2.imwrite("shield.png", np.zeros((48, 64), np.uint8))
+    films.write_model(tmp_path / "other.safetensors", seed=1)
+    stop_at_the_assembly(monkeypatch)
+    assert run(*film) == 130
+    capsys.readouterr()
+    other = [each if each != "other" else "other.safetensors" for each in other]
+    assert run(*film, "--resume", *other) == 2
+    message = error_of(capsys)
+    assert f"({key} " in message and "another job" in message and "--overwrite" in message
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_interrupted_run_is_begun_again_with_overwrite(tmp_path, film, monkeypatch, capsys):
+    with monkeypatch.context() as patched:
+        stop_at_the_assembly(patched)
+        assert run(*film) == 130
+    capsys.readouterr()
+    assert run(*film) == 2
+    message = error_of(capsys)
+    assert "--resume" in message and "--overwrite" in message
+    assert run(*film, "--overwrite", "--strength", 0) == 0
+    assert np.array_equal(pictures(tmp_path / "in"), pictures(tmp_path / "out"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out"]
+
+
+def test_a_resumed_colouring_with_other_key_frames_is_refused(tmp_path, monkeypatch, capsys):
+    import cv2
+
+    from old_films_rtn.inference import colouring
+
+    films.write_folder(tmp_path / "in", films.moving(3))
+    (tmp_path / "keys").mkdir()
+    key = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    cv2.imwrite(str(tmp_path / "keys" / "0.png"), key)
+    arguments = [tmp_path / "in", "--keyframes", tmp_path / "keys", "--out", tmp_path / "out"]
+    monkeypatch.setattr(colouring, "write_film", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert colorize.main([str(argument) for argument in arguments]) == 130
+    capsys.readouterr()
+    cv2.imwrite(str(tmp_path / "keys" / "0.png"), 255 - key)
+    assert colorize.main([*map(str, arguments), "--resume"]) == 2
+    assert "(keys " in error_of(capsys)
+
+
+def test_two_commands_on_one_output(tmp_path, film, monkeypatch, capsys):
+    """The second is refused while the first works, and the first is not disturbed."""
+    begun, released = threading.Event(), threading.Event()
+    original, first = Restoration.keep, []
+
+    def held(process, shot, restored):
+        begun.set()
+        assert released.wait(120)
+        yield from original(process, shot, restored)
+
+    monkeypatch.setattr(Restoration, "keep", held)
+    thread = threading.Thread(target=lambda: first.append(run(*film)))
+    thread.start()
+    assert begun.wait(120)
+    second = subprocess.run([*RESTORE, *map(str, film), "--overwrite"], capture_output=True, text=True)
+    released.set()
+    thread.join()
+    assert second.returncode == 2 and f"process {os.getpid()} on" in second.stderr
+    assert first == [0] and len(pictures(tmp_path / "out")) == 12
+
+
+def test_several_starts_at_once_leave_one_whole_film(tmp_path, film):
+    starts = [
+        subprocess.Popen([*RESTORE, *map(str, film), "--device", "cpu"], stderr=subprocess.DEVNULL) for _ in range(3)
+    ]
+    assert sorted(process.wait() for process in starts)[0] == 0
+    alone = [*film[:2], tmp_path / "alone", *film[3:]]
+    assert run(*alone) == 0
+    assert np.array_equal(pictures(tmp_path / "out"), pictures(tmp_path / "alone"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["alone", "in", "out"]
