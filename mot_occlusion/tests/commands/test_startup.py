@@ -1,6 +1,5 @@
 """What it costs to ask a command something, and that commands run as typed, from anywhere."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -88,10 +87,3 @@ def test_without_a_verb_the_verbs_are_listed(capsys):
     listed = capsys.readouterr().out
     assert all(verb in listed for verb in VERBS) and "Track people in videos, online." in listed
     assert main(["trak"]) == 2 and "did you mean track?" in capsys.readouterr().err
-
-
-def test_help_says_who_is_meant_where_the_environment_is_another():
-    """Without shared_utils the message names the fix."""
-    code = "import sys; sys.modules['shared_utils'] = None\ntry:\n    import mot_occlusion.commands\nexcept ValueError: pass"
-    done = python("-S", "-c", code, env=os.environ | {"PYTHONPATH": str(PROJECT)})
-    assert "lazy_loader" in done.stderr or "not installed in this Python" in done.stderr

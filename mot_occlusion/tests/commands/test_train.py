@@ -8,12 +8,8 @@ from conftest import PROJECT
 from mot_occlusion import pretrained
 from mot_occlusion.commands import train as train_command
 from mot_occlusion.data.synthetic_crowd import write_crowd
-from mot_occlusion.detector import Detector
 from mot_occlusion.lightning_module import TrackingModule
-from mot_occlusion.metrics import average_precision, match_boxes, rank1
-from mot_occlusion.models.tracking_model import TrackingModel
 from mot_occlusion.pretrained import load_model
-from shared_utils import UserError
 
 SIZE = (64, 96)
 
@@ -61,41 +57,6 @@ def test_detector_reads_the_run_and_answers_in_pixels_of_the_frame(run):
     middle = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2
     assert middle.max(0)[0] > 96  # pixels of the frame, not of the network input
     assert detector.occlusion_map(frame).shape == (120, 180)
-
-
-def test_embedding_of_a_detected_box_is_the_detections_own(run):
-    detector = pretrained.load(run, device="cpu")
-    detector.min_score = 0.0
-    frame = np.random.default_rng(0).integers(0, 255, (64, 96, 3), dtype=np.uint8)
-    found = detector(frame)
-    maps, _ = detector.maps(frame)
-    # Where left and right, top and bottom distances differ, the box's middle is in another cell than its peak.
-    cells = (found.boxes[:, :2] + found.boxes[:, 2:]) / 8
-    inside = ((cells >= 0) & (cells < [24, 16])).all(1)
-    embeddings = detector.embed(frame, found.boxes[inside])
-    x, y = cells[inside].astype(int).T
-    expected = torch.nn.functional.normalize(maps["id"][0], dim=0)[:, y, x].T.numpy()
-    assert np.abs(embeddings - expected).max() < 1e-5
-    assert detector.embed(frame, np.zeros((0, 4))).shape == (0, embeddings.shape[1])
-
-
-def test_detector_is_deterministic_and_bfloat16_is_close(run):
-    frame = np.random.default_rng(0).integers(0, 255, (64, 96, 3), dtype=np.uint8)
-    exact, again = (pretrained.load(run, device="cpu").maps(frame)[0] for _ in range(2))
-    rough = pretrained.load(run, device="cpu", precision="bf16").maps(frame)[0]
-    for name, value in exact.items():
-        assert torch.equal(value, again[name])
-        assert (value - rough[name].float()).abs().max() < 0.1 * value.abs().max()
-
-
-def test_detector_refuses_what_is_no_frame(run):
-    detector = pretrained.load(run, device="cpu")
-    with pytest.raises(UserError, match=r"uint8 RGB, got \(64, 96\)"):
-        detector(np.zeros((64, 96), np.uint8))
-    with pytest.raises(UserError, match="multiples of 32"):
-        pretrained.load(run, input_size=(65, 96))
-    with pytest.raises(UserError, match="precision"):
-        pretrained.load(run, precision="8")
 
 
 def test_export_of_a_run_reads_back_equal(run, tmp_path):
@@ -176,27 +137,3 @@ def test_published_recipes_build(monkeypatch):
         if config["model"]["backbone"] == "small":
             TrackingModule(**config["model"], input_size=data.input_size)
         assert config["name"] == path.stem
-
-
-def test_rank1_counts_only_people_who_are_there_again():
-    query, gallery = torch.eye(4)[:3], torch.eye(4)
-    assert rank1(query, torch.tensor([1, 2, 9]), gallery, torch.tensor([1, 7, 3, 2])) == (1, 2)
-    assert rank1(query, torch.tensor([5, 6, 9]), gallery, torch.tensor([1, 7, 3, 2])) == (0, 0)
-
-
-def test_average_precision_of_a_known_ranking():
-    verdicts = torch.tensor([1, 0, 1, -1])
-    scores = torch.tensor([0.9, 0.8, 0.7, 0.95])
-    assert average_precision(scores, verdicts, 2) == pytest.approx(0.5 * 1 + 0.5 * 2 / 3)
-
-
-def test_each_truth_is_found_once_and_free_ones_do_not_count():
-    truth = torch.tensor([[0.0, 0, 10, 10], [20, 20, 30, 30]])
-    boxes = torch.tensor([[0.0, 0, 10, 10], [1, 0, 10, 10], [20, 20, 30, 30], [50, 50, 60, 60]])
-    assert match_boxes(boxes, truth, torch.tensor([False, True])).tolist() == [1, 0, -1, 0]
-
-
-def test_model_without_trained_heads_is_refused_by_name():
-    model = TrackingModel("small", {"hm": 1, "wh": 4}, SIZE, untrained=["hm"])
-    with pytest.raises(UserError, match="no trained detection heads"):
-        Detector(model, "cpu")(np.zeros((64, 96, 3), np.uint8))
