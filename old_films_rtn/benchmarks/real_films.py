@@ -41,9 +41,7 @@ def real_films(
         colour_ckpt: as --ckpt of colorize.py; colour is only carried where not given.
         figures: folder for the pictures; OUT where not given.
     """
-    import colorize
-    import restore
-
+    from old_films_rtn.commands import colorize, restore
     from old_films_rtn.video.io import open_film
     from shared_utils import UserError
     from shared_utils.logging import table
@@ -55,7 +53,7 @@ def real_films(
     rows, pictures = [], []
     for name, corner in SCANS.items():
         extras = [f"--{kind}={target / name}_{kind}" for kind in ("masks",)] + [f"--report={target / name}.csv"]
-        restored = run(restore, [root / name, "-o", target / name, f"--frames=0:{frames}", *extras, *weights])
+        restored = run(restore, [root / name, "--out", target / name, f"--frames=0:{frames}", *extras, *weights])
         before, after = list(open_film(root / name).frames())[:frames], list(open_film(restored).frames())
         masks = list(open_film(f"{target / name}_masks").frames())
         rows.append(kept(name, before, after))
@@ -64,7 +62,7 @@ def real_films(
     film = with_sound(root / "remaster_clip" / "a-bomb_blast_effects_part.mp4", target / "with_sound.mp4")
     span = [f"--frames=0:{video_frames}"] if video_frames else []
     restored = run(
-        restore, [film, "-o", target / "video.mp4", f"--side-by-side={target / 'compare.mp4'}", *span, *weights]
+        restore, [film, "--out", target / "video.mp4", f"--side-by-side={target / 'compare.mp4'}", *span, *weights]
     )
     before = list(open_film(film).frames())[: video_frames or None]
     rows.append(kept("remaster_clip, mp4", before, list(open_film(restored).frames())))
@@ -75,7 +73,7 @@ def real_films(
     # These key-frames were made from another scan, whose frame 869 is the video's first one.
     keys = [f"--keyframes={root / 'remaster_clip' / 'references'}", "--first-frame=869", "--align", "--frames=0:17"]
     weights = ["--ckpt", colour_ckpt] if colour_ckpt else []
-    coloured = run(colorize, [film, "-o", target / "colour.mkv", "--codec=ffv1", *keys, *weights])
+    coloured = run(colorize, [film, "--out", target / "colour.mkv", "--codec=ffv1", *keys, *weights])
     draw_colour(list(open_film(coloured).frames()), Path(figures or out) / "key_frame_colour.png")
 
 
@@ -170,5 +168,4 @@ def draw_colour(frames, path):
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parents[1]))
     sys.exit(cli.run(real_films))

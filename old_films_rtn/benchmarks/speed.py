@@ -116,7 +116,7 @@ def moving_clip(frames, height, width):
 def streamed(rtn, raft, clip):
     import torch
 
-    from old_films_rtn.inference.streaming import RestorationCell, restore_shot
+    from old_films_rtn.streaming import RestorationCell, restore_shot
 
     frames = list(clip.unbind(1))
     restored = restore_shot(RestorationCell(rtn), frames, raft, chunk=len(frames))
@@ -126,7 +126,7 @@ def streamed(rtn, raft, clip):
 def windowed(rtn, raft, clip):
     import torch
 
-    from old_films_rtn.inference.streaming import RestorationCell, restore_windows
+    from old_films_rtn.streaming import RestorationCell, restore_windows
 
     restored = restore_windows(RestorationCell(rtn), list(clip.unbind(1)), raft)
     return torch.stack([result.output for result in restored], 1)
@@ -144,7 +144,7 @@ def our_flows(raft, clip):
 def published_film(rtn, raft, clip, window=20, step=10):
     import torch
 
-    from old_films_rtn.inference.streaming import window_schedule
+    from old_films_rtn.streaming import window_schedule
 
     kept = []
     for start, stop, first in window_schedule(clip.shape[1], window, step):
@@ -297,8 +297,9 @@ def peak_memory(height, width):
 
     import torch
 
-    from old_films_rtn.inference.film import chunk_for, tile_for
-    from old_films_rtn.inference.streaming import RestorationCell, halo, padded, restore_shot
+    from old_films_rtn.inference.memory import chunk_for, tile_for
+    from old_films_rtn.streaming import RestorationCell, restore_shot
+    from old_films_rtn.tiles import halo, padded
 
     def resident(field):
         lines = Path("/proc/self/status").read_text().splitlines()

@@ -273,7 +273,7 @@ def flow_source(name: str, raft: RAFT | None = None) -> FlowSource:
     """The source of a name: ``checkpoint`` (``raft``), ``raft:FILE``, ``dis``, ``none``, or ``auto``: RAFT where the
     checkpoint has it, else DIS.
 
-    A RAFT of random weights is never used. Raises UserError for an unknown name, or where there is no RAFT.
+    A RAFT of random weights is never used. Raises UserError for an unknown name, or where RAFT is wanted and missing.
     """
     kind, _, file = name.partition(":")
     if kind == "raft" and file:

@@ -7,7 +7,6 @@ that a contaminant hides, ``key`` and, where they are known, ``forward_flow`` an
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,10 +19,10 @@ from torch.utils.data import Dataset
 from old_films_rtn.data import degradation as film
 from old_films_rtn.data.procedural import Split, make_scene
 from old_films_rtn.data.textures import Layer
+from old_films_rtn.video.images import image_files
 from shared_utils import UserError
 
 log = logging.getLogger(__name__)
-SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"}
 
 
 class Textures(Protocol):
@@ -32,22 +31,11 @@ class Textures(Protocol):
     def draw(self, rng: np.random.Generator, frames: int, height: int, width: int) -> list[list[Layer]]: ...
 
 
-def natural(path: Path) -> list:
-    """A sort key: ``2.png`` before ``10.png``."""
-    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", path.name)]
-
-
-def frames_of(folder: Path) -> list[Path]:
-    """The images of a folder in natural order."""
-    images = (path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith("."))
-    return sorted(images, key=natural)
-
-
 def find_clips(root: str | Path) -> dict[str, list[Path]]:
     """Clip name -> frames: every folder below ``root`` that holds images (REDS, DAVIS, YouTube-VOS, Vimeo-90k, one's
     own), ``root`` itself included; or the folders that a list file names, one a line, relative to the file.
 
-    Raises UserError where there is no clip.
+    Raises UserError where there are no clips.
     """
     root = Path(root)
     if root.is_file():
@@ -63,7 +51,9 @@ def find_clips(root: str | Path) -> dict[str, list[Path]]:
         raise UserError(
             f"{root} not found: data.root takes a folder of clip folders (such as REDS/train_sharp), or a list"
         )
-    clips = {str(folder.relative_to(base)) if folder != base else folder.name: frames_of(folder) for folder in folders}
+    clips = {
+        str(folder.relative_to(base)) if folder != base else folder.name: image_files(folder) for folder in folders
+    }
     clips = {name: frames for name, frames in clips.items() if frames}
     if not clips:
         raise UserError(

@@ -16,9 +16,9 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter
 
 from old_films_rtn.data.degradation import BLEND_MODES, BlendMode
+from old_films_rtn.video.images import IMAGE_SUFFIXES
 from shared_utils import UserError
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"}
 MARGIN = 40
 """Columns at a template's left and right that no crop is centred on."""
 
@@ -87,7 +87,7 @@ def anchors(texture: np.ndarray, below: float = 15) -> np.ndarray:
 
 @lru_cache(maxsize=64)
 def read_template(path: Path) -> np.ndarray:
-    """(h, w) uint8. Raises UserError for a file that is no image."""
+    """(h, w) uint8. Raises UserError for a file that is not an image."""
     try:
         return np.asarray(Image.open(path).convert("L"))
     except OSError as error:
@@ -98,7 +98,7 @@ class TemplateTextures:
     """Contaminants from a folder tree of scanned templates: numbered folders as published, any other is generic.
 
     Folder ``001`` holds lines, which move over a clip; ``008`` is used whole; ``011`` only brightens.
-    Raises UserError where there is no template.
+    Raises UserError where there are no templates.
     """
 
     GROWN = ("002", "003", "004", "005", "006", "007", "009", "012")
@@ -109,7 +109,7 @@ class TemplateTextures:
             raise UserError(f"{root} is not a folder: data.textures takes a folder of scratch templates (noise_data)")
         self.files: dict[str, list[Path]] = {}
         for path in sorted(root.rglob("*")):
-            if path.suffix.lower() in SUFFIXES:
+            if path.suffix.lower() in IMAGE_SUFFIXES:
                 self.files.setdefault(path.parent.name if path.parent != root else "generic", []).append(path)
         if not self.files:
             raise UserError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Iterator
 from fractions import Fraction
@@ -11,13 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from old_films_rtn.video.frame import Frame
-from old_films_rtn.video.images import IMAGE_SUFFIXES, encoded, read_image
+from old_films_rtn.video.images import IMAGE_SUFFIXES, encoded, image_files, read_image
 from shared_utils import UserError
-
-
-def natural_key(name: str) -> list:
-    """Sorts ``2.png`` before ``10.png``."""
-    return [int(part) if part.isdigit() else part.lower() for part in re.split(r"(\d+)", name)]
 
 
 class FrameFolder:
@@ -27,11 +21,7 @@ class FrameFolder:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        candidates = [self.path] if self.path.is_file() else list(self.path.iterdir())
-        self.files = sorted(
-            (file for file in candidates if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")),
-            key=lambda file: natural_key(file.name),
-        )
+        self.files = image_files(self.path) if self.path.is_dir() else [self.path]
         if not self.files:
             raise UserError(f"{path} holds no frames: expected files such as 00001.png ({', '.join(IMAGE_SUFFIXES)})")
         self.damage: str | None = None

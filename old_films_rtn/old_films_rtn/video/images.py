@@ -12,12 +12,19 @@ import cv2
 import numpy as np
 
 from shared_utils import UserError, files
+from shared_utils.video import natural_order
 
 IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
 
 
+def image_files(folder: Path) -> list[Path]:
+    """The images of a folder in natural order of their names (2.png before 10.png), without hidden ones."""
+    images = (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    return sorted((path for path in images if not path.name.startswith(".")), key=natural_order)
+
+
 def read_image(path: str | Path) -> np.ndarray:
-    """(h, w) or (h, w, 3 or 4), RGB(A), uint8 or uint16. Raises UserError for a file that is no whole image."""
+    """(h, w) or (h, w, 3 or 4), RGB(A), uint8 or uint16. Raises UserError for a file that is not a whole image."""
     path = Path(path)
     data = path.read_bytes()
     ends = {b"\x89PNG": b"IEND", b"\xff\xd8\xff": b"\xff\xd9"}

@@ -51,7 +51,7 @@ def find_shots(lumas: Iterable[np.ndarray], cuts: bool = True, repeats: bool = T
     numbers a frame.
     """
     shots = Shots()
-    recent: list[np.ndarray] = []  # thumbnails of the frames around the one that is judged
+    recent: list[np.ndarray] = []  # thumbnails of the frames around the one that is examined
     candidates: list[int] = []
     original, original_index = None, 0
     for index, luma in enumerate(lumas):
@@ -161,7 +161,7 @@ def write_cuts(shots: Shots, path: str | Path) -> None:
 def read_cuts(path: str | Path, length: int) -> list[int]:
     """First frames of the shots, from a CSV of ``write_cuts`` or from one frame number a line; 0 is always one.
 
-    Raises UserError naming the line that is no frame number of a film of ``length`` frames.
+    Raises UserError naming the line that is not a frame number of a film of ``length`` frames.
     """
     lines = [line for line in csv.reader(Path(path).read_text().splitlines()) if line]
     header = lines[0] if lines and not lines[0][0].strip().isdigit() else None
