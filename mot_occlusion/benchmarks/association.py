@@ -3,7 +3,7 @@
     OMP_NUM_THREADS=1 python benchmarks/association.py [--boxmot PYTHON]
     OMP_NUM_THREADS=1 python benchmarks/association.py --endless_run
 
-One thread, CPU time of the process, networks left out. boxmot is no dependency of ours: PYTHON is the interpreter of an
+One thread, CPU time of the process, networks left out. boxmot is not a dependency of ours: PYTHON is the interpreter of an
 environment that has it (``pip install boxmot``); it gets the same boxes.
 """
 
@@ -133,7 +133,7 @@ def association(boxmot: str | None = None, frames: int = 60, endless_run: bool =
     if endless_run:
         endless()
         return
-    print("ms per frame, one thread, CPU time; with embeddings (128) and occlusion centres unless said otherwise")
+    print("ms per frame, one thread, CPU time; with embeddings (128) and occlusion centres unless stated otherwise")
     for count in (20, 100, 300):
         found = measure(count, frames, frames // 3, boxmot)
         print(f"{count:4d} objects: " + ", ".join(f"{name} {value:.2f}" for name, value in found.items()))

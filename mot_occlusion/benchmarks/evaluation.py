@@ -2,7 +2,7 @@
 
     python benchmarks/evaluation.py --data FOLDER [--trackeval PYTHON]
 
-One thread, CPU time of the process, files read included, imports not. TrackEval is no dependency of ours: PYTHON is the
+One thread, CPU time of the process, files read included, imports not. TrackEval is not a dependency of ours: PYTHON is the
 interpreter of an environment that has it (``pip install trackeval``); it runs there on the same files in turns with ours.
 """
 
@@ -17,10 +17,10 @@ from shared_utils import cli
 
 OURS = """
 import json, sys, time
-from mot_occlusion import scoring
+from mot_occlusion.evaluation import benchmark
 gt, results = sys.argv[1:]
 start = time.process_time()
-scored = scoring.score(scoring.find_pairs(gt, results, allow_missing=True))
+scored = benchmark.score(benchmark.find_pairs(gt, results, allow_missing=True))
 seconds = time.process_time() - start
 keys = ("HOTA", "DetA", "AssA", "MOTA", "IDF1", "IDSW", "Frag", "MT")
 print(json.dumps({"seconds": seconds, "scores": {n: {k: v[k] for k in keys} for n, v in scored.items()}}))

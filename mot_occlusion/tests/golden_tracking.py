@@ -130,7 +130,7 @@ def tracker_sequence(case):
             )
         outputs[variant] = np.concatenate(lines)
         published = case.expected(variant)[1]
-        # Frame, id and state are held to equality, whatever tolerance the boxes have.
+        # Frame, id and state must be equal, whatever tolerance the boxes have.
         assert np.array_equal(outputs[variant][:, [0, 1, 7]], published[:, [0, 1, 7]]), variant
     return outputs
 
@@ -158,7 +158,7 @@ def mot_metrics(case):
             outputs[f"{name}.{kit}"] = found
             if kit == "trackeval":  # the case's note: these are exact to 1e-9
                 np.testing.assert_allclose(found, [case.spec["values"][name][kit][key] for key in keys], 1e-9, 1e-9)
-    # Counts stand beside fractions in one array: each number is held to its own scale, not to the largest.
+    # Counts stand beside fractions in one array: each number is compared on its own scale, not to the largest.
     for name, values in outputs.items():
         np.testing.assert_allclose(values, case.expected(name)[1], case.spec["tolerance"], 1e-7, err_msg=name)
     return outputs

@@ -103,7 +103,7 @@ def test_without_any_pair_the_loss_is_zero_and_has_a_graph():
 
 
 def test_the_placeholder_is_a_constant():
-    """Else raising everybody's similarity would move it along and cost nothing."""
+    """Else raising all similarities would move it along and cost nothing."""
     current, previous = (torch.randn(4, 8, generator=torch.Generator().manual_seed(s)) for s in (0, 1))
     current.requires_grad_()
     loss = UnsupervisedReIDLoss()([current], [previous])

@@ -162,7 +162,7 @@ def test_arguments_of_the_detector_are_passed_on(tmp_path):
 
 
 def test_training_starts_from_a_published_file(tmp_path):
-    """Sizes that differ start afresh, and it is said."""
+    """Sizes that differ start afresh, and the report names them."""
     losses = {"s_det": torch.tensor([-1.7]), "s_id": torch.tensor([-0.9])}
     original, path = _file(tmp_path, FAIRMOT, loss_state_dict=losses, hidden=256)
     network, loss = build_network("dla34", {**HEADS, "id": 16}), TrackingLoss()

@@ -131,7 +131,7 @@ class Scene:
             self.walkers.append(walker)
 
     def step(self) -> None:
-        """Move everybody by one frame."""
+        """Move all walkers by one frame."""
         rng = self.rng
         top, bottom = self.horizon + 0.08 * (self.height - self.horizon), self.height + 0.15 * self.near
         for walker in self.walkers:

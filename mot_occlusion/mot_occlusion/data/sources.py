@@ -53,7 +53,7 @@ def open_source(source: str | Path, frame_rate: float | None = None, reconnect: 
 
 
 def num_bytes(source: str) -> int | None:
-    """The size of a source on disk, by which another one under the same name is told apart; None of a live one."""
+    """The size of a source on disk, which tells it from another one under the same name; None of a live one."""
     path = Path(source)
     if path.is_dir():
         return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())

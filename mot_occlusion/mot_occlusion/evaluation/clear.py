@@ -24,7 +24,7 @@ def clear(sequence: Sequence, threshold: float = 0.5) -> dict[str, float]:
     if not (num_gt and num_results):
         return counts | {"CLR_FN": float(num_gt), "CLR_FP": float(num_results), "ML": float(num_ids)}
     pairs = sequence.pairs.select(sequence.pairs.iou >= threshold - EPS)
-    # Frames in which one side is empty are passed over: "the frame before" is the last with both.
+    # Frames in which one side is empty are skipped: "the frame before" is the last with both.
     both = np.zeros(sequence.num_frames, dtype=bool)
     both[sequence.gt_frames] = True
     has_results = np.zeros_like(both)

@@ -23,7 +23,7 @@ def identity(sequence: Sequence, threshold: float = 0.5) -> dict[str, float]:
         shape = len(sequence.gt_counts), len(sequence.counts)
         cells = sequence.gt_ids[pairs.gt] * shape[1] + sequence.ids[pairs.results]
         shared = np.bincount(cells, minlength=shape[0] * shape[1]).reshape(shape)
-        # Trajectories that never meet anybody need no assignment.
+        # Trajectories that meet no other one need no assignment.
         shared = shared[shared.any(1)][:, shared.any(0)]
         true_positives = int(shared[linear_sum_assignment(shared, maximize=True)].sum())
     return {

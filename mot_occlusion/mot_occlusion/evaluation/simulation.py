@@ -1,6 +1,6 @@
 """A detector simulated on real trajectories: what occlusion costs a tracker, and what its remedies bring, without images.
 
-Who is visible enough is detected, with noise; everybody's embedding is a noisy direction of their own; and where two
+Who is visible enough is detected, with noise; each person's embedding is a noisy direction of its own; and where two
 people overlap an occlusion centre is seen most of the time. All of it follows from the ground truth and a seed.
 """
 

@@ -69,7 +69,7 @@ class Tracker:
     occlusion_threshold: centres must score at least that.
     recovery_window: for how many frames after it was last seen overlapping another one a lost track can be recovered
         (at most one frame more than that); below 1 it is seconds. 1 in the published code, which leaves most of the gain
-        unused; with good boxes 30 are better still, with poor ones they cost false positives (see the README).
+        unused; with good boxes 30 are better still, with poor ones they cost false positives (see RESULTS.md).
     refine_lost_box: what an agreeing centre does to the box of a recovered track: ``none`` (published in effect),
         ``output`` reports the moved box, ``kalman`` also corrects the track by it.
     min_box_area: smaller boxes, and those wider than 1.6 times their height, are tracked but not reported.

@@ -1,4 +1,4 @@
-"""Files of MOTChallenge as people have them, and what is said of those that are wrong."""
+"""Files of MOTChallenge as people have them, and the answers to those that are wrong."""
 
 import numpy as np
 import pytest
@@ -119,7 +119,7 @@ def test_sequences_are_found_at_every_level(tmp_path, level):
     assert [path.name for path in mot_format.find_sequences(root)] == expected
 
 
-def test_no_sequences_are_said_with_the_layout(tmp_path):
+def test_no_sequences_are_answered_with_the_layout(tmp_path):
     assert "expected <root>/{train,test}/<sequence>/" in complaint(mot_format.find_sequences, tmp_path)
 
 

@@ -46,7 +46,7 @@ def test_people_come_and_go_and_stop_and_turn():
 
 
 def test_visibility_is_what_is_left_of_a_person_in_the_picture():
-    """Without anybody else in front, a person in the open is seen whole; behind a wall of others, not."""
+    """With no other person in front, a person in the open is seen whole; behind a wall of others, not."""
     frame = next(iter(render_crowd(2, 1)))
     feet = frame.boxes[:, 1] + frame.boxes[:, 3]
     corners = np.concatenate((frame.boxes[:, :2], frame.boxes[:, :2] + frame.boxes[:, 2:]), 1)
@@ -55,12 +55,12 @@ def test_visibility_is_what_is_left_of_a_person_in_the_picture():
         nearer = (np.prod(np.maximum(high - low, 0), 1) > 0) & (feet > feet[row])
         inside = (corners[row, :2] >= 1).all() and corners[row, 2] < 320 and corners[row, 3] < 192
         if not nearer.any() and inside and frame.visibility[row] < 0.99:
-            # Only a standing obstacle may hide somebody whom no person hides.
+            # Only a standing obstacle may hide a person whom no person hides.
             assert frame.visibility[row] < 1
 
 
 def test_boxes_fit_the_people_to_a_pixel():
-    """Somebody alone, drawn twice, with and without: what changed is inside the box and touches all its sides."""
+    """A person alone, drawn twice, with and without: what changed is inside the box and touches all its sides."""
     rng = np.random.default_rng(0)
     scene = Scene(rng, (192, 320), (1, 1))
     scene.obstacles, scene.walkers = [], scene.walkers[:1]
