@@ -134,8 +134,8 @@ def victim_and_clouds(golden: str) -> tuple:
     import numpy as np
     import torch
 
-    from si_adv.comparison import load_clouds, predictions
-    from si_adv.victim import load_victim
+    from si_adv.evaluation.clouds import load_clouds, predictions
+    from si_adv.pretrained import load_victim
 
     if Path(golden, STORED_VICTIM).is_file():
         with np.load(f"{golden}/bench_mn10.npz", allow_pickle=False) as stored:

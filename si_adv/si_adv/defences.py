@@ -66,10 +66,16 @@ class SRS(nn.Module):
 
 @torch.no_grad()
 def outlier_statistics(points: Tensor, k: int = 2, alpha: float = 1.1) -> tuple[Tensor, Tensor]:
-    """What statistical outlier removal judges by: mean squared distances (B, N) to the k nearest others, and the
-    threshold (B,) of every cloud, mean + alpha * standard deviation (unbiased) of those. float64, detached.
+    """What statistical outlier removal decides by; float64, detached.
 
-    points: (B, N, 3).
+    Args:
+        points: (B, N, 3).
+        k: number of neighbours.
+        alpha: standard deviations above the mean that are kept.
+
+    Returns:
+        Mean squared distances (B, N) to the k nearest others, and the threshold (B,) of every cloud: mean + alpha *
+        standard deviation (unbiased) of those.
     """
     points = points.detach().double()
     squared, _ = knn(points, points, k + 1)
@@ -102,8 +108,11 @@ class SOR(nn.Module):
 class DUPNet(nn.Module):
     """DUP-Net (Zhou et al., ICCV 2019): outlier removal, then up-sampling. (B, C, N) -> (B, 3, up_ratio * N).
 
-    sor: the denoiser; punet: the up-sampler, from points (B, N, 3) to (B, up_ratio * N, 3). ``from_weights`` builds the
-    published pair.
+    ``from_weights`` builds the published pair.
+
+    Args:
+        sor: the denoiser.
+        punet: the up-sampler, from points (B, N, 3) to (B, up_ratio * N, 3).
     """
 
     def __init__(self, sor: nn.Module, punet: nn.Module) -> None:
@@ -127,7 +136,9 @@ class DUPNet(nn.Module):
 class Defended(nn.Module):
     """A victim behind a defence: ``model(defence(clouds))``.
 
-    model: (B, 3, M) -> anything a victim returns; defence: any callable (B, 3, N) -> (B, 3, M).
+    Args:
+        model: (B, 3, M) -> anything a victim returns.
+        defence: any callable (B, 3, N) -> (B, 3, M).
     """
 
     def __init__(self, model: Callable[[Tensor], Any], defence: Callable[[Tensor], Tensor]) -> None:

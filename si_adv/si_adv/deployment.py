@@ -19,9 +19,16 @@ SUFFIXES = {"pretrained": "", "published": ".pth", "pt2": ".pt2", "onnx": ".onnx
 def export_victim(
     victim: Victim, out: str | Path, to: Literal["pretrained", "published", "pt2", "onnx"], batch_size: int = 1
 ) -> None:
-    """Write a victim to ``out``; input (batch_size, 3, num_points), 6 channels where it takes normals.
+    """Write a victim; where it has an input, that is (batch_size, 3, num_points), 6 channels where it takes normals.
 
-    Raises UserError for onnx without its packages.
+    Args:
+        victim: what is exported.
+        out: a folder for pretrained, a file otherwise.
+        to: pretrained (``save_pretrained``), published (as the published code loads it), pt2 (torch.export), onnx.
+        batch_size: clouds at once, for pt2 and onnx.
+
+    Raises:
+        UserError: onnx without its packages.
     """
     out = Path(out)
     if to == "pretrained":

@@ -38,9 +38,17 @@ def _colour(name: str, position: int) -> str:
 def draw_cloud(
     axes: Axes, points: np.ndarray, values: np.ndarray | None = None, vmax: float | None = None, title: str = ""
 ):
-    """A cloud (N, 3) seen from above its front, nearer points larger; y up where the cloud is flat in y, else z up.
+    """A cloud seen from above its front, nearer points larger; y up where the cloud is flat in y, else z up.
 
-    values: (N,) colours the points from 0 to ``vmax``. Returns what a colour bar can be made of.
+    Args:
+        axes: where to draw.
+        points: (N, 3).
+        values: (N,), which colour the points from 0 to ``vmax``.
+        vmax: the value of the hottest colour.
+        title: above it.
+
+    Returns:
+        What a colour bar can be made of.
     """
     turn, tilt = np.deg2rad(35), np.deg2rad(20)
     x, y, z = points.T
@@ -65,7 +73,9 @@ def draw_cloud(
 def displacement(path: str | Path, examples: Sequence[dict[str, Any]]) -> None:
     """Clean clouds beside what each attack made of them, coloured by how far a point moved.
 
-    examples: per cloud ``clean`` (N, 3), ``title``, and ``attacks``: name -> (adv (N, 3), title).
+    Args:
+        path: the picture.
+        examples: per cloud ``clean`` (N, 3), ``title``, and ``attacks``: name -> (adv (N, 3), title).
     """
     names = list(examples[0]["attacks"])
     figure = Figure(figsize=(2.6 * (1 + len(names)) + 0.6, 2.5 * len(examples)), layout="constrained")

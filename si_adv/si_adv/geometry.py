@@ -63,11 +63,20 @@ def _choose_backend(backend: str, device: torch.device) -> str:
 def knn(query: Tensor, reference: Tensor, k: int, backend: Backend = "auto") -> tuple[Tensor, Tensor]:
     """The k nearest reference points of every query point, nearest first (a point is its own nearest neighbour).
 
-    query: (B, M, 3); reference: (B, N, 3). Returns squared distances (B, M, k), detached, and indices (B, M, k) int64.
     Distances come from differences, never from |a|^2 + |b|^2 - 2ab, so a cloud against itself gives exact zeros. Among
     points at equal distance the choice is arbitrary.
 
-    Raises ValueError for other shapes, for k outside 1..N and, with scipy, for points that are not finite.
+    Args:
+        query: (B, M, 3).
+        reference: (B, N, 3).
+        k: number of neighbours.
+        backend: see the module.
+
+    Returns:
+        Squared distances (B, M, k), detached, and indices (B, M, k) int64.
+
+    Raises:
+        ValueError: other shapes, k outside 1..N and, with scipy, points that are not finite.
     """
     _check_points("query", query)
     _check_points("reference", reference)
@@ -137,8 +146,15 @@ def pairwise_squared_distances(query: Tensor, reference: Tensor) -> Tensor:
 def knn_features(x: Tensor, k: int) -> Tensor:
     """The graph of the victims: the k nearest points of every point in feature space, nearest first.
 
-    x: (B, C, N). Returns indices (B, N, k). Distances are expanded into products, as in the published victims: in high
-    dimensions that is a matrix product. The squared norm of the point itself shifts its whole row and is left out.
+    Distances are expanded into products, as in the published victims: in high dimensions that is a matrix product. The
+    squared norm of the point itself shifts its whole row and is left out.
+
+    Args:
+        x: (B, C, N).
+        k: number of neighbours.
+
+    Returns:
+        Indices (B, N, k).
     """
     if not 1 <= k <= x.shape[-1]:
         raise ValueError(f"a graph of {k} neighbours needs clouds of at least {k} points, got {x.shape[-1]}")
@@ -179,7 +195,12 @@ def gather(values: Tensor, indices: Tensor) -> Tensor:
 def ball_query(points: Tensor, centres: Tensor, radius: float, num_samples: int) -> Tensor:
     """The first ``num_samples`` points by index within ``radius`` of every centre, padded with the first of them.
 
-    points: (B, N, 3); centres: (B, S, 3). Returns indices (B, S, num_samples); a ball without any point gets index 0.
+    Args:
+        points: (B, N, 3).
+        centres: (B, S, 3).
+
+    Returns:
+        Indices (B, S, num_samples); a ball without any point gets index 0.
     """
     _check_points("points", points)
     _check_points("centres", centres)
@@ -195,11 +216,16 @@ def ball_query(points: Tensor, centres: Tensor, radius: float, num_samples: int)
 
 @torch.no_grad()
 def farthest_point_sampling(points: Tensor, num_samples: int, start: FPSStart = "first") -> Tensor:
-    """Indices (B, num_samples) of points chosen one by one, each the farthest from those chosen so far.
+    """Points chosen one by one, each the farthest from those chosen so far.
 
-    points: (B, N, 3). start: the point of index 0 (``first``, deterministic), one drawn from torch's generator
-    (``random``, as the published victims do even in evaluation), or the farthest from the centroid (``far``).
-    When more samples are asked for than there are points, the rest repeat index 0.
+    Args:
+        points: (B, N, 3).
+        num_samples: number of points; when more are asked for than there are, the rest repeat index 0.
+        start: the point of index 0 (``first``, deterministic), one drawn from torch's generator (``random``, as the
+            published victims do even in evaluation), or the farthest from the centroid (``far``).
+
+    Returns:
+        Indices (B, num_samples).
     """
     _check_points("points", points)
     batch, num_points, _ = points.shape
@@ -253,11 +279,17 @@ def _fps_torch(points: Tensor, first: Tensor, num_samples: int) -> Tensor:
 
 @torch.no_grad()
 def estimate_normals(points: Tensor, k: int = 20, backend: Backend = "auto") -> Tensor:
-    """Unit normals (B, N, 3) by principal components: the least direction of a point's k nearest points, itself one.
+    """Unit normals by principal components: the least direction of a point's k nearest points, itself one.
 
-    points: (B, N, 3). The sign is arbitrary. The normal is zero where the neighbourhood does not define one: where its
-    points lie on one line, which includes fewer than three distinct points. Computed in float64, for the smallest
-    eigenvector of a flat neighbourhood is lost in the rounding of float32.
+    Computed in float64, for the smallest eigenvector of a flat neighbourhood is lost in the rounding of float32.
+
+    Args:
+        points: (B, N, 3).
+        k: number of neighbours.
+
+    Returns:
+        (B, N, 3), of arbitrary sign; zero where the neighbourhood does not define a normal: where its points lie on one
+        line, which includes fewer than three distinct points.
     """
     _check_points("points", points)
     _, indices = knn(points, points, min(k, points.shape[1]), backend)
@@ -335,8 +367,14 @@ def tangent_basis(normals: Tensor) -> Tensor:
 def to_tangent(points: Tensor, normals: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Points in the frames of their normals: q = U (p + t) with t = (p . n) n held constant, so q_z = 2 p . n.
 
-    points, normals: (..., 3). Returns transformed (..., 3), basis U (..., 3, 3) and translation t (..., 3);
-    ``from_tangent`` undoes it exactly. The gradient flows through p alone, not through t.
+    The gradient flows through p alone, not through t; ``from_tangent`` undoes it exactly.
+
+    Args:
+        points: (..., 3).
+        normals: (..., 3), unit or zero.
+
+    Returns:
+        Transformed points (..., 3), basis U (..., 3, 3) and translation t (..., 3).
     """
     basis = tangent_basis(normals)
     normals = basis[..., 2, :]

@@ -22,20 +22,34 @@ from si_adv.models.punet import PUNet, punet_losses, sparse_input
 class VictimModule(LightningModule):
     """A victim, its loss, its metrics and its schedule. The network itself is ``victim``.
 
-    architecture: a name of ``si_adv.models.VICTIMS``. num_classes, class_names, num_points, with_normals: of the data;
-    they are kept in the checkpoint. optimizer, learning_rate, weight_decay, momentum: as torch means them.
-    schedule: the learning rate over the training: ``constant``; ``step``, times ``step_factor`` every ``step_epochs``;
-    ``cosine`` down to ``final_learning_rate``; ``one_cycle`` up to the learning rate and down again, a step a batch.
-    label_smoothing: of the cross entropy. transform_weight: weight of the mean ||A A^T - I|| of PointNet's feature
-    transform. adversarial: ``{"name": attack, **options}`` of ``si_adv.attacks.build_attack``: train on the equal mean
-    of the losses of clean and attacked clouds, and report robust accuracy beside the clean one; None: clean only. The
-    attack sees points alone, so it is for victims without normals.
-
     Logged: ``train_loss``, ``train_accuracy``; ``val_`` and ``test_`` ``loss``, ``accuracy``, ``class_accuracy`` (mean
     over classes), and ``robust_accuracy`` in adversarial training.
 
-    Raises UserError for an unknown architecture or attack, a wrong number of class names, a transform weight for a
-    victim without that transform, and adversarial training with normals.
+    Args:
+        architecture: a name of ``si_adv.models.VICTIMS``.
+        num_classes: of the data; kept in the checkpoint, as are the next three.
+        class_names: in the order of the labels.
+        num_points: points of a cloud.
+        with_normals: whether the victim takes normals.
+        optimizer: adam, adamw or sgd.
+        learning_rate: the largest one of the schedule.
+        weight_decay: as torch means it.
+        momentum: of sgd.
+        schedule: the learning rate over the training: ``constant``; ``step``, times ``step_factor`` every
+            ``step_epochs``; ``cosine`` down to ``final_learning_rate``; ``one_cycle`` up to the learning rate and down
+            again, a step a batch.
+        step_epochs: of the schedule ``step``.
+        step_factor: of the schedule ``step``.
+        final_learning_rate: of the schedule ``cosine``.
+        label_smoothing: of the cross entropy.
+        transform_weight: weight of the mean ||A A^T - I|| of PointNet's feature transform.
+        adversarial: ``{"name": attack, **options}`` of ``si_adv.attacks.build_attack``: train on the equal mean of the
+            losses of clean and attacked clouds, and report robust accuracy beside the clean one; None: clean only. The
+            attack sees points alone, so it is for victims without normals.
+
+    Raises:
+        UserError: an unknown architecture or attack, a wrong number of class names, a transform weight for a victim
+            without that transform, and adversarial training with normals.
     """
 
     def __init__(
@@ -164,9 +178,14 @@ class VictimModule(LightningModule):
 class UpsamplingModule(LightningModule):
     """The up-sampler of DUP-Net, trained without labels: from a random part of a dense cloud back to all of it.
 
-    num_points: of the dense clouds; PU-Net sees ``num_points / up_ratio`` of them. repulsion_weight: see
-    ``models.punet.punet_losses``. The learning rate falls to nothing by a cosine. Logged: ``train_loss``;
-    ``val_chamfer``, and ``val_chamfer_copy``, that of giving every input point ``up_ratio`` times.
+    The learning rate falls to nothing by a cosine. Logged: ``train_loss``; ``val_chamfer``, and ``val_chamfer_copy``,
+    that of giving every input point ``up_ratio`` times.
+
+    Args:
+        num_points: of the dense clouds; PU-Net sees ``num_points / up_ratio`` of them.
+        up_ratio: points out for a point in.
+        learning_rate: at the start.
+        repulsion_weight: see ``models.punet.punet_losses``.
     """
 
     def __init__(

@@ -18,8 +18,13 @@ from si_adv.geometry import gather, knn
 def output_margin(output: Tensor, labels: Tensor, top_k: int = 1) -> Tensor:
     """How far the label is ahead: its output minus the ``top_k``-th best of the other classes.
 
-    output: (B, C), logits or log-probabilities (the same value: the shift of a sample cancels); labels: (B,) int64.
-    Returns (B,); negative where the label is not among the ``top_k`` best.
+    Args:
+        output: (B, C), logits or log-probabilities (the same value: the shift of a sample cancels).
+        labels: (B,) int64.
+        top_k: 1 for the best of the others.
+
+    Returns:
+        (B,); negative where the label is not among the ``top_k`` best.
     """
     if not 1 <= top_k < output.shape[1]:
         raise ValueError(f"top_k must lie in 1..{output.shape[1] - 1} for {output.shape[1]} classes, got {top_k}")
@@ -88,7 +93,11 @@ def knn_distance(points: Tensor, k: int = 5, alpha: float = 1.05) -> Tensor:
 def farthest_distance(clusters: Tensor) -> Tensor:
     """Sum over clusters of the largest distance between two of its points (Xiang et al., CVPR 2019).
 
-    clusters: (B, G, P, 3), G clusters of P points. Returns (B,).
+    Args:
+        clusters: (B, G, P, 3), G clusters of P points.
+
+    Returns:
+        (B,).
     """
     # The offset of the published loss: it keeps the square root differentiable at the diagonal.
     differences = clusters[:, :, None] - clusters[:, :, :, None] + 1e-7
@@ -98,7 +107,13 @@ def farthest_distance(clusters: Tensor) -> Tensor:
 def local_curvature(points: Tensor, normals: Tensor, k: int = 16) -> Tensor:
     """GeoA3's curvature: mean |cosine| between a point's normal and the directions to its k nearest others.
 
-    points, normals: (B, N, 3), unit normals of either sign. Returns (B, N) in 0..1.
+    Args:
+        points: (B, N, 3).
+        normals: (B, N, 3), unit normals of either sign.
+        k: number of neighbours.
+
+    Returns:
+        (B, N) in 0..1.
     """
     _, indices = knn(points, points, k + 1)
     return curvature_from_neighbours(points, normals, indices)

@@ -136,9 +136,15 @@ def _stray_threshold(strays: Tensor) -> Tensor:
 
 
 def distances(adv: Tensor, clean: Tensor, normals: Tensor | None = None) -> dict[str, Tensor]:
-    """Every distance of this module by name, (B,) each, with the neighbour searches they share done once.
+    """Every distance of this module by name, with the neighbour searches they share done once.
 
-    adv, clean: (B, N, 3), corresponding points. normals: unit normals of the clean clouds, estimated where not given.
+    Args:
+        adv: (B, N, 3).
+        clean: (B, N, 3), corresponding points.
+        normals: unit normals of the clean clouds, estimated where not given.
+
+    Returns:
+        (B,) by name.
     """
     normals = estimate_normals(clean) if normals is None else normals
     forward, nearest = _nearest(adv, clean)
@@ -180,8 +186,12 @@ def wilson_interval(successes: int, total: int, confidence: float = 0.95) -> tup
 def success_rates(success: Tensor, attacked: Tensor) -> dict[str, float | int | tuple[float, float]]:
     """Attack success rate with its 95% interval, on both denominators.
 
-    success, attacked: (B,) bool; attacked are the clouds that were not successes before the attack. ``asr`` is over
-    those alone (the number to quote), ``asr_all`` over all clouds (the published one).
+    Args:
+        success: (B,) bool.
+        attacked: (B,) bool, the clouds that were not successes before the attack.
+
+    Returns:
+        ``asr`` is over the attacked clouds alone (the number to quote), ``asr_all`` over all clouds (the published one).
     """
     total, num_attacked = len(success), int(attacked.sum())
     fooled, fooled_all = int((success & attacked).sum()), int(success.sum())

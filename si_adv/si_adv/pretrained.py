@@ -59,7 +59,10 @@ load_victim = load
 def load_several(text: str | None, device: torch.device | str = "cpu") -> dict[str, Victim]:
     """Victims by name from ``"source,name=source"``; see ``load``. None: the bundled one.
 
-    Without a name a victim is called after the end of its path. Raises UserError for two of one name.
+    Without a name a victim is called after the end of its path.
+
+    Raises:
+        UserError: two of one name.
     """
     if text is None:
         return {BUNDLED.name: load().to(device)}

@@ -136,12 +136,15 @@ def import_published(
 ) -> tuple[nn.Module, PublishedReport]:
     """The victim (or the PU-Net) of a published checkpoint, in evaluation mode, and a report of the import.
 
-    source: a file, or what was loaded from one (wrapped or bare state dict). architecture: a name of ``LAYOUTS``; None:
-    recognised by names and shapes. options: further arguments of the constructor, such as ``fps_start``.
+    Args:
+        source: a file, or what was loaded from one (wrapped or bare state dict).
+        architecture: a name of ``LAYOUTS``; None: recognised by names and shapes.
+        options: further arguments of the constructor, such as ``fps_start``.
 
-    Raises UserError, naming the file and the reason, for what is not a checkpoint (a web page, an empty or truncated
-    file, one that asks for code), an unknown architecture, and entries that are missing, unexpected or of another shape
-    (up to ten of each).
+    Raises:
+        UserError: what is not a checkpoint (a web page, an empty or truncated file, one that asks for code), an unknown
+            architecture, and entries that are missing, unexpected or of another shape (up to ten of each); names the
+            file and the reason.
     """
     if isinstance(source, str | Path):
         return import_content(read_checkpoint(source), architecture, str(source), **options)
@@ -185,7 +188,11 @@ def import_content(
 def export_published(model: nn.Module) -> dict[str, dict[str, Tensor]]:
     """``{'model_state_dict': ...}`` under the published names, aliases written, as the published code loads it.
 
-    model: one of our victims, a ``Victim`` or a PU-Net. Raises UserError for another model.
+    Args:
+        model: one of our victims, a ``Victim`` or a PU-Net.
+
+    Raises:
+        UserError: another model.
     """
     model = model.model if isinstance(model, Victim) else model
     state = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
@@ -209,7 +216,8 @@ def detect(state: State, source: str = "the state dict") -> str:
 def read_checkpoint(path: str | Path) -> Any:
     """The content of a weights file, safely: torch (``.pth``, ``.t7``, ``.tar``, ``.ckpt``), safetensors, quantised npz.
 
-    Raises UserError, naming the file and the reason, for whatever is not one.
+    Raises:
+        UserError: it is not one; names the file and the reason.
     """
     from shared_utils.checkpoint import load_tensors
 

@@ -16,11 +16,18 @@ from si_adv.models import build_victim
 class Victim(nn.Module, Exportable):
     """A classifier and its facts: (B, 3, N) clouds, (B, 6, N) with normals, -> logits or log-probabilities (B, C).
 
-    architecture: a name of ``si_adv.models.VICTIMS``. class_names: in the order of the outputs (default ``class_0``,
-    ...). num_points: of the clouds it was trained for. options: further constructor arguments of the architecture.
     ``save_pretrained(folder)`` writes ``model.safetensors`` and ``config.json``, ``from_pretrained(folder)`` reads them.
 
-    Raises UserError for an unknown architecture and for class names that do not number ``num_classes``.
+    Args:
+        architecture: a name of ``si_adv.models.VICTIMS``.
+        num_classes: number of outputs.
+        class_names: in the order of the outputs (default ``class_0``, ...).
+        num_points: of the clouds it was trained for.
+        with_normals: whether it takes normals.
+        options: further constructor arguments of the architecture.
+
+    Raises:
+        UserError: an unknown architecture, or class names that do not number ``num_classes``.
     """
 
     def __init__(

@@ -37,7 +37,8 @@ ATTACKS: dict[str, type[Attack]] = {
 def attack_options(name: str) -> dict[str, inspect.Parameter]:
     """The options that the attack of this name takes, those of its base classes included.
 
-    Raises UserError for an unknown name.
+    Raises:
+        UserError: an unknown name.
     """
     attack = _attack_class(name)
     options = {}

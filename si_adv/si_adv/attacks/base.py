@@ -106,9 +106,17 @@ def model_output(model: Victim, points: Tensor) -> Tensor:
 
 
 def split_clouds(clouds: Tensor, normals: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """Points (B, N, 3) float32 and unit normals (B, N, 3) or None, from clouds of 3 or 6 channels and given normals.
+    """Points and unit normals, from clouds of 3 or 6 channels and given normals.
 
-    Normals that are zero or not finite come back as zero. Raises ValueError for other shapes.
+    Args:
+        clouds: (B, N, 3), or (B, N, 6) with normals.
+        normals: (B, N, 3), before those of the clouds.
+
+    Returns:
+        Points (B, N, 3) float32; normals (B, N, 3), zero where they were zero or not finite, or None.
+
+    Raises:
+        ValueError: other shapes.
     """
     if clouds.dim() != 3 or clouds.shape[-1] not in (3, 6) or not len(clouds):
         raise ValueError(
@@ -142,13 +150,14 @@ def cloud_generators(seed: int, ids: Tensor) -> list[torch.Generator]:
 class Attack(ABC):
     """An attack on a point-cloud classifier: ``adv = attack(clouds, labels)`` or ``result = attack.run(...)``.
 
-    model: see ``Victim``; a defended one is attacked through its defence. It is used in evaluation mode without
-        gradients of its weights, and left as it was.
-    targeted: labels are the classes to reach; otherwise the classes to leave.
-    confidence: by how much the margin must be won (0: the decision just flips).
-    top_k: 5 means that the label must leave (or enter) the five best.
-    micro_batch: clouds worked on at once; by default what was measured to be fast on the device.
-    seed: of the random draws; a cloud's draws depend on the seed and its id alone.
+    Args:
+        model: see ``Victim``; a defended one is attacked through its defence. It is used in evaluation mode without
+            gradients of its weights, and left as it was.
+        targeted: labels are the classes to reach; otherwise the classes to leave.
+        confidence: by how much the margin must be won (0: the decision just flips).
+        top_k: 5 means that the label must leave (or enter) the five best.
+        micro_batch: clouds worked on at once; by default what was measured to be fast on the device.
+        seed: of the random draws; a cloud's draws depend on the seed and its id alone.
     """
 
     needs_normals = False
@@ -182,11 +191,14 @@ class Attack(ABC):
     def run(
         self, clouds: Tensor, labels: Tensor, normals: Tensor | None = None, ids: Tensor | None = None
     ) -> AttackResult:
-        """Attacks every cloud and says how that went.
+        """Attack every cloud and report what became of it.
 
-        clouds: (B, N, 3), or (B, N, 6) with normals; labels: (B,) integers; normals: (B, N, 3), before those of the
-        clouds. ids: (B,) number of each cloud in the whole set (0..B-1 by default): give them where a set is attacked
-        in parts, and random draws will be those of the undivided run.
+        Args:
+            clouds: (B, N, 3), or (B, N, 6) with normals.
+            labels: (B,) integers.
+            normals: (B, N, 3), before those of the clouds.
+            ids: (B,) number of each cloud in the whole set (0..B-1 by default): give them where a set is attacked in parts,
+                and random draws will be those of the undivided run.
         """
         # Also inside no_grad and inference_mode, where validation loops run, an attack takes gradients.
         with torch.inference_mode(False), torch.enable_grad(), attacked(*self._models()):

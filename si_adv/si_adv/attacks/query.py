@@ -35,19 +35,19 @@ class Moves:
 
 
 class QueryAttack(Attack):
-    """The loop of the query attacks.
+    """The loop of the query attacks. Other arguments: see ``Attack``.
 
-    model: the target; any function of clouds (B, 3, N). step: length of a move.
-    eps: half-width of the box around the clean cloud, per coordinate; None, as published, for none.
-    max_queries: budget of a cloud, the first query included; None for that of the list.
-    lookahead: trials of a cloud evaluated at once. The accepted moves are those of ``lookahead=1``, in fewer rounds; the
-        trials evaluated in vain count as queries all the same.
-    sign_order: ``+-`` or ``-+``, which sign is tried first.
-    published_start: the first trial is accepted even if it is worse than the clean cloud, later ones for any rise of the
-        score, be it rounding, and moves of length zero are tried too, as in the published code. Otherwise a move must
-        improve on the clean cloud and on what was kept so far.
-
-    Other arguments: see ``Attack``.
+    Args:
+        model: the target; any function of clouds (B, 3, N).
+        step: length of a move.
+        eps: half-width of the box around the clean cloud, per coordinate; None, as published, for none.
+        max_queries: budget of a cloud, the first query included; None for that of the list.
+        lookahead: trials of a cloud evaluated at once. The accepted moves are those of ``lookahead=1``, in fewer rounds;
+            the trials evaluated in vain count as queries all the same.
+        sign_order: ``+-`` or ``-+``, which sign is tried first.
+        published_start: the first trial is accepted even if it is worse than the clean cloud, later ones for any rise of
+            the score, be it rounding, and moves of length zero are tried too, as in the published code. Otherwise a move
+            must improve on the clean cloud and on what was kept so far.
     """
 
     def __init__(
@@ -167,9 +167,10 @@ class QueryAttack(Attack):
 class ShapeInvariantQuery(QueryAttack):
     """The shape-invariant query attack (Huang et al., CVPR 2022): moves along the surface, most sensitive points first.
 
-    surrogate: differentiable model whose sensitivity map orders the points and directs them; the target itself where
-        none is given. Defended, if the map is to know of a defence. Points of sensitivity zero are not tried, unless
-        ``published_start``.
+    Args:
+        surrogate: differentiable model whose sensitivity map orders the points and directs them; the target itself where
+            none is given. Defended, if the map is to know of a defence. Points of sensitivity zero are not tried, unless
+            ``published_start``.
 
     Other arguments: see ``QueryAttack``.
     """
@@ -215,9 +216,11 @@ class SimBA(CoordinateQuery):
 class SimBAPP(CoordinateQuery):
     """SimBA++ on clouds: 3 N coordinates drawn, with replacement, in proportion to a surrogate's |gradient|.
 
-    surrogate: differentiable model; the target itself where none is given. noise: standard deviation of what is added
-    to the length of every trial, 0.1 as published. published_decoding: takes the drawn numbers for the wrong
-    coordinates as the published code does (it draws channel-major and reads point-major), which undoes the sampling.
+    Args:
+        surrogate: differentiable model; the target itself where none is given.
+        noise: standard deviation of what is added to the length of every trial, 0.1 as published.
+        published_decoding: takes the drawn numbers for the wrong coordinates as the published code does (it draws
+            channel-major and reads point-major), which undoes the sampling.
 
     Other arguments: see ``QueryAttack``.
     """

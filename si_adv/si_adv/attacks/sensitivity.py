@@ -25,13 +25,19 @@ def sensitivity_map(
 ) -> tuple[Tensor, Tensor]:
     """Length and direction of the tangent part of the gradient of the attack's score, point by point.
 
-    model: differentiable (see ``attacks.base.Victim``). clouds: (B, N, 3), or (B, N, 6) with normals; labels: (B,);
-    normals: (B, N, 3), else those of the clouds, else estimated.
-
     With g the gradient of S = best other - true in tangent coordinates (see ``geometry.to_tangent``): sensitivity
-    r = sqrt(g_x^2 + g_y^2), (B, N), and direction (g_x, g_y, 0) / (r + 1e-16), (B, N, 3), the way that raises S; its
-    world coordinates are U^T direction. Both are 0 at points without a normal, and, in networks that end in a max over
-    the points, at most others.
+    r = sqrt(g_x^2 + g_y^2), and direction (g_x, g_y, 0) / (r + 1e-16), the way that raises S; its world coordinates are
+    U^T direction. Both are 0 at points without a normal, and, in networks that end in a max over the points, at most
+    others.
+
+    Args:
+        model: differentiable (see ``attacks.base.Victim``).
+        clouds: (B, N, 3), or (B, N, 6) with normals.
+        labels: (B,) integers.
+        normals: (B, N, 3), else those of the clouds, else estimated.
+
+    Returns:
+        Sensitivity (B, N) and direction (B, N, 3).
     """
     parts = []
     with torch.inference_mode(False), torch.enable_grad(), attacked(model):

@@ -13,9 +13,15 @@ from shared_utils import UserError
 class Augmentation:
     """Random scale, shift and point dropout of one cloud.
 
-    scale: range of the factor, drawn once a cloud, or once an axis where ``anisotropic`` (the DGCNN recipe).
-    shift: largest shift along each axis, uniform. dropout: largest share of points that are replaced by the first one;
-    the share is uniform below it (0.875 in the PointNet++ recipe). Raises UserError for impossible values.
+    Args:
+        scale: range of the factor, drawn once a cloud, or once an axis where ``anisotropic``.
+        anisotropic: a factor of its own for every axis (the DGCNN recipe).
+        shift: largest shift along each axis, uniform.
+        dropout: largest share of points that are replaced by the first one; the share is uniform below it (0.875 in the
+            PointNet++ recipe).
+
+    Raises:
+        UserError: impossible values.
     """
 
     scale: tuple[float, float] = (0.8, 1.25)

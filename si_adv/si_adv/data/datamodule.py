@@ -73,15 +73,23 @@ class TrainingClouds(Dataset):
 class PointCloudDataModule(LightningDataModule):
     """Batches of ``Sample`` for training, validation and test.
 
-    root: a data set in any layout of ``si_adv.data.layouts``; None: the embedded procedural shapes.
-    num_points: points of a cloud, in evaluation all used; points_per_step: random points of them a training step uses.
-    with_normals: whether the victim takes normals; otherwise none are read, nor estimated.
-    augmentation: of training clouds; None for none. seed: of order, subsets, augmentation and of whatever is drawn to
-    make the clouds. val_fraction: share of every class held out for validation where the layout has no such split; the
-    test split is never validated on. procedural_sizes: clouds for training, validation and test of the embedded set.
-    cache_dir: where slow layouts are kept parsed; None: nowhere. allow_upsample: repeat the points of smaller clouds.
-
     A corrupt cloud is named, counted and skipped in training, and an error in evaluation.
+
+    Args:
+        root: a data set in any layout of ``si_adv.data.layouts``; None: the embedded procedural shapes.
+        num_points: points of a cloud, in evaluation all used.
+        points_per_step: random points of them that a training step uses.
+        batch_size: clouds of a training batch.
+        eval_batch_size: of validation and test; as in training where None.
+        num_workers: processes that read.
+        with_normals: whether the victim takes normals; otherwise none are read, nor estimated.
+        augmentation: of training clouds; None for none.
+        val_fraction: share of every class held out for validation where the layout has no such split; the test split is
+            never validated on.
+        procedural_sizes: clouds for training, validation and test of the embedded set.
+        seed: of order, subsets, augmentation and of whatever is drawn to make the clouds.
+        allow_upsample: repeat the points of smaller clouds.
+        cache_dir: where slow layouts are kept parsed; None: nowhere.
     """
 
     def __init__(

@@ -38,11 +38,17 @@ def _log_estimated(root: str) -> None:
 class CloudDataset(Dataset):
     """Clouds of one split of a layout; a subclass says how they are found (``_open``) and read (``_read``).
 
-    root: the folder or file. split: ``train``, ``val`` or ``test``. num_points: the first N rows are taken.
-    normals: ``False`` leaves the field ``normals`` of the samples empty; ``True`` estimates those that are not stored,
-    once, and keeps them in memory. seed: of what is drawn (points on meshes, rows of ShapeNetPart).
-    allow_upsample: repeat the points of smaller clouds. skip_corrupt: log and count a sample that cannot be used, and
-    take the next sound one in its place; otherwise it raises UserError.
+    Args:
+        root: the folder or file.
+        split: ``train``, ``val`` or ``test``.
+        num_points: the first N rows are taken.
+        normals: ``False`` leaves the field ``normals`` of the samples empty; ``True`` estimates those that are not stored,
+            once, and keeps them in memory.
+        seed: of what is drawn (points on meshes, rows of ShapeNetPart).
+        allow_upsample: repeat the points of smaller clouds.
+        skip_corrupt: log and count a sample that cannot be used, and take the next sound one in its place; otherwise it
+            raises UserError.
+        cache_dir: of ``CachedDataset``; None: nothing is cached.
     """
 
     title: ClassVar[str]

@@ -26,12 +26,18 @@ log = logging.getLogger(__name__)
 def read_cloud(
     path: str | Path, num_points: int | None = 1024, label: int = -1, seed: int = 0, allow_upsample: bool = False
 ) -> Sample:
-    """One model-ready cloud from any supported file.
+    """One model-ready cloud from any supported file. Normals that the file lacks are estimated, which is logged.
 
-    Of a cloud the first ``num_points`` rows are taken (``None``: all); a mesh is sampled by area, from ``seed``, with
-    the normals of its faces (``None``: 1024 points). Normals that the file lacks are estimated, which is logged.
+    Args:
+        path: the file; its ending decides the format.
+        num_points: of a cloud the first rows are taken (None: all); a mesh is sampled by area, with the normals of its
+            faces (None: 1024 points).
+        label: class index, if known.
+        seed: of the points drawn on a mesh.
+        allow_upsample: repeat the points of a cloud that has too few.
 
-    Raises UserError, naming the file (and the line, for text), for what cannot be read or used.
+    Raises:
+        UserError: it cannot be read or used; names the file (and the line, for text).
     """
     path = Path(path)
     points, normals = sample_geometry(read_geometry(path), num_points or 1024, np.random.default_rng(seed), str(path))
@@ -43,12 +49,13 @@ def read_cloud(
 
 
 def read_geometry(path: str | Path) -> Geometry:
-    """What a file holds, unchanged: see ``Geometry``. The suffix decides the format.
+    """What a file holds, unchanged: see ``Geometry``. The ending decides the format.
 
     Columns four to six of a table are taken for normals where they look like normals: of unit length, and some of them
     negative, which colours never are.
 
-    Raises UserError for a file that is missing, of an unknown kind, damaged, or not finite.
+    Raises:
+        UserError: the file is missing, of an unknown kind, damaged, or not finite.
     """
     path = Path(path)
     if path.suffix.lower() not in _READERS:

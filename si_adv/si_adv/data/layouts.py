@@ -335,10 +335,13 @@ def open_dataset(
     cache_dir: str | Path | None = DEFAULT_CACHE,
     procedural_size: int = 1000,
 ) -> CloudDataset | ProceduralShapes:
-    """The clouds of one split of the data set at ``root`` (arguments of ``CloudDataset``), whatever its layout.
+    """The clouds of one split of the data set at ``root``, whatever its layout. Other arguments: see ``CloudDataset``.
 
-    ``root=None`` is the embedded data set: ``procedural_size`` clouds of ``ProceduralShapes``, which bring their normals.
-    Raises UserError for an unknown layout, a split that the layout lacks, and whatever cannot be read.
+    Args:
+        root: the folder or file; None: ``procedural_size`` clouds of ``ProceduralShapes``, which bring their normals.
+
+    Raises:
+        UserError: an unknown layout, a split that the layout lacks, and whatever cannot be read.
     """
     if root is None:
         return ProceduralShapes(split, procedural_size, num_points, seed)

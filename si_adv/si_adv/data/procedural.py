@@ -16,11 +16,19 @@ from si_adv.data.sample import SPLITS, Sample, normalise, sample_triangles
 class ProceduralShapes(Dataset):
     """Clouds of ten shape families, balanced, each made when it is asked for: the data set that needs no download.
 
-    A cloud depends on (seed, split, index) alone and not on ``size``. Points are drawn uniformly by area, then moved
-    by Gaussian noise of ``noise`` times the shape's radius; normals are those of the noiseless faces. Normalised like
-    every data set here: centred on the mean, largest radius one.
+    A cloud depends on (seed, split, index) alone and not on ``size``. Points are drawn uniformly by area, then moved by
+    Gaussian noise; normals are those of the noiseless faces. Normalised like every data set here: centred on the mean,
+    largest radius one. About 0.8 ms of CPU time a cloud of 1024 points.
 
-    Raises UserError for an unknown split. About 0.8 ms of CPU time a cloud of 1024 points.
+    Args:
+        split: ``train``, ``val`` or ``test``.
+        size: number of clouds.
+        num_points: points of a cloud.
+        seed: of the shapes and their points.
+        noise: standard deviation, in units of the shape's radius.
+
+    Raises:
+        UserError: an unknown split.
     """
 
     class_names = tuple(FAMILIES)

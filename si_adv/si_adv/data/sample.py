@@ -42,9 +42,13 @@ class Sample(NamedTuple):
 
 
 def normalise(points: np.ndarray, name: str = "cloud") -> tuple[np.ndarray, np.ndarray, float]:
-    """Centre on the mean and divide by the largest radius: points (N, 3), the centre (3,) and the radius taken out.
+    """Centre on the mean and divide by the largest radius.
 
-    Raises UserError where all points coincide.
+    Returns:
+        Points (N, 3), the centre (3,) and the radius taken out.
+
+    Raises:
+        UserError: all points coincide.
     """
     centre = points.mean(0)
     points = points - centre
@@ -55,9 +59,14 @@ def normalise(points: np.ndarray, name: str = "cloud") -> tuple[np.ndarray, np.n
 
 
 def sample_triangles(triangles: np.ndarray, num_points: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Points uniform by area on triangles (T, 3, 3), with the unit normals of their faces: two arrays (N, 3).
+    """Points uniform by area on triangles (T, 3, 3).
 
-    The normal points to where the corners run counter-clockwise. Raises UserError where the total area is zero.
+    Returns:
+        Points (N, 3), and the unit normals (N, 3) of their faces, which point to where the corners run
+        counter-clockwise.
+
+    Raises:
+        UserError: the total area is zero.
     """
     origin, first, second = triangles[:, 0], triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0]
     # Written out, for np.cross is several times slower on so few rows.

@@ -13,8 +13,12 @@ from shared_utils import UserError
 def read_table(path: Path, max_rows: int | None = None) -> np.ndarray:
     """A text file of numbers as (rows, columns) float64: spaces or commas; empty lines and # comments are skipped.
 
-    ``max_rows`` stops early, without reading the rest. Raises UserError naming file and line for a value that is not a
-    finite number and for a row of another length than the first.
+    Args:
+        path: the file.
+        max_rows: stop early, without reading the rest.
+
+    Raises:
+        UserError: a value that is not a finite number, or a row of another length than the first; names file and line.
     """
     return parse_table(path, *read_lines(path, max_rows))
 

@@ -33,8 +33,15 @@ def write_npz(path: str | Path, **arrays: Any) -> None:
 def write_ply(path: str | Path, points: Any, normals: Any = None, scalar: Any = None, colours: Any = None) -> None:
     """Write a cloud as binary PLY.
 
-    points, normals: (N, 3). scalar: (N,), written as the property ``quality``, by which MeshLab and CloudCompare colour.
-    colours: (N, 3) in 0..1. Raises ValueError for other shapes.
+    Args:
+        path: the file.
+        points: (N, 3).
+        normals: (N, 3).
+        scalar: (N,), written as the property ``quality``, by which MeshLab and CloudCompare colour.
+        colours: (N, 3) in 0..1.
+
+    Raises:
+        ValueError: other shapes.
     """
     points = _array(points, (None, 3), "points")
     columns = [(name, "float", points[:, axis]) for axis, name in enumerate("xyz")]

@@ -68,9 +68,16 @@ def load_clouds(
     allow_upsample: bool = False,
     estimated_normals: bool = False,
 ) -> Clouds:
-    """Clouds of a data set in any layout of ``si_adv.data``, with their normals (``root=None``: the embedded one).
+    """Clouds of a data set in any layout of ``si_adv.data``, with their normals.
 
-    estimated_normals: estimate them from the points (PCA, 20 neighbours) even where the data set has some.
+    Args:
+        root: the data set; None: the embedded one.
+        split: which part of it.
+        num_points: points of a cloud.
+        limit: at most so many, the classes in turn; None: all.
+        seed: which ones, where there is a limit.
+        allow_upsample: repeat the points of clouds that have too few.
+        estimated_normals: estimate them from the points (PCA, 20 neighbours) even where the data set has some.
     """
     dataset = open_dataset(
         root, split, num_points, allow_upsample=allow_upsample, procedural_size=PROCEDURAL_TEST_CLOUDS

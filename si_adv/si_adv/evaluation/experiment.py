@@ -108,7 +108,12 @@ class Experiment:
 def attack_batch(attack: Attack, clouds: Clouds, rows: slice, labels: Tensor, device: torch.device) -> dict[str, Any]:
     """Attack some of the clouds: everything that is worth keeping of it, one row a cloud.
 
-    labels: (M,) the labels given to the attack, of which ``rows`` are taken.
+    Args:
+        attack: on its victim.
+        clouds: all of them.
+        rows: which are attacked.
+        labels: (M,) the labels given to the attack, of which ``rows`` are taken.
+        device: where.
     """
     points, normals = clouds.points[rows].to(device), clouds.normals[rows].to(device)
     wall, cpu = time.perf_counter(), time.process_time()

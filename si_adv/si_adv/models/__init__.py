@@ -30,9 +30,14 @@ VICTIMS: dict[str, tuple[str, str]] = {
 def build_victim(name: str, num_classes: int, with_normals: bool = False, **options: Any) -> nn.Module:
     """A victim with fresh weights: (B, 3, N) clouds, (B, 6, N) ``with_normals``, -> logits or log-probabilities.
 
-    options: further arguments of its constructor, such as ``fps_start`` of those that sample.
+    Args:
+        name: of ``VICTIMS``.
+        num_classes: number of outputs.
+        with_normals: whether it takes normals.
+        options: further arguments of its constructor, such as ``fps_start`` of those that sample.
 
-    Raises UserError for an unknown name (the closest known one is named), a class count below one and unknown options.
+    Raises:
+        UserError: an unknown name (the closest known one is named), a class count below one and unknown options.
     """
     if name not in VICTIMS:
         closest = difflib.get_close_matches(str(name), VICTIMS, n=1, cutoff=0.0)[0]

@@ -119,10 +119,16 @@ def punet_losses(
 ) -> dict[str, Tensor]:
     """The joint loss of PU-Net (paper, section 3.4) with the Chamfer distance for reconstruction.
 
-    predicted: (B, R, 3); dense: (B, M, 3), the clouds it should cover. ``chamfer``: mean squared distance to the nearest
-    point of the other cloud, both directions added. ``repulsion``: mean of -r exp(-r^2 / bandwidth^2) over the distances
-    r of every predicted point to its nearest others, which drives points apart. ``loss``: chamfer + repulsion_weight *
-    repulsion. The paper takes the earth mover's distance; the Chamfer distance needs no assignment.
+    The paper takes the earth mover's distance; the Chamfer distance needs no assignment.
+
+    Args:
+        predicted: (B, R, 3).
+        dense: (B, M, 3), the clouds it should cover.
+
+    Returns:
+        ``chamfer``: mean squared distance to the nearest point of the other cloud, both directions added; ``repulsion``:
+        mean of -r exp(-r^2 / bandwidth^2) over the distances r of every predicted point to its nearest others, which
+        drives points apart; ``loss``: chamfer + repulsion_weight * repulsion.
     """
     _, to_dense = knn(predicted, dense, 1)
     _, to_predicted = knn(dense, predicted, 1)

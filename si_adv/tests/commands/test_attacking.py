@@ -1,0 +1,209 @@
+"""``attack`` and ``claim``: what they leave, and what becomes of it when they are interrupted or repeated."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from result_tables import stripped, table
+
+from shared_utils import work
+from shared_utils.claim import Claim
+from si_adv.commands import attack, claim
+from si_adv.evaluation import experiment
+from si_adv.victim import Victim
+
+pytestmark = pytest.mark.usefixtures("scratch")
+
+
+def test_attack_leaves_tables_clouds_and_figures(capsys):
+    assert attack.main(["--limit", "10", "--out", "a", "--save", "npz,ply,txt", "--attack", "si_ifgm,ifgm"]) == 0
+    printed = capsys.readouterr().out
+    assert "si_ifgm" in printed and "results: a" in printed
+    rows = table("a")
+    assert [row["attack"] for row in rows] == ["si_ifgm", "ifgm"]
+    assert all(float(row["asr"]) >= 0.8 and float(row["asr_low"]) < float(row["asr"]) for row in rows)
+    for name in (
+        "table.json",
+        "table.md",
+        "displacement.png",
+        "success_against_surface.png",
+        "success_over_steps.png",
+    ):
+        assert (Path("a") / name).stat().st_size > 100, name
+    (clouds,) = Path("a/clouds").glob("*-si_ifgm-0.npz")
+    with np.load(clouds) as arrays:
+        assert arrays["adv"].shape == (10, 1024, 3) and arrays["adv"].dtype == np.float32
+        text = clouds.with_suffix("") / f"{arrays['name'][0]}.txt"
+    assert np.loadtxt(text).shape == (1024, 6)
+    assert text.with_suffix(".ply").is_file()
+
+
+def test_compare_prints_the_claim_and_its_verdict(capsys):
+    assert attack.main(["--compare", "--limit", "10", "--seeds", "0", "--out", "c"]) == 0
+    printed = capsys.readouterr().out
+    assert "1 of 1 runs show it" in printed and "random_tangent" in printed
+    assert claim.main(["c"]) == 0
+    assert "1 of 1 runs show it" in capsys.readouterr().out
+    judged = Claim.read("c")
+    assert judged.tables[0].rows[0]["surface si/ifgm"] < 1 and judged.seeds == [0] and len(judged.figures) == 3
+    assert claim.main(["c"]) == 2
+    assert "c/claim.json exists" in capsys.readouterr().err
+    assert claim.main(["c", "--out", "elsewhere"]) == 0
+    assert all((Path("elsewhere") / figure.file).is_file() for figure in judged.figures)
+
+
+def test_an_interrupted_attack_resumes_to_the_same_table(monkeypatch, capsys):
+    arguments = ["--attack", "si_ifgm,pgd", "--limit", "8", "--batch_size", "2"]
+    assert attack.main([*arguments, "--out", "whole"]) == 0
+    calls, real = [], work.Work.write
+
+    def interrupted(self, name, /, **arrays):
+        calls.append(name)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        real(self, name, **arrays)
+
+    monkeypatch.setattr(work.Work, "write", interrupted)
+    assert attack.main([*arguments, "--out", "broken"]) == 130
+    assert not Path("broken/table.csv").exists()
+    finished = {path: path.stat().st_mtime_ns for path in Path("broken/parts").rglob("*.npz")}
+    assert len(finished) == 3
+    monkeypatch.setattr(work.Work, "write", real)
+    assert attack.main([*arguments, "--out", "broken", "--resume"]) == 0
+    assert all(path.stat().st_mtime_ns == made for path, made in finished.items())
+    assert stripped("broken") == stripped("whole")
+    with (
+        np.load(next(Path("whole/clouds").glob("*pgd*"))) as a,
+        np.load(next(Path("broken/clouds").glob("*pgd*"))) as b,
+    ):
+        np.testing.assert_array_equal(a["adv"], b["adv"])
+
+
+def test_two_processes_make_the_table_of_one():
+    arguments = ["--attack", "si_ifgm,pgd", "--limit", "8", "--batch_size", "2"]
+    assert attack.main([*arguments, "--out", "one"]) == 0
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*launch, "-m", "si_adv", "attack", *arguments, "--out", "two"], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    for ours, theirs in zip(stripped("one"), stripped("two"), strict=True):
+        for key, value in ours.items():
+            try:
+                assert float(value) == pytest.approx(float(theirs[key]), rel=1e-4), key
+            except ValueError:
+                assert value == theirs[key]
+
+
+def test_a_sweep_draws_success_over_the_budget():
+    assert attack.main(["--attack", "si_ifgm,ifgm", "--sweep", "eps:0.001,0.16", "--limit", "6", "--out", "s"]) == 0
+    rates = {row["attack"]: float(row["asr"]) for row in table("s")}
+    assert rates["si_ifgm eps=0.001"] < rates["si_ifgm eps=0.16"]
+    assert Path("s/sweep.png").is_file()
+
+
+def test_a_targeted_attack_through_a_defence():
+    assert attack.main(["--target", "next", "--limit", "4", "--defence", "sor", "--steps", "20", "--out", "t"]) == 0
+    (clouds,) = Path("t/clouds").glob("*.npz")
+    with np.load(clouds) as arrays:
+        reached = arrays["prediction"] == (arrays["label"] + 1) % 10
+        np.testing.assert_array_equal(reached, arrays["success"])
+
+
+def test_a_random_defence_repeats_itself_after_an_interruption():
+    arguments = ["--defence", "srs", "--draws", "2", "--limit", "4", "--batch_size", "2", "--steps", "5"]
+    assert attack.main([*arguments, "--out", "a"]) == 0
+    assert attack.main([*arguments, "--out", "b"]) == 0
+    for path in Path("b/parts").rglob("*-000002.npz"):
+        path.unlink()
+    assert attack.main([*arguments, "--out", "b", "--resume"]) == 0
+    assert stripped("a") == stripped("b")
+
+
+def quick(*arguments):
+    return attack.main(["--limit", "2", "--steps", "2", "--num_points", "128", *arguments])
+
+
+def test_results_are_not_overwritten_and_not_mixed(capsys):
+    Victim("pointnet_small", 10).save_pretrained("other")
+    assert quick("--out", "a") == 0
+    made = (Path("a") / "table.csv").read_bytes()
+    assert quick("--out", "a") == 2
+    assert "a exists: continue it with --resume, replace it with --overwrite" in capsys.readouterr().err
+    for changed, named in (
+        (["--limit", "3"], "limit 2, now 3"),
+        (["--eps", "0.1"], "eps 0.16, now 0.1"),
+        (["--ckpt", "pointnet_procedural=other"], "victims "),
+        (["--defence", "sor"], "defence null, now"),
+        (["--options", "{si_ifgm: {normal_every: 2}}"], "options null, now"),
+    ):
+        assert quick("--out", "a", "--resume", *changed) == 2
+        assert named in " ".join(capsys.readouterr().err.split()), changed
+    assert quick("--out", "a", "--resume", "--overwrite") == 2
+    assert "give one of them" in capsys.readouterr().err
+    assert (Path("a") / "table.csv").read_bytes() == made
+    assert quick("--out", "a", "--resume") == 0
+    assert (Path("a") / "table.csv").read_bytes() == made
+
+
+def test_changed_clouds_are_another_experiment(capsys):
+    points = np.random.default_rng(0).standard_normal((4, 128, 3)).astype(np.float32)
+    np.savez("data.npz", test_points=points, test_label=np.arange(4))
+    assert quick("--data", "data.npz", "--out", "a") == 0
+    np.savez("data.npz", test_points=points + 0.01 * points**2, test_label=np.arange(4))
+    assert quick("--data", "data.npz", "--out", "a", "--resume") == 2
+    assert "clouds {" in capsys.readouterr().err
+
+
+def test_overwriting_leaves_nothing_of_the_old_results_and_keeps_other_files():
+    assert quick("--attack", "si_ifgm,ifgm", "--out", "a") == 0
+    assert Path("a/success_against_surface.png").is_file()
+    Path("a/notes.txt").write_text("mine")
+    Path("a/claim.json").write_text("old")
+    assert quick("--attack", "fgm", "--out", "a", "--overwrite") == 0
+    assert [row["attack"] for row in table("a")] == ["fgm"]
+    assert [path.name for path in Path("a/clouds").iterdir()] == ["pointnet_procedural-fgm-0.npz"]
+    assert not Path("a/success_against_surface.png").exists() and not Path("a/claim.json").exists()
+    assert Path("a/notes.txt").read_text() == "mine"
+
+
+def test_overwriting_a_folder_of_other_things_deletes_none_of_them(capsys):
+    Path("mine/clouds").mkdir(parents=True)
+    Path("mine/clouds/cumulus.txt").write_text("white")
+    assert quick("--out", "mine") == 2
+    assert "mine exists" in capsys.readouterr().err
+    assert quick("--out", "mine", "--overwrite") == 0
+    assert Path("mine/clouds/cumulus.txt").read_text() == "white"
+
+
+def test_two_commands_on_one_folder_do_not_meet(monkeypatch, capsys):
+    real, second = experiment.attack_batch, []
+
+    def meanwhile(*arguments):
+        if not second:
+            second.append(None)
+            for flag in ("--resume", "--overwrite", None):
+                assert quick("--out", "a", *([flag] if flag else [])) == 2
+                second.append(" ".join(capsys.readouterr().err.split()))
+        return real(*arguments)
+
+    monkeypatch.setattr(experiment, "attack_batch", meanwhile)
+    assert quick("--out", "a") == 0
+    _, resumed, overwritten, plain = second
+    assert f"a is in use by process {os.getpid()}" in resumed and "is in use by process" in overwritten
+    assert "a exists" in plain
+    assert len(table("a")) == 1
+
+
+def test_a_claim_needs_a_finished_comparison(capsys):
+    assert quick("--out", "a") == 0
+    assert claim.main(["a"]) == 2
+    assert "the claim is about si_ifgm, ifgm, random_tangent" in capsys.readouterr().err
+    Path("empty").mkdir()
+    assert claim.main(["empty"]) == 2
+    assert "job.json not found" in capsys.readouterr().err
+    assert not Path("a/claim.json").exists()

@@ -1,0 +1,37 @@
+"""``query``, ``transfer`` and ``defend`` on the bundled victim."""
+
+from pathlib import Path
+
+import pytest
+from result_tables import table
+
+from si_adv import load_victim
+from si_adv.commands import attack, defend, query, transfer
+
+pytestmark = pytest.mark.usefixtures("scratch")
+
+
+def test_queries_are_drawn_and_tabled():
+    assert query.main(["--limit", "4", "--max_queries", "200", "--out", "q"]) == 0
+    rows = {row["attack"]: row for row in table("q")}
+    assert set(rows) == {"si_query", "simba", "simba_pp"}
+    assert all(float(row["queries"]) <= 200 for row in rows.values())
+    assert Path("q/success_over_queries.png").is_file() and Path("q/queries.png").is_file()
+
+
+def test_transfer_to_itself_is_the_success_of_the_attack():
+    load_victim().save_pretrained("v")
+    assert transfer.main(["--surrogates", "v,b=v", "--limit", "6", "--out", "m"]) == 0
+    rows = table("m")
+    assert len(rows) == 4 and len({row["transfer"] for row in rows}) == 1
+    assert float(rows[0]["transfer"]) >= 0.8
+    assert Path("m/matrix_si_ifgm.png").is_file()
+
+
+def test_defences_are_tabled_for_clouds_that_an_attack_wrote(capsys):
+    assert attack.main(["--limit", "6", "--out", "a"]) == 0
+    (clouds,) = Path("a/clouds").glob("*.npz")
+    assert defend.main(["--clouds", str(clouds), "--out", "d"]) == 0
+    rows = {row["defence"]: row for row in table("d")}
+    assert set(rows) == {"none", "srs", "sor"}
+    assert float(rows["none"]["asr"]) >= 0.8

@@ -1,0 +1,31 @@
+"""``train`` and ``train_punet``: what they make is attacked."""
+
+from pathlib import Path
+
+import pytest
+
+from si_adv import load_victim
+from si_adv.commands import attack, evaluate, train, train_punet
+
+pytestmark = pytest.mark.usefixtures("scratch")
+
+
+def test_training_then_attacking_what_was_trained(capsys):
+    small = ["--data.procedural_sizes", "[40,20,20]", "--trainer.max_epochs", "1", "--trainer.accelerator", "cpu"]
+    assert train.main(["--config", *small, "--trainer.enable_progress_bar", "false"]) == 0
+    assert "python attack.py --compare --ckpt runs/default/version_0" in capsys.readouterr().out
+    assert Path("runs/default/version_0/figures/training.png").is_file()
+    assert evaluate.main(["--ckpt", "runs/default", "--limit", "10"]) == 0
+    assert load_victim(next(Path("runs/default/version_0/checkpoints").glob("best*"))).class_names[0] == "bathtub"
+
+
+def test_an_upsampler_is_trained_and_attacked_through(capsys):
+    small = ["--data.procedural_sizes", "[8,2,2]", "--data.num_points", "256", "--trainer.max_epochs", "1"]
+    quiet = ["--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"]
+    assert train_punet.main(["--config", *small, *quiet]) == 0
+    weights = "runs/punet/version_0/punet.pth"
+    assert f"--defence dupnet --punet {weights}" in capsys.readouterr().out
+    attacked = ["--limit", "1", "--steps", "2", "--out", "d"]
+    assert attack.main(["--defence", "dupnet", "--punet", weights, *attacked]) == 0
+    assert attack.main(["--defence", "dupnet", *attacked[:-1], "e"]) == 2
+    assert "pu-in_1024-up_4.pth" in capsys.readouterr().err
