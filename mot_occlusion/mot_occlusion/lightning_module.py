@@ -24,16 +24,28 @@ log = logging.getLogger(__name__)
 class TrackingModule(LightningModule):
     """The network, its losses and its schedule. The network itself is ``network``.
 
-    backbone: ``dla34`` (published) or ``small``. embedding_channels: of the ``id`` head. input_size: of the data; the
-    checkpoint keeps it. init: a published file or one of ours to start from; what does not fit is reported.
-    train_only: ``occlusion`` freezes all but the occlusion heads, batch statistics too (the published ``trainOcc``).
-    reid: whether embeddings are learned. id_weight, margin, placeholder, temperature_epsilon: see ``losses``.
-    learning_rate: of Adam. schedule: ``step``, times 0.1 at each of ``milestones`` (epochs); ``one_cycle`` up to the
-    learning rate and down again, a step a batch; ``constant``.
-
     Logged: ``train_loss`` and its parts; ``val_`` and ``test_`` ``ap50`` (average precision at IoU 0.5 over people seen
     to a quarter or more) and ``rank1`` (of people seen to a half, the nearest embedding a few frames later, under another
     light, is the same person's). Identities are read for ``rank1`` alone.
+
+    Args:
+        backbone: ``dla34`` (published) or ``small``.
+        embedding_channels: of the ``id`` head.
+        input_size: of the data; the checkpoint keeps it.
+        init: what ``pretrained.load`` takes, to start from; what does not fit is reported.
+        train_only: ``occlusion`` freezes all but the occlusion heads, batch statistics too (the published ``trainOcc``).
+        reid: whether embeddings are learned.
+        id_weight: of the re-ID loss, see ``losses.TrackingLoss``.
+        margin: see ``losses.UnsupervisedReIDLoss``.
+        placeholder: see ``losses.UnsupervisedReIDLoss``.
+        temperature_epsilon: see ``losses.UnsupervisedReIDLoss``.
+        learning_rate: of Adam.
+        schedule: ``step``, times 0.1 at each of ``milestones``; ``one_cycle`` up to the learning rate and down again, a
+            step a batch; ``constant``.
+        milestones: epochs.
+
+    Raises:
+        UserError: ``train_only`` without ``init``, or an ``init`` that does not fit.
     """
 
     def __init__(

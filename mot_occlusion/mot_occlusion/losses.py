@@ -23,8 +23,12 @@ def _share(count: Tensor, added: float = 0.0) -> Tensor:
 def focal_loss(logits: Tensor, target: Tensor) -> Tensor:
     """Penalty-reduced pixel-wise focal loss of CenterNet, over the number of peaks.
 
-    logits, target: (B, 1, h, w), target 1 at a centre. With p = sigmoid clamped to [1e-4, 1 - 1e-4]:
+    With p = sigmoid clamped to [1e-4, 1 - 1e-4]:
     -(1 / N) [sum_{y=1} (1 - p)^2 log p + sum_{y<1} (1 - y)^4 p^2 log(1 - p)]; without any peak the second sum alone.
+
+    Args:
+        logits: (B, 1, h, w).
+        target: (B, 1, h, w), 1 at a centre.
     """
     probability = torch.sigmoid(logits.float()).clamp(1e-4, 1 - 1e-4)
     peak = target.eq(1)
@@ -36,7 +40,13 @@ def focal_loss(logits: Tensor, target: Tensor) -> Tensor:
 def masked_l1_loss(maps: Tensor, cells: Tensor, mask: Tensor, target: Tensor) -> Tensor:
     """Mean absolute error over the values at the objects' cells.
 
-    maps: (B, c, h, w). cells, mask: (B, k). target: (B, k, c). The divisor is (objects x channels) + 1e-4.
+    The divisor is (objects x channels) + 1e-4.
+
+    Args:
+        maps: (B, c, h, w).
+        cells: (B, k) flat cells.
+        mask: (B, k), which of them count.
+        target: (B, k, c).
     """
     predicted = gather_cells(maps, cells).float()
     weight = mask[..., None].to(predicted).expand_as(predicted)
@@ -56,9 +66,12 @@ class UnsupervisedReIDLoss(nn.Module):
     The loss is their sum over the batch over the number of objects. In a negative pair, frames of different videos, all
     similarities shall vanish: sum of A over objects, and relu(largest + m - A[placeholder]) with the placeholder at 0.
 
-    margin: m; 0 or less: the margin that a certain row reaches, (e^t - e^-t) / ((N + M - 1) e^-t + e^t).
-    placeholder: ``mean`` or ``median`` of the similarities (detached), ``zero``, or ``none`` for no such column.
-    temperature: a fixed t. terms: which of ``intra``, ``inter``, ``cycle`` count.
+    Args:
+        margin: m; 0 or less: the margin that a certain row reaches, (e^t - e^-t) / ((N + M - 1) e^-t + e^t).
+        placeholder: ``mean`` or ``median`` of the similarities (detached), ``zero``, or ``none`` for no such column.
+        epsilon: of the temperature t.
+        temperature: a fixed t.
+        terms: which of ``intra``, ``inter``, ``cycle`` count.
     """
 
     def __init__(
@@ -81,9 +94,14 @@ class UnsupervisedReIDLoss(nn.Module):
     ) -> dict[str, Tensor]:
         """The loss of a batch of pairs.
 
-        current, previous: per pair the embeddings (N, D) and (M, D), of any length. negative: which pairs are of two
-        different videos. Returns ``loss`` and the sums over the batch behind it: ``intra``, ``inter``, ``cycle``,
-        ``num_objects`` (pairs with an empty side left out), and ``similarity``, the mean of all similarities.
+        Args:
+            current: per pair the embeddings (N, D), of any length.
+            previous: per pair the embeddings (M, D) of the other frame.
+            negative: which pairs are of two different videos.
+
+        Returns:
+            ``loss`` and the sums over the batch behind it: ``intra``, ``inter``, ``cycle``, ``unrelated``,
+            ``num_objects`` (pairs with an empty side left out), and all ``similarities``.
         """
         negative = [False] * len(current) if negative is None else negative
         # Whatever happens, the loss hangs on the graph: a rank without objects still takes part in the backward pass.
@@ -147,8 +165,12 @@ class TrackingLoss(nn.Module):
     total = (exp(-s_det) detection + exp(-s_id) id_weight L_id + s_det + s_id) / 2. Heads that the network lacks leave
     their term out; without an ``id`` head, or without ``reid``, the total is ``detection``.
 
-    weights: of the detection terms by head, those above where not given. ``s_det`` and ``s_id`` are parameters: give
-    them to the optimiser.
+    ``s_det`` and ``s_id`` are parameters: give them to the optimiser.
+
+    Args:
+        reid: the loss of the embeddings; None: they are not trained.
+        id_weight: of that loss.
+        weights: of the detection terms by head, those above where not given.
     """
 
     def __init__(
@@ -171,11 +193,18 @@ class TrackingLoss(nn.Module):
         previous_targets: Mapping[str, Tensor] | None = None,
         negative: Sequence[bool] | None = None,
     ) -> dict[str, Tensor]:
-        """maps, targets: of the current frames, as the network and ``detection_targets`` give them, batched.
+        """The loss of a batch of pairs.
 
-        previous_*: of the adjacent frames, of which only ``id``, ``ind`` and the mask are read. A target ``reid_mask``
-        names the objects that re-ID compares; without it they are those of ``reg_mask``.
-        Returns ``loss`` and its parts, named after the heads, with ``id`` and the parts of that.
+        Args:
+            maps: of the current frames, as the network gives them.
+            targets: as ``detection_targets`` gives them, batched. ``reid_mask`` names the objects that re-ID compares;
+                without it they are those of ``reg_mask``.
+            previous_maps: of the adjacent frames, of which only ``id`` is read.
+            previous_targets: of these, of which only ``ind`` and the mask are read.
+            negative: which pairs are of two different videos.
+
+        Returns:
+            ``loss`` and its parts, named after the heads, with ``id`` and the parts of that.
         """
         parts = {}
         for name, index, offset in (

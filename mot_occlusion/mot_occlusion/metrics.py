@@ -18,7 +18,14 @@ SEEN, HALF_SEEN, WHOLE_SEEN = 0.25, 0.5, 0.8
 def rank1(query: Tensor, query_ids: Tensor, gallery: Tensor, gallery_ids: Tensor) -> tuple[int, int]:
     """How many queries' most similar gallery embedding is of the same person, of those who are in the gallery.
 
-    query: (N, D), gallery: (M, D), unit vectors; *_ids: (N,) and (M,). Returns (hits, queries).
+    Args:
+        query: (N, D) unit vectors.
+        query_ids: (N,).
+        gallery: (M, D) unit vectors.
+        gallery_ids: (M,).
+
+    Returns:
+        (hits, queries).
     """
     present = torch.isin(query_ids, gallery_ids)
     if not present.any():
@@ -30,8 +37,10 @@ def rank1(query: Tensor, query_ids: Tensor, gallery: Tensor, gallery_ids: Tensor
 def recognition(maps: Tensor, people: Sequence[Mapping[str, Tensor]], seen: float = HALF_SEEN) -> tuple[int, int]:
     """Rank-1 hits and queries among the people who are seen to ``seen`` or more in two frames.
 
-    maps: (2, c, h, w) embedding maps of stride 4. people: of either frame ``boxes`` (N, 4) xyxy in pixels of the network
-    input, ``ids`` (N,) and ``visibility`` (N,).
+    Args:
+        maps: (2, c, h, w) embedding maps of stride 4.
+        people: of either frame ``boxes`` (N, 4) xyxy in pixels of the network input, ``ids`` (N,), ``visibility`` (N,).
+        seen: who is seen less does not count.
     """
     sides, (height, width) = [], maps.shape[2:]
     for number, side in enumerate(people):
@@ -45,7 +54,11 @@ def recognition(maps: Tensor, people: Sequence[Mapping[str, Tensor]], seen: floa
 def match_boxes(boxes: Tensor, truth: Tensor, free: Tensor, threshold: float = 0.5) -> Tensor:
     """What each detection, taken by falling score, is: 1 a hit, 0 a false alarm, -1 neither (its match does not count).
 
-    boxes: (N, 4) by falling score, truth: (M, 4), xyxy. free: (M,) which truths neither count as found nor as missed.
+    Args:
+        boxes: (N, 4) xyxy by falling score.
+        truth: (M, 4) xyxy.
+        free: (M,) which truths count neither as found nor as missed.
+        threshold: of the IoU.
     """
     verdict = torch.zeros(len(boxes), dtype=torch.long)
     if len(truth) == 0 or len(boxes) == 0:
@@ -61,7 +74,11 @@ def match_boxes(boxes: Tensor, truth: Tensor, free: Tensor, threshold: float = 0
 
 
 def average_precision(scores: Tensor, verdicts: Tensor, num_truths: int) -> float:
-    """Area under the precision-recall curve, precision made monotone; verdicts as of ``match_boxes``."""
+    """Area under the precision-recall curve, precision made monotone; verdicts as of ``match_boxes``.
+
+    Not that of torchmetrics, which knows no truths that count neither way (people who are hardly seen) and interpolates
+    at 101 points.
+    """
     counted = verdicts >= 0
     if num_truths == 0 or not counted.any():
         return 0.0

@@ -57,12 +57,16 @@ def import_network(
 ) -> tuple[HeadedNetwork, PublishedReport]:
     """The DLA-34 of a published checkpoint, in evaluation mode, and a report of the import.
 
-    content: a file, or what was loaded from one (wrapped or bare state dict); ``source`` then names it in errors. Sizes
-    of heads and embeddings follow from the file; heads that it lacks are added, freshly initialised (the occlusion heads
-    of a FairMOT file, all heads of a CenterNet file).
+    Sizes of heads and embeddings follow from the file; heads that it lacks are added, freshly initialised (the occlusion
+    heads of a FairMOT file, all heads of a CenterNet file).
 
-    Raises UserError, naming the file and the reason, for a file that is not a checkpoint, for another backbone, by its
-    name, and for a trunk that is not whole or of other shapes.
+    Args:
+        content: a file, or what was loaded from one (wrapped or bare state dict).
+        source: names the content in errors, where it is not a file.
+
+    Raises:
+        UserError: a file that is not a checkpoint, another backbone (named), or a trunk that is not whole or of other
+            shapes.
     """
     from shared_utils.checkpoint import import_state_dict, load_tensors
 

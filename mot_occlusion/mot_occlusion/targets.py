@@ -43,13 +43,19 @@ def detection_targets(
 ) -> dict[str, np.ndarray]:
     """What the heads shall say about one frame.
 
-    boxes: (N, 4) cx, cy, w, h as fractions of the network input. size: (h, w) of the maps. visible: (N,) which people
-    can be seen; the others are in no target but that of the overlaps. None: all.
-    Returns ``hm`` (1, h, w); ``wh`` (max_objects, 4) left, top, right, bottom distances, ``reg`` (max_objects, 2),
-    ``ind`` flat cells and ``reg_mask``; for occlusions ``occlusion`` (1, h, w), and with 4 max_objects slots
-    ``occ_offset``, ``occ_ind`` and ``occ_mask``. Lengths are in cells. Slot k is row k of ``boxes``, empty where that
-    has no extent or is not visible; beyond ``max_objects`` boxes the largest stay, in order, with one warning.
-    ``kept``: the rows in the slots.
+    Args:
+        boxes: (N, 4) cx, cy, w, h as fractions of the network input.
+        size: (h, w) of the maps.
+        max_objects: slots.
+        overlap_threshold: two people overlap who share more than that of the smaller one.
+        visible: (N,) which people can be seen; the others are in no target but that of the overlaps. None: all.
+
+    Returns:
+        ``hm`` (1, h, w); ``wh`` (max_objects, 4) left, top, right, bottom distances, ``reg`` (max_objects, 2), ``ind``
+        flat cells and ``reg_mask``; for occlusions ``occlusion`` (1, h, w), and with 4 max_objects slots
+        ``occ_offset``, ``occ_ind`` and ``occ_mask``. Lengths are in cells. Slot k is row k of ``boxes``, empty where
+        that has no extent or is not visible; beyond ``max_objects`` boxes the largest stay, in order, with one
+        warning. ``kept``: the rows in the slots.
     """
     height, width = size
     boxes = np.asarray(boxes, np.float32).reshape(-1, 4) * np.array([width, height, width, height], np.float32)

@@ -24,20 +24,31 @@ DEFAULT_CACHE = "~/.cache/mot_occlusion"
 class TrackingDataModule(LightningDataModule):
     """Batches for training, validation and test.
 
-    root: MOT15/16/17/20 (also with FairMOT's ``images`` level) or CrowdHuman as people have them on disk; None: the
-    procedural crowd, drawn once into ``cache_dir``.
-    extra_roots: further data sets that training mixes in. validation: ``half`` trains on the first half of every video
-    and validates on the second, ``split`` validates on the split ``val`` (or ``test``) of the data set, ``none`` trains
-    on everything and validates on it.
-    input_size: (height, width) of the network input, multiples of 32. batch_size: pairs.
-    max_gap: frames between the two of a pair. negative_fraction: share of pairs from two different videos.
-    augment: affine, flip and colour; off for a look at plain frames. min_visibility: people seen less are in no target
-    but that of overlaps; min_reid_visibility: people seen less are not compared.
-    clip_boxes: boxes end at the image's border (MOT20).
-    crowd: sequences for training, validation and test of the procedural crowd, and frames in each.
-    seed: of order, pairs, augmentation and crowd.
-
     A frame that cannot be read is named and skipped in training, and an error in evaluation.
+
+    Args:
+        root: MOT15/16/17/20 (also with FairMOT's ``images`` level) or CrowdHuman as people have them on disk; None: the
+            procedural crowd, drawn once into ``cache_dir``.
+        extra_roots: further data sets that training mixes in.
+        validation: ``half`` trains on the first half of every video and validates on the second, ``split`` validates on
+            the split ``val`` (or ``test``) of the data set, ``none`` trains on everything and validates on it.
+        input_size: (height, width) of the network input, multiples of 32.
+        batch_size: pairs.
+        num_workers: processes that load pairs.
+        max_gap: frames between the two of a pair.
+        negative_fraction: share of pairs from two different videos.
+        augment: affine, flip and colour; off for a look at plain frames.
+        affine: how far the random affine may go.
+        max_objects: people in a frame, at most.
+        min_visibility: people seen less are in no target but that of overlaps.
+        min_reid_visibility: people seen less are not compared.
+        clip_boxes: boxes end at the image's border (MOT20).
+        crowd: sequences for training, validation and test of the procedural crowd, and frames in each.
+        seed: of order, pairs, augmentation and crowd.
+        cache_dir: where the procedural crowd is kept.
+
+    Raises:
+        UserError: an argument out of its range.
     """
 
     def __init__(

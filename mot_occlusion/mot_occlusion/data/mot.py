@@ -42,8 +42,14 @@ def read_videos(
 ) -> list[Video]:
     """The annotated videos below ``root``; pedestrians (class 1) with flag 1 alone, MOT17 once.
 
-    part: of every video's frames; the first half is its first int(n / 2) frames. with_ids: read identities too.
-    Raises UserError, naming the file, what was looked for and the layout.
+    Args:
+        root: a data set, a folder of sequences, or one sequence.
+        split: ``train``, ``test``, ... of a data set.
+        part: of every video's frames; the first half is its first int(n / 2) frames.
+        with_ids: read identities too.
+
+    Raises:
+        UserError: a file is missing or wrong; the message names it, what was looked for and the layout.
     """
     videos = [_read_video(folder, part, with_ids) for folder in _once(find_sequences(root, split))]
     videos = [video for video in videos if len(video)]

@@ -197,8 +197,12 @@ def read_seqinfo(folder: str | Path) -> SeqInfo:
 def find_sequences(root: str | Path, split: str | None = None) -> list[Path]:
     """The folders of the sequences below ``root``: those with a gt, a det or a seqinfo.ini, in order of their names.
 
-    ``root`` may be a sequence, a folder of sequences, the root of a data set (``split``, else train, is taken), or have
-    FairMOT's extra ``images`` level.
+    Args:
+        root: a sequence, a folder of sequences, the root of a data set, or one with FairMOT's extra level ``images``.
+        split: of a data set; train where None.
+
+    Raises:
+        UserError: there is none.
     """
     root = Path(root)
 

@@ -39,7 +39,13 @@ def simulate_detections(
 ) -> list[Detections]:
     """The detections of every frame; scores are in 0.6 to 1, the surest first.
 
-    gt: rows of ground truth; only pedestrians (class 1, flag 1) are people. image_size: (height, width).
+    Args:
+        gt: rows of ground truth; only pedestrians (class 1, flag 1) are people.
+        num_frames: of the sequence.
+        image_size: (height, width).
+        seed: of the noise.
+        noise: how imperfect the detector is.
+        dimension: of the embeddings.
     """
     noise = noise or Noise()
     rng = np.random.default_rng(seed)

@@ -20,8 +20,17 @@ def deform_conv2d(
 ) -> Tensor:
     """sum_k weight_k . mask_k . x(p + tap_k + offset_k), bilinear, zero outside of the map.
 
-    x: (B, C, H, W). offset: (B, 2K, H', W'), channels (2k, 2k+1) = (dy, dx) of tap k in row-major order, in cells.
-    mask: (B, K, H', W'). weight: (O, C, kernel, kernel) with K = kernel^2. bias: (O,). Returns (B, O, H', W') in x's type.
+    Args:
+        x: (B, C, H, W).
+        offset: (B, 2K, H', W'), channels (2k, 2k+1) = (dy, dx) of tap k in row-major order, in cells.
+        mask: (B, K, H', W').
+        weight: (O, C, kernel, kernel) with K = kernel^2.
+        bias: (O,).
+        stride: of the output positions.
+        padding: zeros around the map.
+
+    Returns:
+        (B, O, H', W') in x's type.
     """
     if x.is_cuda:
         from torchvision.ops import deform_conv2d as kernel

@@ -56,25 +56,30 @@ class Tracker:
     Boxes alone are enough; embeddings make lost people recognisable, occlusion centres keep hidden ones in sight.
     ``Tracker(..., **PUBLISHED)`` is the published tracker in frame, id and state.
 
-    image_size: (height, width) pixels.
-    frame_rate: frames per second; a lost track is kept for ``track_buffer`` frames at 30 per second, or for as long.
-    conf_threshold: detections must score above it. 0.4; 0.5 for MOT20.
-    reid_threshold: limit of the first association's cost. 0.4; 0.5 in the published test commands.
-    iou_threshold: limit of the second association's cost, 1 - IoU. None: 0.5, as published, after a first association by
-        embeddings, and 0.7 for boxes alone.
-    reid: use embeddings where they are given.
-    occlusion: use occlusion centres where they are given.
-    fair_iou: whether lost tracks may be found again by IoU alone. None: where no embeddings are given; always off in the
-        published code, which makes its IoU-only mode a crippled baseline.
-    occlusion_threshold: centres must score at least that.
-    recovery_window: for how many frames after it was last seen overlapping another one a lost track can be recovered
-        (at most one frame more than that); below 1 it is seconds. 1 in the published code, which leaves most of the gain
-        unused; with good boxes 30 are better still, with poor ones they cost false positives (see RESULTS.md).
-    refine_lost_box: what an agreeing centre does to the box of a recovered track: ``none`` (published in effect),
-        ``output`` reports the moved box, ``kalman`` also corrects the track by it.
-    min_box_area: smaller boxes, and those wider than 1.6 times their height, are tracked but not reported.
-    clip_boxes: report boxes clipped to the image.
-    published_bounds: compare y with the image's width, as the published code does.
+    Args:
+        image_size: (height, width) pixels.
+        frame_rate: frames per second; a lost track is kept for ``track_buffer`` frames at 30 per second, or for as long.
+        conf_threshold: detections must score above it. 0.4; 0.5 for MOT20.
+        reid_threshold: limit of the first association's cost. 0.4; 0.5 in the published test commands.
+        iou_threshold: limit of the second association's cost, 1 - IoU. None: 0.5, as published, after a first association
+            by embeddings, and 0.7 for boxes alone.
+        reid: use embeddings where they are given.
+        occlusion: use occlusion centres where they are given.
+        fair_iou: whether lost tracks may be found again by IoU alone. None: where no embeddings are given; always off in
+            the published code, which makes its IoU-only mode a crippled baseline.
+        track_buffer: see ``frame_rate``.
+        occlusion_threshold: centres must score at least that.
+        recovery_window: for how many frames after it was last seen overlapping another one a lost track can be recovered
+            (at most one frame more than that); below 1 it is seconds. 1 in the published code, which leaves most of the
+            gain unused; with good boxes 30 are better still, with poor ones they cost false positives (see RESULTS.md).
+        refine_lost_box: what an agreeing centre does to the box of a recovered track: ``none`` (published in effect),
+            ``output`` reports the moved box, ``kalman`` also corrects the track by it.
+        min_box_area: smaller boxes, and those wider than 1.6 times their height, are tracked but not reported.
+        clip_boxes: report boxes clipped to the image.
+        published_bounds: compare y with the image's width, as the published code does.
+
+    Raises:
+        UserError: a size or rate that is not positive, or another ``refine_lost_box``.
     """
 
     def __init__(
@@ -123,9 +128,15 @@ class Tracker:
     def update(self, detections: Detections, public: np.ndarray | None = None) -> Tracks:
         """Go on by one frame.
 
-        detections: of this frame; none at all is an empty (0, 4) array of boxes.
-        public: (P, 4) x1, y1, x2, y2 public detections; only detections that one of them claims may start a track.
-        Returns the confirmed tracks of this frame, then the recovered ones. Raises UserError for arrays that do not fit.
+        Args:
+            detections: of this frame; none at all is an empty (0, 4) array of boxes.
+            public: (P, 4) x1, y1, x2, y2 public detections; only detections that one of them claims may start a track.
+
+        Returns:
+            The confirmed tracks of this frame, then the recovered ones.
+
+        Raises:
+            UserError: arrays that do not fit.
         """
         rows = self._rows
         boxes, scores, embeddings, centres = admission.admit(
