@@ -1,4 +1,4 @@
-"""The command `mrf-unroll import-checkpoint`."""
+"""The command `mrf-unroll import_checkpoint`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Arrays by name in the containers that people have: .npz, .mat (v5 to v7.3) and HDF5. Nothing in a file is executed."""
+"""Arrays by name in the usual containers: .npz, .mat (v5 to v7.3) and HDF5. Nothing in a file is executed."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def load_arrays(path: str | Path) -> Arrays:
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
         if "pickle" in str(error):
             raise UserError(f"{path} holds Python objects, which are never read: save plain arrays") from error
-        raise UserError(f"{path} is damaged or not what its name says ({error}): save it again") from error
+        raise UserError(f"{path} is damaged or not what its name promises ({error}): save it again") from error
     raise UserError(f"{path} is not an .npz, .mat or HDF5 file: convert it to one of them")
 
 

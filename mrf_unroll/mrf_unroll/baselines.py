@@ -18,7 +18,7 @@ from mrf_unroll.lightning_module import UnrolledModule
 from mrf_unroll.models import Denoiser, MRFResNet
 from mrf_unroll.pretrained import load
 from shared_utils import files
-from shared_utils.training import DurableCheckpointIO
+from shared_utils.callbacks import DurableCheckpointIO
 
 log = logging.getLogger(__name__)
 

@@ -111,7 +111,7 @@ def _needed_states(block, t1_ms, t2_ms, b1, group, sequence, tolerance, states):
     """The fewest states (within a factor of 1.25, and not below ``states``) that serve a group.
 
     A state k reaches the echo again after k more repetitions, so it counts by exp(-2 k TR / T2) at the most; pulses take
-    more away, which only a trial tells, on the tissues of the longest T2 and the longest T1, which lose most.
+    more away, which only a trial shows, on the tissues of the longest T2 and the longest T1, which lose most.
     """
     longest = torch.cat([group[-4:], group[torch.argsort(t1_ms[group])[-4:]]]).unique()
     own_b1 = b1[longest] if b1.ndim else b1

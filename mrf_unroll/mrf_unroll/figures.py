@@ -147,7 +147,7 @@ def sweep(
 def agreement(path: str | Path, truth: Tensor, maps: Tensor, mask: Tensor) -> None:
     """Bland-Altman of T1 and T2: difference over mean, a dot a voxel, with bias and 95 % limits.
 
-    truth, maps: (3, H, W), T1 [s], T2 [s], PD. Voxels are coloured by their true T1, which tells the tissues of a head apart.
+    truth, maps: (3, H, W), T1 [s], T2 [s], PD. Voxels are coloured by their true T1, which separates the tissues of a head.
     """
     edges = (0.0, 0.6, 1.0, 1.6, float("inf"))
     names = ("T1 < 600 ms (fat)", "600 to 1000 ms (white matter)", "1000 to 1600 ms (grey matter)", "> 1600 ms (fluid)")

@@ -131,7 +131,7 @@ def import_published(
     content; not needed where the state dict itself holds one, under ``bloch.``. alpha: one number an iteration; that of
     the file where not given. blocks: see ``import_encoder``. source: what a content without a file is called in errors.
 
-    Raises UserError, naming what is there and what was expected, for files that are no such thing or do not fit together.
+    Raises UserError, naming what is there and what was expected, for other files and for two that do not fit together.
     """
     source = str(network) if isinstance(network, str | Path) else source
     content = read_published(network) if isinstance(network, str | Path) else network

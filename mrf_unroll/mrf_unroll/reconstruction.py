@@ -1,4 +1,4 @@
-"""Reconstruct scans: from files to maps, reports and pictures, with what is finished kept on disk."""
+"""Reconstruct a scan: from its file to maps, a report and a picture."""
 
 from __future__ import annotations
 
@@ -29,12 +29,11 @@ from mrf_unroll.operators import KernelCache
 from mrf_unroll.pretrained import BASELINES, Trained, load_with_baselines, network_digest
 from mrf_unroll.protocol import tensor_hash
 from mrf_unroll.report import IN_MS, errors_in_ms, object_mask, read_reference, statistics
-from shared_utils import UserError, checkpoint, distributed, files, work
+from shared_utils import UserError, checkpoint, files
 
 log = logging.getLogger(__name__)
 
-_FILES = ("maps.npz", "maps.png", "report.json")
-_KINDS = (".npz", ".h5", ".hdf5")
+FILES = ("maps.npz", "maps.png", "report.json")
 
 
 @dataclass(frozen=True)
@@ -98,9 +97,9 @@ class Result:
 
     def write(self, folder: Path) -> None:
         """maps.npz (ms), maps.png and report.json, the report last."""
-        write_maps(folder / _FILES[0], *(IN_MS * self.maps).numpy(), self.mask.numpy())
-        figures.map_grid(folder / _FILES[1], self.truth, self.mask, {title(self.report["method"]): self.maps})
-        files.write_json(self.report, folder / _FILES[2])
+        write_maps(folder / FILES[0], *(IN_MS * self.maps).numpy(), self.mask.numpy())
+        figures.map_grid(folder / FILES[1], self.truth, self.mask, {title(self.report["method"]): self.maps})
+        files.write_json(self.report, folder / FILES[2])
 
 
 class Clock:
@@ -266,61 +265,3 @@ def _atoms(method: Classical | Learnt) -> Tensor:
     relaxation = torch.as_tensor(log_grid(40, 40, (100, 5000), (10, 1200))).float() / 1000
     with torch.no_grad():
         return method.reconstructor.network.decoder.cpu().atoms(relaxation[:, :, None, None])[..., 0, 0]
-
-
-def find_scans(scan: str | Path) -> list[Path]:
-    """The scan files that ``scan`` means: itself, or all .npz, .h5 and .hdf5 in a folder.
-
-    Raises UserError for none, and where two would have one name.
-    """
-    path = Path(scan)
-    if not path.is_dir():
-        return [path]
-    found = [one for one in sorted(path.iterdir()) if one.suffix in _KINDS and not one.name.endswith("_maps.npz")]
-    if not found:
-        raise UserError(f"no scan (.npz, .h5) in the folder {path}")
-    names = [one.stem for one in found]
-    for one in found:
-        if names.count(one.stem) > 1 or one.stem == work.PARTS:
-            raise UserError(f"{one}: the results would go to a folder {one.stem}, which is taken: rename the scan")
-    return found
-
-
-def reconstruct_scans(
-    scan: str | Path,
-    out: str | Path,
-    settings: Settings,
-    device: str | torch.device = "cpu",
-    resume: bool = False,
-    overwrite: bool = False,
-) -> list[dict[str, Any]]:
-    """Reconstruct a scan into ``out``, or every scan of a folder into a folder of its name in ``out``; the reports.
-
-    What is finished is kept under a description of the job: the settings, and the digests of network, files and scans.
-    The scans are shared over the ranks of a process group.
-
-    Raises:
-        UserError: ``out`` exists and neither ``resume`` nor ``overwrite`` says what to do, it was begun as another job, or
-            a scan does not fit; before any work.
-    """
-    found = {path.stem: path for path in find_scans(scan)}
-    folders = {name: Path(out) / name if Path(scan).is_dir() else Path(out) for name in found}
-    reconstruct = ScanReconstructor(settings, device)
-    for path in found.values():
-        reconstruct.check(read_scan(path), path)
-    job = {**reconstruct.job, **{f"scan {path.name}": file_digest(path) for path in found.values()}}
-
-    def compute(name: str) -> dict[str, Any]:
-        result = reconstruct(found[name])
-        result.write(folders[name])
-        return result.as_arrays()
-
-    with work.begin(out, job, resume=resume, overwrite=overwrite) as kept:
-        kept.finish(list(found), compute, "reconstructing")
-        results = {name: Result.from_arrays(kept.read(name)) for name in found}
-        if distributed.rank() == 0:
-            for name, result in results.items():
-                if not all((folders[name] / file).is_file() for file in _FILES):
-                    result.write(folders[name])
-        kept.complete()
-    return [result.report for result in results.values()]

@@ -1,4 +1,4 @@
-"""What a report says of reconstructed maps: the object, statistics inside it, and errors where a truth is known."""
+"""What is reported of reconstructed maps: the object, statistics inside it, and errors where a truth is known."""
 
 from __future__ import annotations
 

@@ -43,7 +43,8 @@ def reconstruct(
         resume: continue the same job: what is finished is not done again.
         overwrite: begin again although out exists.
     """
-    from mrf_unroll.reconstruction import Settings, reconstruct_scans
+    from mrf_unroll.reconstruction import Settings
+    from mrf_unroll.scan_folders import reconstruct_scans
     from shared_utils import distributed
 
     settings = Settings(method, ckpt, dictionary, rank, density, options, gain, coils, reference, unit_t)

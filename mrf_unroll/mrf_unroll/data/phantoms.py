@@ -76,7 +76,7 @@ def head_labels(size: int, rng: np.random.Generator) -> np.ndarray:
 def head_phantom(size: int, rng: np.random.Generator, jitter: float = 0.05, field: float = 0.08) -> Head:
     """A head of its own: anatomy, tissue values (+- ``jitter``, a lesion more) and smooth fields (+- ``field``) are drawn.
 
-    T2 stays below T1, both below 5 and 1.2 s. A large ``jitter`` makes training heads cover tissue that nobody has listed.
+    T2 stays below T1, both below 5 and 1.2 s. A large ``jitter`` makes training heads cover tissue that is in no list.
     """
     labels = head_labels(size, rng)
     values = np.array(list(TISSUES.values()))
