@@ -18,7 +18,10 @@ Arrays = dict[str, np.ndarray]
 def load_arrays(path: str | Path) -> Arrays:
     """Every array of an .npz, a .mat (v5 to v7.3) or an HDF5 file (its group /mrf, where there is one), by name.
 
-    MATLAB structs come as ``struct.field``. Raises UserError for a file that is missing, damaged or of another kind.
+    MATLAB structs come as ``struct.field``.
+
+    Raises:
+        UserError: for a file that is missing, damaged or of another kind.
     """
     path = Path(path)
     if path.is_dir():

@@ -26,9 +26,11 @@ log = logging.getLogger(__name__)
 class BaselineNetworks(pl.Callback):
     """Networks that are trained after a run (``train_all``) on its data, from its decoder, and kept in ``baselines/`` there.
 
-    networks: name -> changed arguments of ``UnrolledModule``, with ``epochs`` where they differ. The rest is as in the run.
-    mrfresnet_steps, denoiser_steps: of the two networks that classical methods use, trained on atoms and time series
-    (real data only); 0 leaves one out.
+    Args:
+        networks: name -> changed arguments of ``UnrolledModule``, with ``epochs`` where they differ. The rest is as
+            in the run.
+        mrfresnet_steps, denoiser_steps: of the two networks that classical methods use, trained on atoms and time
+            series (real data only); 0 leaves one out.
     """
 
     def __init__(

@@ -18,8 +18,10 @@ from mrf_unroll.operators import Normal, least_squares_scale
 class Solved:
     """An iterative method's result x (B, s, H, W) and what it did.
 
-    history: (iterations + 1, B), the objective (LRTV), the residual |b - M x| / |b| (conjugate gradients) or
-    |x - z| / |x| (ADMM) from the start on. iterations: (B,) how many each item used.
+    Args:
+        history: (iterations + 1, B), the objective (LRTV), the residual |b - M x| / |b| (conjugate gradients) or |x -
+            z| / |x| (ADMM) from the start on.
+        iterations: (B,) how many each item used.
     """
 
     x: torch.Tensor
@@ -83,10 +85,15 @@ def lrtv(
     """Low rank and total variation (Golbabaee 2021): min 0.5 |W^(1/2)(A x - y)|^2 + lam sum_k TV(x_k) by FISTA.
 
     TV is isotropic, in 2-D, of the real and of the imaginary part of every component.
-    step: the first step size (B,); halved while the quadratic bound fails; the least-squares scale of h where None.
-    tol: an item stops when its objective changes by less than this share. data_energy: (B,) |W^(1/2) y|^2, which is a
-    constant of the objective. A step that would raise the objective restarts the momentum from the last iterate, so
-    that the objective falls with every accepted step.
+
+    A step that would raise the objective restarts the momentum from the last iterate, so that the objective falls
+    with every accepted step.
+
+    Args:
+        step: the first step size (B,); halved while the quadratic bound fails; the least-squares scale of h where
+            None.
+        tol: an item stops when its objective changes by less than this share.
+        data_energy: (B,) |W^(1/2) y|^2, which is a constant of the objective.
     """
     step = least_squares_scale(h, normal) if step is None else torch.as_tensor(step, dtype=h.real.dtype).expand(len(h))
     step = step.clone().to(h.device)
@@ -147,7 +154,10 @@ def total_variation(x: torch.Tensor) -> torch.Tensor:
 def prox_tv(x: torch.Tensor, weight: torch.Tensor, iterations: int = 10) -> torch.Tensor:
     """argmin_z 0.5 |z - x|^2 + weight TV(z), of every component by itself, by dual FGP (Beck and Teboulle 2009).
 
-    weight: (B,). The dual starts at 0.
+    The dual starts at 0.
+
+    Args:
+        weight: (B,).
     """
     planes = _planes(x)
     weight = weight.reshape(-1, 1, 1, 1).to(planes.dtype)
@@ -205,7 +215,9 @@ def pnp_admm(
 ) -> Solved:
     """Plug-and-play ADMM (Fatania 2022): x solves (N + gamma I) x = h + gamma (z - u); z = denoiser(x + u); u += x - z.
 
-    denoiser: (B, s, H, W) -> the same. gamma: relative to the operator's norm when that is 1.
+    Args:
+        denoiser: (B, s, H, W) -> the same.
+        gamma: relative to the operator's norm when that is 1.
     """
     x = zero_filled(h, normal)
     z, u = x, torch.zeros_like(x)

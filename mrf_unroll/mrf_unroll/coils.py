@@ -13,7 +13,10 @@ from shared_utils import UserError
 def gaussian_ring_maps(num_coils: int, height: int, width: int, spread: float = 0.6) -> torch.Tensor:
     """(C, H, W) complex64 with sum_c |S_c|^2 = 1: Gaussian lobes of coils on a ring around the image.
 
-    spread: standard deviation of a lobe in half image widths. One coil is the uniform coil.
+    One coil is the uniform coil.
+
+    Args:
+        spread: standard deviation of a lobe in half image widths.
     """
     if num_coils == 1:
         return torch.ones(1, height, width, dtype=torch.complex64)
@@ -43,9 +46,12 @@ def estimate_coil_maps(
 ) -> torch.Tensor:
     """(C, H, W) complex64 sensitivities from the scan's own low frequencies (adaptive combination, Walsh 2000).
 
-    kspace: (C, N, P). Samples with |k| below calibration / (2 max(H, W)) are gridded, coil by coil, onto the first
-    component of the basis; the maps are the leading eigenvectors of the coils' covariance in windows of
-    ``window`` calibration pixels, with the phase of the first virtual coil taken out.
+    Samples with |k| below calibration / (2 max(H, W)) are gridded, coil by coil, onto the first component of the
+    basis; the maps are the leading eigenvectors of the coils' covariance in windows of ``window`` calibration pixels,
+    with the phase of the first virtual coil taken out.
+
+    Args:
+        kspace: (C, N, P).
     """
     height, width = image_size
     radius = torch.linalg.vector_norm(trajectory.double(), dim=-1)
@@ -81,7 +87,13 @@ def compress_coils(
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """The ``num_coils`` virtual coils with the most energy (SVD over coils; Buehrer 2007).
 
-    kspace: (C, N, P), coil_maps: (C, H, W) or None. Returns both for the virtual coils.
+    Args:
+        kspace: (C, N, P).
+        coil_maps: (C, H, W), or None.
+        num_coils: how many are kept.
+
+    Returns:
+        Both for the virtual coils.
     """
     flat = kspace.reshape(len(kspace), -1)
     if not 1 <= num_coils <= len(kspace):

@@ -56,7 +56,10 @@ def tissue_grid(t1_ms: np.ndarray, t2_ms: np.ndarray) -> torch.Tensor:
 class Match:
     """What matching found; every field has the spatial shape of what was matched. Zero voxels have zeros and index -1.
 
-    t1_ms, t2_ms: float32. pd: proton density, complex where the signals are. index: the atom, int64.
+    Args:
+        t1_ms, t2_ms: float32.
+        pd: proton density, complex where the signals are.
+        index: the atom, int64.
     """
 
     t1_ms: torch.Tensor
@@ -69,10 +72,14 @@ class Match:
 class Dictionary:
     """Compressed fingerprints.
 
-    basis: (N, s) orthonormal columns V, float64 (complex128 where RF phases make the signal complex).
-    atoms: (K, s) compressed fingerprints V^H d at M0 = 1, float32 or complex64. lut_ms: (K, 2) T1 and T2.
-    singular_values: (s,) of the un-normalised dictionary. energy: the share of its energy that the basis keeps.
-    sequence: what was simulated. grid: in words.
+    Args:
+        basis: (N, s) orthonormal columns V, float64 (complex128 where RF phases make the signal complex).
+        atoms: (K, s) compressed fingerprints V^H d at M0 = 1, float32 or complex64.
+        lut_ms: (K, 2) T1 and T2.
+        singular_values: (s,) of the un-normalised dictionary.
+        energy: the share of its energy that the basis keeps.
+        sequence: what was simulated.
+        grid: in words.
     """
 
     basis: torch.Tensor
@@ -170,8 +177,11 @@ class Dictionary:
     def match(self, x: torch.Tensor, refine: bool = False, max_memory_mb: float = 64.0) -> Match:
         """Match compressed signals, exactly, in memory bounded by ``max_memory_mb`` beyond inputs and outputs.
 
-        x: (s, ...) or (B, s, H, W), real or complex. refine: one Gauss-Newton step of T1, T2 and PD off the grid (in
-        log T1, log T2, at most one cell). The work is done on the CPU; results come back to the device of x.
+        The work is done on the CPU; results come back to the device of x.
+
+        Args:
+            x: (s, ...) or (B, s, H, W), real or complex.
+            refine: one Gauss-Newton step of T1, T2 and PD off the grid (in log T1, log T2, at most one cell).
         """
         batched = x.ndim == 4
         axis = 1 if batched else 0
@@ -216,7 +226,11 @@ class Dictionary:
 
     @classmethod
     def load(cls, path: str | Path) -> Dictionary:
-        """Read a file of ``save``. Raises UserError for another file, another schema, or a schedule that was altered."""
+        """Read a file of ``save``.
+
+        Raises:
+            UserError: for another file, another schema, or a schedule that was altered.
+        """
         content = load_arrays(path)
         require(content, path, "basis", "atoms", "lut_ms", "singular_values", fix="make one with dictionary.py")
         if int(content.get("schema", 0)) != SCHEMA:

@@ -34,11 +34,17 @@ def fisp_atoms(
 ) -> torch.Tensor:
     """Real signals Re(i s) of M0 = 1: (K, N) float64, negative right after an inversion.
 
-    t1_ms, t2_ms: (K,), positive. b1: relative transmit field, a number or (K,); it scales every flip angle.
-    n_states: configuration states kept. ``"auto"`` sorts the tissues by T2 and gives each group as many as keep the
-        largest error of a signal under ``tolerance`` of its largest value.
-    fa_deg: (N,) flip angles in place of the sequence's, to differentiate by.
-    Differentiable in t1_ms, t2_ms, b1 and fa_deg. Raises ValueError for RF phases other than 0 and 180 degrees.
+    Differentiable in t1_ms, t2_ms, b1 and fa_deg.
+
+    Args:
+        t1_ms, t2_ms: (K,), positive.
+        b1: relative transmit field, a number or (K,); it scales every flip angle.
+        n_states: configuration states kept. ``"auto"`` sorts the tissues by T2 and gives each group as many as keep
+            the largest error of a signal under ``tolerance`` of its largest value.
+        fa_deg: (N,) flip angles in place of the sequence's, to differentiate by.
+
+    Raises:
+        ValueError: for RF phases other than 0 and 180 degrees.
     """
     if not sequence.is_real:
         raise ValueError("a real signal needs RF phases of 0 or 180 degrees: use fisp_signal")

@@ -29,7 +29,9 @@ def map_grid(
 ) -> None:
     """Maps of every method, and below each the error inside the mask where a truth is known.
 
-    truth: (3, H, W), T1 [s], T2 [s], PD. results: name -> (3, H, W); nothing is shown outside the mask (H, W).
+    Args:
+        truth: (3, H, W), T1 [s], T2 [s], PD.
+        results: name -> (3, H, W); nothing is shown outside the mask (H, W).
     """
     shown = {name: maps if mask is None else maps * mask for name, maps in list(results.items())[:columns]}
     if truth is not None:
@@ -147,7 +149,10 @@ def sweep(
 def agreement(path: str | Path, truth: Tensor, maps: Tensor, mask: Tensor) -> None:
     """Bland-Altman of T1 and T2: difference over mean, a dot a voxel, with bias and 95 % limits.
 
-    truth, maps: (3, H, W), T1 [s], T2 [s], PD. Voxels are coloured by their true T1, which separates the tissues of a head.
+    Voxels are coloured by their true T1, which separates the tissues of a head.
+
+    Args:
+        truth, maps: (3, H, W), T1 [s], T2 [s], PD.
     """
     edges = (0.0, 0.6, 1.0, 1.6, float("inf"))
     names = ("T1 < 600 ms (fat)", "600 to 1000 ms (white matter)", "1000 to 1600 ms (grey matter)", "> 1600 ms (fluid)")

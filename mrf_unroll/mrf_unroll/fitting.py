@@ -32,8 +32,10 @@ def fit_decoder(
 ) -> float:
     """Train a decoder on atoms (K, s) of PD = 1 with relaxation (K, 2), T1 and T2 in s; it is frozen afterwards.
 
-    MSE of un-normalised atoms in units of their mean norm, as published but for those units. Returns
-    |decoded - atoms| / |atoms| over all atoms.
+    MSE of un-normalised atoms in units of their mean norm, as published but for those units.
+
+    Returns:
+        |decoded - atoms| / |atoms| over all atoms.
     """
     device = next(decoder.parameters()).device
     atoms, relaxation = atoms.to(device), relaxation.to(device, torch.float32)
@@ -68,8 +70,10 @@ def fit_mrfresnet(
 ) -> None:
     """Train MRF-ResNet on real atoms (K, s) with noise, to T1 and T2 in s (relaxation (K, 2)) and PD.
 
-    noise: its l2 norm over that of the atom, at most; every sample draws a level up to it, and a PD. The error of each
-    map counts relative to its largest value, as published for T1 and T2.
+    The error of each map counts relative to its largest value, as published for T1 and T2.
+
+    Args:
+        noise: its l2 norm over that of the atom, at most; every sample draws a level up to it, and a PD.
     """
     generator = torch.Generator().manual_seed(seed)
     network.fit_normalisation(atoms)
@@ -97,7 +101,8 @@ def fit_denoiser(
 ) -> None:
     """Train a denoiser for plug-and-play reconstruction on clean time series (n, s, H, W), in units of about one.
 
-    noise: standard deviation of the white noise, at most; every image draws a level up to it.
+    Args:
+        noise: standard deviation of the white noise, at most; every image draws a level up to it.
     """
     generator = torch.Generator().manual_seed(seed)
     denoiser.train()

@@ -30,16 +30,20 @@ log = logging.getLogger(__name__)
 class UnrolledModule(LightningModule):
     """An unrolled network, its losses and its schedule.
 
-    protocol, complex_valued: of the data. encoder, decoder_hidden, iterations, step_rule, positive, data_consistency: see
-    ``Reconstructor``. initial_alpha: one number or T of them; None: the steps that minimise |A x - y|_W^2 along h on
-    training data (least squares), so that training starts at a sensible step whatever the trajectory.
-    decoder_steps, decoder_rate: Adam steps with batches of 500 atoms and their cosine learning rate; the decoder is
-    trained before, and frozen after. map_weights, tsmi_weight, measurement_weight, intermediate: see ``ProxNetLoss``.
-    learning_rate, weight_decay, alpha_rate: of Adam, for encoder and alpha. one_cycle: one-cycle schedule over the whole
-    training (alpha too); else a tenth of the rates from each of ``milestones`` (epochs) on.
-
     Logged: the loss and its terms; ``alpha_t`` and ``step_t`` every epoch; ``val_error``, the mean NRMSE of T1 and T2
     inside the mask, by which the best checkpoint is chosen; at test the NRMSE of each map.
+
+    Args:
+        protocol, complex_valued: of the data.
+        encoder, decoder_hidden, iterations, step_rule, positive, data_consistency: see ``Reconstructor``.
+        initial_alpha: one number or T of them; None: the steps that minimise |A x - y|_W^2 along h on training data
+            (least squares), so that training starts at a sensible step whatever the trajectory.
+        decoder_steps, decoder_rate: Adam steps with batches of 500 atoms and their cosine learning rate; the decoder
+            is trained before, and frozen after.
+        map_weights, tsmi_weight, measurement_weight, intermediate: see ``ProxNetLoss``.
+        learning_rate, weight_decay, alpha_rate: of Adam, for encoder and alpha.
+        one_cycle: one-cycle schedule over the whole training (alpha too); else a tenth of the rates from each of
+            ``milestones`` (epochs) on.
     """
 
     def __init__(

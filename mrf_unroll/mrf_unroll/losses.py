@@ -27,8 +27,13 @@ def measurement_loss(
 ) -> Tensor:
     """|A x - y|^2 over the number of real values in y, from <x, A^H A x> - 2 Re<x, h> + |y|^2: no NUFFT is needed.
 
-    tsmi x, adjoint h = A^H W y: (B, s, H, W). energy: (B,), |y|^2 (with W, of sqrt(W) y) an item. num_samples: complex
-    samples an item. Equal to the MSE over real and imaginary parts of all samples, as published.
+    tsmi x, adjoint h = A^H W y: (B, s, H, W).
+
+    Equal to the MSE over real and imaginary parts of all samples, as published.
+
+    Args:
+        energy: (B,), |y|^2 (with W, of sqrt(W) y) an item.
+        num_samples: complex samples an item.
     """
     quadratic = _inner(tsmi, normal(tsmi)) - 2 * _inner(tsmi, adjoint) + energy
     return quadratic.mean() / (2 * num_samples)
@@ -52,7 +57,8 @@ class LossTerms(NamedTuple):
 class ProxNetLoss(NamedTuple):
     """The loss of PGD-Net: weights of T1, T2, PD; of the last x_t; of the measurements of all x_t.
 
-    intermediate: weight of the map loss of every earlier iterate (0 as published).
+    Args:
+        intermediate: weight of the map loss of every earlier iterate (0 as published).
     """
 
     map_weights: Sequence[float] = (1.0, 20.0, 2.5)

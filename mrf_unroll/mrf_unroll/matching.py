@@ -11,7 +11,8 @@ _LEAF = 512
 class AtomSearch:
     """argmax over atoms of |<x, d>| / |d|, exactly, without looking at groups of atoms that cannot win.
 
-    atoms: (K, s), real or complex.
+    Args:
+        atoms: (K, s), real or complex.
     """
 
     def __init__(self, atoms: torch.Tensor) -> None:
@@ -95,7 +96,9 @@ class AtomSearch:
 class OffGrid:
     """One Gauss-Newton step from a matched atom, by the differences of its neighbours on the grid.
 
-    atoms: (K, s). lut_ms: (K, 2), T1 and T2 of a grid.
+    Args:
+        atoms: (K, s).
+        lut_ms: (K, 2), T1 and T2 of a grid.
     """
 
     def __init__(self, atoms: torch.Tensor, lut_ms: torch.Tensor) -> None:

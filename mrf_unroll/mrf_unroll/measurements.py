@@ -27,9 +27,12 @@ _IMAGINARY = 0.04
 class Measurements:
     """A scan on a subspace.
 
-    kspace: (1, C, N, P), adjoint: h (1, s, H, W), both turned so that the object's mean phase is zero where the time series
-    is ``real``. lipschitz: the norm of ``normal`` on such time series. rotation: by which both were turned. imaginary: the
-    share of the object's energy that stays imaginary then.
+    Args:
+        kspace, adjoint: y (1, C, N, P) and h (1, s, H, W), both turned so that the object's mean phase is zero where the
+            time series is ``real``.
+        lipschitz: the norm of ``normal`` on such time series.
+        rotation: by which both were turned.
+        imaginary: the share of the object's energy that stays imaginary then.
     """
 
     operator: SubspaceOperator
@@ -80,7 +83,11 @@ def measurements(
 
 
 def with_fewer_coils(scan: Scan, num_coils: int) -> Scan:
-    """The scan in its ``num_coils`` virtual coils of most energy. Raises UserError where it has fewer."""
+    """The scan in its ``num_coils`` virtual coils of most energy.
+
+    Raises:
+        UserError: where it has fewer.
+    """
     maps = None if scan.coil_maps is None else torch.from_numpy(scan.coil_maps)
     kspace, maps = compress_coils(torch.from_numpy(scan.kspace), maps, num_coils)
     return replace(scan, kspace=kspace.numpy(), coil_maps=None if maps is None else maps.numpy())

@@ -71,8 +71,10 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 class Classical:
     """A classical reconstruction of the time series, then dictionary matching (or MRF-ResNet).
 
-    name: ``svd_mrf``, ``low_rank``, ``lrtv``, ``pnp_admm`` or ``mrfresnet``. options: as in ``DEFAULTS``. network: the
-    denoiser of ``pnp_admm``, the voxelwise network of ``mrfresnet``.
+    Args:
+        name: ``svd_mrf``, ``low_rank``, ``lrtv``, ``pnp_admm`` or ``mrfresnet``.
+        options: as in ``DEFAULTS``.
+        network: the denoiser of ``pnp_admm``, the voxelwise network of ``mrfresnet``.
     """
 
     name: str
@@ -156,7 +158,9 @@ def tune(
 ) -> list[Trial]:
     """Try a method's grid on training slices; the best setting is assigned to it. Trials, the best first.
 
-    maps, mask: the truth of the slices; adjoint: their h.
+    Args:
+        maps, mask: the truth of the slices.
+        adjoint: their h.
     """
     grid = GRIDS[method.name]
     trials = []

@@ -46,8 +46,11 @@ def errors_of_sums(sums: Tensor, names: Sequence[str] = NAMES) -> dict[str, floa
 def map_errors(maps: Tensor, truth: Tensor, mask: Tensor, names: Sequence[str] = NAMES) -> dict[str, float]:
     """MAE, MAPE in percent, RMSE, NRMSE and bias of every map, pooled over the masked voxels of all slices.
 
-    maps, truth: (B, M, H, W), any unit (MAE, RMSE and bias have it). mask: (B, H, W) bool. MAPE leaves out voxels whose
-    truth is zero.
+    MAPE leaves out voxels whose truth is zero.
+
+    Args:
+        maps, truth: (B, M, H, W), any unit (MAE, RMSE and bias have it).
+        mask: (B, H, W) bool.
     """
     return errors_of_sums(map_sums(maps, truth, mask), names)
 

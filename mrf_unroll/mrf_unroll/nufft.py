@@ -25,9 +25,11 @@ _CHUNK = 65536
 class Nufft:
     """The two transforms for fixed samples.
 
-    points: (P, 2) samples (ky, kx) in cycles/pixel; any value, since the transform has period 1.
-    image_size: (H, W). device: where the transform runs; its tables are kept in double precision.
-    backend: ``torch``, or ``finufft`` (CPU, where that package is installed).
+    Args:
+        points: (P, 2) samples (ky, kx) in cycles/pixel; any value, since the transform has period 1.
+        image_size: (H, W).
+        device: where the transform runs; its tables are kept in double precision.
+        backend: ``torch``, or ``finufft`` (CPU, where that package is installed).
     """
 
     def __init__(

@@ -18,9 +18,12 @@ def cramer_rao_bound(
 ) -> torch.Tensor:
     """(K, 3) least standard deviations of T1 [ms], T2 [ms] and PD of fully sampled fingerprints.
 
-    t1_ms, t2_ms: (K,). noise_std: of the real and of the imaginary part of every one of the N samples, in units of
-    ``pd``. The unknowns are T1, T2 and a complex PD; the bound is the root of the diagonal of the inverse Fisher matrix, and
+    The unknowns are T1, T2 and a complex PD; the bound is the root of the diagonal of the inverse Fisher matrix, and
     infinite where too few pulses determine nothing.
+
+    Args:
+        t1_ms, t2_ms: (K,).
+        noise_std: of the real and of the imaginary part of every one of the N samples, in units of ``pd``.
     """
     t1_ms, t2_ms = (torch.as_tensor(value, dtype=torch.float64).reshape(-1) for value in (t1_ms, t2_ms))
 

@@ -51,8 +51,11 @@ def _read(place: Path, decoder: str | Path | None = None) -> Reconstructor:
 class Trained:
     """A network with the baselines that were trained beside it on the same data.
 
-    networks: by name, ``unrolled`` first. steps: of their trainings, where known. voxelwise, prior: the networks of the
-    methods ``mrfresnet`` and ``pnp_admm``. folder: of the run, or of ``save_pretrained``; None where there is neither.
+    Args:
+        networks: by name, ``unrolled`` first.
+        steps: of their trainings, where known.
+        voxelwise, prior: the networks of the methods ``mrfresnet`` and ``pnp_admm``.
+        folder: of the run, or of ``save_pretrained``; None where there is neither.
     """
 
     networks: dict[str, Reconstructor]

@@ -23,8 +23,10 @@ class _Step(torch.nn.Module):
 def write_program(reconstructor: Reconstructor, out: str | Path) -> None:
     """Write encoder and decoder, the time series of one slice to maps and time series, to ``out``.
 
-    The iteration around them needs the operator of a scan. Raises UserError where the program's output is not the
-    network's.
+    The iteration around them needs the operator of a scan.
+
+    Raises:
+        UserError: where the program's output is not the network's.
     """
     step = _Step(reconstructor.network).eval()
     options = reconstructor.options

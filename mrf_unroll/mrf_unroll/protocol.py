@@ -25,16 +25,18 @@ from shared_utils import UserError
 class ProtocolOptions:
     """What an acquisition is made of.
 
-    schedule: a generator with its length (``jiang:120``, ``ramp:200``, ``cao:500``) or a file of flip angles; tr_ms: a
-    number or a file; te_ms, ti_ms.
-    rank: components s of the subspace. grid: logarithmic T1 and T2 steps of the dictionary, over t1_ms and t2_ms.
-    image_size: height and width.
-    trajectory: ``spiral`` (samples, turns and power of the interleaf), ``radial`` (samples), a file with one interleaf
-    (``Coords`` (2, P), or ``traj`` (P, 2)) or a whole trajectory (``traj`` (N, P, 2)), all in cycles per pixel; an
-    interleaf is turned by the golden angle, or ``rotation_deg``, from one repetition to the next. ``gridded_spiral``: the
-    published Cartesian masks of a spiral (samples).
-    density: weights W of the samples.
-    num_coils: Gaussian ring coils where maps are simulated.
+    Args:
+        schedule: a generator with its length (``jiang:120``, ``ramp:200``, ``cao:500``) or a file of flip angles.
+        tr_ms, te_ms, ti_ms: numbers; of TR also a file.
+        rank: components s of the subspace.
+        grid: logarithmic T1 and T2 steps of the dictionary, over t1_ms and t2_ms.
+        image_size: height and width.
+        trajectory: ``spiral`` (samples, turns and power of the interleaf), ``radial`` (samples), a file with one
+            interleaf (``Coords`` (2, P), or ``traj`` (P, 2)) or a whole trajectory (``traj`` (N, P, 2)), all in
+            cycles per pixel; an interleaf is turned by the golden angle, or ``rotation_deg``, from one repetition to
+            the next. ``gridded_spiral``: the published Cartesian masks of a spiral (samples).
+        density: weights W of the samples.
+        num_coils: Gaussian ring coils where maps are simulated.
     """
 
     schedule: str = "jiang:120"
@@ -184,7 +186,8 @@ def density_weights(kind: str, positions: Tensor, image_size: tuple[int, int]) -
 def read_trajectory(path: str | Path) -> Tensor:
     """(P, 2) or (N, P, 2), (ky, kx) in cycles per pixel, from ``traj``, ``k`` or ``Coords`` of an .npz or .mat file.
 
-    Raises UserError for a file without one and for values beyond 0.5.
+    Raises:
+        UserError: for a file without one and for values beyond 0.5.
     """
     content = load_arrays(path)
     named = [name for name in ("traj", "k", "Coords") if name in content]

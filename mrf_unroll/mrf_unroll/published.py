@@ -30,7 +30,8 @@ UNUSED = re.compile(r"^(rsb[3-9]\.|rsb\d\.bn[12]\.|conv\.|Conv_1x1\.)")
 def read_published(path: str | Path) -> Any:
     """The content of a published ``.pt`` file, with nothing of it run.
 
-    Raises UserError, naming the file, for another kind of file, or one that holds anything but tensors and numbers.
+    Raises:
+        UserError: naming the file, for another kind of file, or one that holds anything but tensors and numbers.
     """
     multiarray = np._core.multiarray
     allowed = [np.dtype, np.ndarray, *(type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i4", "i8", "u1", "?"))]
@@ -69,7 +70,11 @@ def _shapes(content: Any, count: int = 4) -> str:
 
 
 def import_decoder(state: Mapping[str, Tensor], source: str = "the decoder") -> BlochDecoder:
-    """A published Bloch decoder (``Conv.0``, ``Conv.2``), frozen. Raises UserError, naming the shapes, for anything else."""
+    """A published Bloch decoder (``Conv.0``, ``Conv.2``), frozen.
+
+    Raises:
+        UserError: naming the shapes, for anything else.
+    """
     expected = "Conv.0.weight (h, 2, 1, 1) and Conv.2.weight (s, h, 1, 1)"
     held = state if isinstance(state, Mapping) else {}
     first, last = held.get("Conv.0.weight"), held.get("Conv.2.weight")
@@ -85,10 +90,12 @@ def import_encoder(
 ) -> tuple[ResNet, PublishedReport]:
     """A published proximal encoder (``rsb1``, ..., ``mrfnet``); its width is read from the weights.
 
-    blocks: how many of the residual blocks are run: the released weights were trained with two, the published code has
-    the second commented out.
+    Args:
+        blocks: how many of the residual blocks are run: the released weights were trained with two, the published
+            code has the second commented out.
 
-    Raises UserError, naming the shapes, for anything else.
+    Raises:
+        UserError: naming the shapes, for anything else.
     """
     state = {re.sub(r"^(module\.)?(transformnet\.)?", "", name): value for name, value in state.items()}
     weights = {name: value for name, value in state.items() if isinstance(value, Tensor)}
@@ -127,11 +134,16 @@ def import_published(
 ) -> tuple[UnrolledNetwork, PublishedReport]:
     """A released PGD-Net with its Bloch decoder, as an ``UnrolledNetwork`` with the published step rule.
 
-    network: a ``PGD_NET_*.pt`` file, its content, or a state dict. decoder: a ``miccai_bloch_gen_*.pt`` file or its
-    content; not needed where the state dict itself holds one, under ``bloch.``. alpha: one number an iteration; that of
-    the file where not given. blocks: see ``import_encoder``. source: what a content without a file is called in errors.
+    Args:
+        network: a ``PGD_NET_*.pt`` file, its content, or a state dict.
+        decoder: a ``miccai_bloch_gen_*.pt`` file or its content; not needed where the state dict itself holds one,
+            under ``bloch.``.
+        alpha: one number an iteration; that of the file where not given.
+        blocks: see ``import_encoder``.
+        source: what a content without a file is called in errors.
 
-    Raises UserError, naming what is there and what was expected, for other files and for two that do not fit together.
+    Raises:
+        UserError: naming what is there and what was expected, for other files and for two that do not fit together.
     """
     source = str(network) if isinstance(network, str | Path) else source
     content = read_published(network) if isinstance(network, str | Path) else network
@@ -167,8 +179,11 @@ def import_published(
 class PublishedSubspace(NamedTuple):
     """What ``MRFResnet_AE.mat`` (LRTV-MRFResNet) holds beside its networks.
 
-    basis: (N, s), V. norm: (K,), of the dictionary's atoms. scale_s: (2,), by which T1 and T2 [s] were divided. mean,
-    deviation: (s,), z-score of the unit-norm time series that the network takes.
+    Args:
+        basis: (N, s), V.
+        norm: (K,), of the dictionary's atoms.
+        scale_s: (2,), by which T1 and T2 [s] were divided.
+        mean, deviation: (s,), z-score of the unit-norm time series that the network takes.
     """
 
     basis: np.ndarray
@@ -179,7 +194,11 @@ class PublishedSubspace(NamedTuple):
 
 
 def read_mrfresnet(path: str | Path) -> PublishedSubspace:
-    """The subspace and normalisation of ``MRFResnet_AE.mat``. Raises UserError for a file that is not laid out like it."""
+    """The subspace and normalisation of ``MRFResnet_AE.mat``.
+
+    Raises:
+        UserError: for a file that is not laid out like it.
+    """
     from scipy.io import loadmat
     from scipy.io.matlab import MatReadError
 

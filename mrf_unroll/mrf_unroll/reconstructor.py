@@ -25,13 +25,18 @@ _LEVEL_QUANTILE = 0.995
 class Reconstructor(nn.Module, Exportable):
     """An unrolled network with the basis V (N, s) and the schedule that it was trained for. Its maps are in s, s and PD.
 
-    encoder: ``{"name": ..., **options}`` of ``mrf_unroll.models``. decoder_hidden: width of the Bloch decoder. rank: s.
-    iterations, step_rule, complex_valued, positive, data_consistency: see ``UnrolledNetwork``.
-    num_pulses: N; 0 where the basis is not known, as of released weights. sequence: of the schedule, in plain values
-    (``Sequence.as_config``). image_size, density, trajectory_sha256, operator_norm: of the training, for information.
-    level: typical largest magnitude of the time series in training; ``gain`` brings other data there. least_squares:
-    typical least-squares step <h, N h> / |N h|^2 in training, by which steps carry over to other trajectories. data: the data
-    module's arguments in training, for evaluation.
+    Args:
+        encoder: ``{"name": ..., **options}`` of ``mrf_unroll.models``.
+        decoder_hidden: width of the Bloch decoder.
+        rank: s.
+        iterations, step_rule, complex_valued, positive, data_consistency: see ``UnrolledNetwork``.
+        num_pulses: N; 0 where the basis is not known, as of released weights.
+        sequence: of the schedule, in plain values (``Sequence.as_config``).
+        image_size, density, trajectory_sha256, operator_norm: of the training, for information.
+        level: typical largest magnitude of the time series in training; ``gain`` brings other data there.
+        least_squares: typical least-squares step <h, N h> / |N h|^2 in training, by which steps carry over to other
+            trajectories.
+        data: the data module's arguments in training, for evaluation.
     """
 
     def __init__(
@@ -103,10 +108,15 @@ class Reconstructor(nn.Module, Exportable):
     ) -> tuple[Tensor, Tensor]:
         """Maps (B, 3, H, W) that a report can show, and the last x (B, s, H, W).
 
-        adjoint: h = A^H W y, complex or real. gain: the data are divided by it and PD multiplied again; None: chosen so
-        that their level is that of the training, for scans in arbitrary units. trained_trajectory: False keeps the learnt
-        steps in proportion to the least-squares step of these data instead of to 1 / L: how much of the spectrum of
-        A^H W A the object lives in differs between trajectories. T2 <= T1 and nothing below zero.
+        T2 <= T1 and nothing below zero.
+
+        Args:
+            adjoint: h = A^H W y, complex or real.
+            gain: the data are divided by it and PD multiplied again; None: chosen so that their level is that of the
+                training, for scans in arbitrary units.
+            trained_trajectory: False keeps the learnt steps in proportion to the least-squares step of these data
+                instead of to 1 / L: how much of the spectrum of A^H W A the object lives in differs between
+                trajectories.
         """
         adjoint = adjoint if self.network.complex_valued or not adjoint.is_complex() else adjoint.real
         if gain is None:

@@ -18,7 +18,8 @@ _KINDS = (".npz", ".h5", ".hdf5")
 def find_scans(scan: str | Path) -> list[Path]:
     """The scan files that ``scan`` means: itself, or all .npz, .h5 and .hdf5 in a folder.
 
-    Raises UserError for none, and where two would have one name.
+    Raises:
+        UserError: for none, and where two would have one name.
     """
     path = Path(scan)
     if not path.is_dir():

@@ -50,17 +50,20 @@ def read_schedule(
 ) -> Sequence:
     """Read a schedule.
 
-    fa: a text file of flip angles, one a line; an .npz or .mat, whose entries FA, TR, TE, PH (any case, also fa_deg,
-        tr_ms, te_ms, phase_deg, phase, ti, ti_ms) are all used; or a generator with its length: ``jiang:1000``,
-        ``ramp:200``, ``cao:500``.
-    tr, te, phase: a number for all pulses or a text file; each is taken before what the file of ``fa`` has, and
-        defaults to 12 ms, 2 ms and 0 degrees.
-    ti: ms; without it, what the file has, else no inversion.
-    train: which entry of an .npz or .mat holds the flip angles, where it has no FA.
-    unit: ``deg`` or ``rad``. Without it, a train is in radians where its file declares it (an entry Units = "rad") or
-        where the flips never exceed 2 pi although their median is positive: degrees so small would make no signal.
     A first pulse of 180 degrees (to 15 %), followed by one below 90, is the inversion: it becomes one, with its TR as
     TI where ``ti`` is not given. Pulses of exactly zero degrees are kept.
+
+    Args:
+        fa: a text file of flip angles, one a line; an .npz or .mat, whose entries FA, TR, TE, PH (any case, also
+            fa_deg, tr_ms, te_ms, phase_deg, phase, ti, ti_ms) are all used; or a generator with its length:
+            ``jiang:1000``, ``ramp:200``, ``cao:500``.
+        tr, te, phase: a number for all pulses or a text file; each is taken before what the file of ``fa`` has, and
+            defaults to 12 ms, 2 ms and 0 degrees.
+        ti: ms; without it, what the file has, else no inversion.
+        train: which entry of an .npz or .mat holds the flip angles, where it has no FA.
+        unit: ``deg`` or ``rad``. Without it, a train is in radians where its file declares it (an entry Units =
+            "rad") or where the flips never exceed 2 pi although their median is positive: degrees so small would make
+            no signal.
     """
     content = _contents(fa)
     if train is not None and train not in content:

@@ -18,9 +18,13 @@ from shared_utils import UserError
 class Sequence:
     """An inversion-prepared FISP train of N pulses.
 
-    fa_deg, tr_ms, te_ms, phase_deg: (N,) float64. ti_ms: time from the inversion to the first pulse, None without one.
-    inversion_efficiency: 1 turns all magnetisation over, Z becomes -efficiency Z.
-    Raises UserError for lengths that differ, times that cannot be (TE > TR, negative ones) and values not finite.
+    Args:
+        fa_deg, tr_ms, te_ms, phase_deg: (N,) float64.
+        ti_ms: time from the inversion to the first pulse, None without one.
+        inversion_efficiency: 1 turns all magnetisation over, Z becomes -efficiency Z.
+
+    Raises:
+        UserError: for lengths that differ, times that cannot be (TE > TR, negative ones) and values not finite.
     """
 
     fa_deg: np.ndarray
@@ -113,7 +117,11 @@ class Sequence:
 
     @classmethod
     def from_arrays(cls, content: Mapping[str, np.ndarray], source: str | Path) -> Sequence:
-        """The schedule of what ``as_arrays`` wrote. Raises UserError, naming ``source``, where an entry is missing."""
+        """The schedule of what ``as_arrays`` wrote.
+
+        Raises:
+            UserError: naming ``source``, where an entry is missing.
+        """
         require(content, source, "fa_deg", "tr_ms", "te_ms", fix="add the schedule in degrees and ms")
         ti = float(content.get("ti_ms", np.nan))
         return cls.of(

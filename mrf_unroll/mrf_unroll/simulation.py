@@ -23,9 +23,15 @@ def tsmi(
 ) -> torch.Tensor:
     """The compressed time series x = V^H X of maps, by EPG of every voxel's own T1 and T2: no grid, no decoder.
 
-    maps: (B, 3, H, W), T1 [s], T2 [s], PD. basis: (N, s); the identity gives the whole series. b1: (B, H, W) relative
-    transmit field. phase: (B, H, W) of the object, rad. Returns (B, s, H, W), float32, or complex64 where RF phases or
-    ``phase`` make it so; 0 where PD, T1 or T2 is 0. Signals are in the dictionary's convention, Re(i s).
+    Args:
+        maps: (B, 3, H, W), T1 [s], T2 [s], PD.
+        basis: (N, s); the identity gives the whole series.
+        b1: (B, H, W) relative transmit field.
+        phase: (B, H, W) of the object, rad.
+
+    Returns:
+        (B, s, H, W), float32, or complex64 where RF phases or ``phase`` make it so; 0 where PD, T1 or T2 is 0.
+        Signals are in the dictionary's convention, Re(i s).
     """
     t1_ms, t2_ms = (1000 * maps[:, channel].double() for channel in (0, 1))
     density = maps[:, 2]
@@ -57,8 +63,9 @@ def simulate_kspace(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Noisy samples (B, C, N, P) of x, and the noise's standard deviation (B,), of the real and of the imaginary part.
 
-    noise: that deviation over the mean of |y|, for every item by itself. operator: A of what x is: ``SubspaceOperator``
-    of a compressed series, ``FrameOperator`` of a whole one.
+    Args:
+        noise: that deviation over the mean of |y|, for every item by itself.
+        operator: A of what x is: ``SubspaceOperator`` of a compressed series, ``FrameOperator`` of a whole one.
     """
     y = operator(x)
     deviation = noise * y.abs().flatten(1).mean(dim=1)

@@ -19,14 +19,19 @@ from shared_utils import UserError
 class FingerprintingDataModule(LightningDataModule):
     """Batches of slices, measured by simulation with one protocol.
 
-    root: None for procedural heads; a folder of maps (.npz or .mat, a file a subject, see the README), or one such file.
-    unit_t: ``ms`` or ``s``, of the maps' T1 and T2 where their file does not say. resample: scale the field of view to
-    the protocol's image size; without it maps are cropped or padded. variants: varied copies of every training slice.
-    protocol: the acquisition. noise, relative_noise: see ``Measurer``. complex_valued: slices keep their phase.
-    jitter: how far the tissues of procedural heads are from their usual T1, T2 and PD, at most.
-    num_train, num_val, num_test: subjects (of a folder: num_train is what is left).
-    augment: flips, turns and gains, drawn in every step.
-    seed: of heads, split and noise; None: the seed of the run.
+    Args:
+        root: None for procedural heads; a folder of maps (.npz or .mat, a file a subject, see the README), or one
+            such file.
+        unit_t: ``ms`` or ``s``, of the maps' T1 and T2 where their file does not declare it.
+        resample: scale the field of view to the protocol's image size; without it maps are cropped or padded.
+        variants: varied copies of every training slice.
+        protocol: the acquisition.
+        noise, relative_noise: see ``Measurer``.
+        complex_valued: slices keep their phase.
+        jitter: how far the tissues of procedural heads are from their usual T1, T2 and PD, at most.
+        num_train, num_val, num_test: subjects (of a folder: num_train is what is left).
+        augment: flips, turns and gains, drawn in every step.
+        seed: of heads, split and noise; None: the seed of the run.
     """
 
     def __init__(

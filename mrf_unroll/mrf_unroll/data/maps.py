@@ -33,12 +33,15 @@ def read_maps(path: str | Path, unit_t: str | None = None) -> Maps:
     """Read tissue maps.
 
     Understood: T1, T2 and PD (or M0), with mask, phase (or PD_phase) and B1 where present, (H, W) or (slices, H, W);
-    the QMRI layout ``qmap``; PGD-Net's ``MRF_maps`` (n, H, W, 3) in s; LRTV's ``T1_GT``, ``T2_GT``, ``PD_GT``; a numerical brain
-    ``cropped_brain`` (H, W, 5): PD, T1 [s], T2 [s], B0, B1.
-    unit_t: ``ms`` or ``s``; without it, the file's entry ``unit_t`` declares it, or its layout. A unit is never guessed:
-    UserError where nothing declares one, and where the values contradict it.
-    Voxels that are not finite, or 0 in T1, T2 or PD, are outside: 0 and not in the mask; how many of a given mask they
-    were is logged.
+    the QMRI layout ``qmap``; PGD-Net's ``MRF_maps`` (n, H, W, 3) in s; LRTV's ``T1_GT``, ``T2_GT``, ``PD_GT``; a
+    numerical brain ``cropped_brain`` (H, W, 5): PD, T1 [s], T2 [s], B0, B1.
+
+    Voxels that are not finite, or 0 in T1, T2 or PD, are outside: 0 and not in the mask; how many of a given mask
+    they were is logged.
+
+    Args:
+        unit_t: ``ms`` or ``s``; without it, the file's entry ``unit_t`` declares it, or its layout. A unit is never
+            guessed: UserError where nothing declares one, and where the values contradict it.
     """
     content = load_arrays(path)
     given, unit = _find_maps(content, path)

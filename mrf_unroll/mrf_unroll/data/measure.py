@@ -23,9 +23,14 @@ _MANY_SAMPLES = 2**18
 class Batch(NamedTuple):
     """Slices with their measurements.
 
-    maps: (B, 3, H, W), T1 [s], T2 [s], PD. mask: (B, H, W) bool. tsmi: (B, s, H, W), the compressed truth. noise_std:
-    (B,), of the real and of the imaginary part of a sample. adjoint: h = A^H W y of noisy measurements. clean_adjoint,
-    energy: the same without noise, and |y|_W^2 (B,); for the loss. kspace: noisy y, in evaluation.
+    Args:
+        maps: (B, 3, H, W), T1 [s], T2 [s], PD.
+        mask: (B, H, W) bool.
+        tsmi: (B, s, H, W), the compressed truth.
+        noise_std: (B,), of the real and of the imaginary part of a sample.
+        adjoint: h = A^H W y of noisy measurements.
+        clean_adjoint, energy: the same without noise, and |y|_W^2 (B,); for the loss.
+        kspace: noisy y, in evaluation.
     """
 
     maps: Tensor
@@ -41,8 +46,10 @@ class Batch(NamedTuple):
 class Measurer:
     """Simulates the measurements of slices with a protocol.
 
-    noise: standard deviation of a sample's real and of its imaginary part: over the mean of |y| where
-    ``relative_noise``, else absolute (published: 0.01). complex_valued: the object has its phase.
+    Args:
+        noise: standard deviation of a sample's real and of its imaginary part: over the mean of |y| where
+            ``relative_noise``, else absolute (published: 0.01).
+        complex_valued: the object has its phase.
     """
 
     def __init__(

@@ -24,8 +24,13 @@ log = logging.getLogger(__name__)
 class Scan:
     """One acquisition.
 
-    kspace: (C, N, P) complex64. trajectory: (N, P, 2) float32 (ky, kx), cycles/pixel. coil_maps: (C, H, W) complex64 or
-    None (to be estimated). dcf: (N, P) float32 or None. image_size: (H, W). noise_std: of real and imaginary part.
+    Args:
+        kspace: (C, N, P) complex64.
+        trajectory: (N, P, 2) float32 (ky, kx), cycles/pixel.
+        coil_maps: (C, H, W) complex64 or None (to be estimated).
+        dcf: (N, P) float32 or None.
+        image_size: (H, W).
+        noise_std: of real and imaginary part.
     """
 
     kspace: np.ndarray
@@ -41,9 +46,11 @@ def read_scan(path: str | Path) -> Scan:
     """Read ``scan.npz`` or the group /mrf of an HDF5 file.
 
     Entries: kspace (C, N, P) (or (N, P), one coil), traj (N, P, 2), fa_deg, tr_ms, te_ms, ti_ms, image_size; where
-    present csm (C, H, W), dcf (N, P), phase_deg, inversion_efficiency, noise_std. Raises UserError for a missing entry,
-    shapes that disagree, |k| > 0.5, values that are not finite, negative weights; maps that are not normalised
+    present csm (C, H, W), dcf (N, P), phase_deg, inversion_efficiency, noise_std. Coil maps that are not normalised
     (sum_c |S_c|^2 is not 1 inside) are normalised, with a warning.
+
+    Raises:
+        UserError: for a missing entry, shapes that disagree, |k| > 0.5, values that are not finite, negative weights.
     """
     content = load_arrays(path)
     require(content, path, "kspace", "traj", "image_size", fix="a scan has kspace, traj, image_size and its schedule")

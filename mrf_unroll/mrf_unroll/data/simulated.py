@@ -21,7 +21,8 @@ from shared_utils import UserError
 def load_slice(source: str, place: int, unit_t: str | None, seed: int, use_b1: bool, use_phase: bool) -> Maps:
     """One slice, (1, H, W) each: of a file of maps, or ``head:48``, a procedural head; PD is scaled to a maximum of 1.
 
-    Raises UserError where there is no such slice, and where a field is asked for that the file lacks.
+    Raises:
+        UserError: where there is no such slice, and where a field is asked for that the file lacks.
     """
     if head := re.fullmatch(r"head:(\d+)", source):
         phantom = head_phantom(int(head[1]), np.random.default_rng(seed))

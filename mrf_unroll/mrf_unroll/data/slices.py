@@ -25,7 +25,11 @@ _PD_QUANTILE = 0.995
 class Slice(NamedTuple):
     """One slice of a subject.
 
-    maps: (3, H, W) float32, T1 [s], T2 [s], PD, 0 outside. mask: (H, W) bool. phase: (H, W) float32 rad. subject: whose.
+    Args:
+        maps: (3, H, W) float32, T1 [s], T2 [s], PD, 0 outside.
+        mask: (H, W) bool.
+        phase: (H, W) float32 rad.
+        subject: whose.
     """
 
     maps: np.ndarray
@@ -55,7 +59,11 @@ def smooth_phase(size: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def map_files(root: str | Path) -> list[Path]:
-    """The map files below ``root``, sorted. Raises UserError where there is none."""
+    """The map files below ``root``, sorted.
+
+    Raises:
+        UserError: where there is none.
+    """
     root = Path(root)
     if root.is_file():
         return [root]
@@ -146,7 +154,10 @@ def map_folder_slices(
     """Slices a split, divided by subject and never by slice: a file is a subject.
 
     Folders ``train``, ``val`` and ``test`` below ``root`` are taken as they are; otherwise subjects are drawn with
-    ``seed``. variants: deformed and varied copies of every training slice (``vary_maps``) beside it.
+    ``seed``.
+
+    Args:
+        variants: deformed and varied copies of every training slice (``vary_maps``) beside it.
     """
     files = map_files(root)
     chosen = {split: [path for path in files if split in path.relative_to(root).parts[:-1]] for split in SPLITS}

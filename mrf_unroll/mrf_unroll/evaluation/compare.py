@@ -96,7 +96,11 @@ def compare(
 
 
 def read_results(folder: str | Path) -> tuple[list[int], list[list[dict[str, Any]]]]:
-    """Seeds and tables of a comparison in ``folder``. Raises UserError where there is none, or it is damaged."""
+    """Seeds and tables of a comparison in ``folder``.
+
+    Raises:
+        UserError: where there is none, or it is damaged.
+    """
     path = Path(folder) / RESULTS
     content = files.read_json(path, "result of evaluate.py")
     if not isinstance(content, dict) or set(content) != {"seeds", "tables"}:

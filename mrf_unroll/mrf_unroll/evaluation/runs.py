@@ -66,7 +66,9 @@ def run_study(
 ) -> list[Record]:
     """Tune the classical methods, then measure every slice and reconstruct it by every method.
 
-    prefix: of the parts' names. shown: maps are kept of this many slices.
+    Args:
+        prefix: of the parts' names.
+        shown: maps are kept of this many slices.
     """
     build_methods(study, names)  # a name that is not known ends here
     tuning = f"{prefix}tuning"

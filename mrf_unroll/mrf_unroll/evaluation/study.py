@@ -29,7 +29,9 @@ _TUNING_SLICES = 8
 class Study:
     """A trained network with its baselines, and the data that they are compared on.
 
-    data: as in training, but for what the caller has changed. tuned: settings of classical methods by name.
+    Args:
+        data: as in training, but for what the caller has changed.
+        tuned: settings of classical methods by name.
     """
 
     trained: Trained
@@ -44,9 +46,12 @@ class Study:
 def open_study(source: str | Path | None, **changes: Any) -> Study:
     """The network at ``source`` (see ``pretrained.load``) with its baselines and its data.
 
-    changes: arguments of the data module that are not as in training; ``protocol`` holds the changed options alone.
+    Args:
+        changes: arguments of the data module that are not as in training; ``protocol`` holds the changed options
+            alone.
 
-    Raises UserError where the network has no data with it (released weights), or the changes do not fit its basis.
+    Raises:
+        UserError: where the network has no data with it (released weights), or the changes do not fit its basis.
     """
     trained = load_with_baselines(source)
     network = trained.unrolled

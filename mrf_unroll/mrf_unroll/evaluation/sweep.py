@@ -15,7 +15,11 @@ from shared_utils import UserError, distributed, logging
 
 
 def parse_sweep(option: str) -> tuple[str, list[float]]:
-    """``samples:24,32,48`` as the option's name and its values. Raises UserError for anything else."""
+    """``samples:24,32,48`` as the option's name and its values.
+
+    Raises:
+        UserError: for anything else.
+    """
     key, _, listed = option.partition(":")
     try:
         return key, [float(value) if "." in value or "e" in value else int(value) for value in listed.split(",")]
@@ -35,7 +39,8 @@ def sweep(
 ) -> str:
     """Compare methods at every value of ``option``: sweep.csv, sweep.md and figures/sweep.png in ``out``; the table.
 
-    option: see ``parse_sweep``; the rest as in ``compare``.
+    Args:
+        option: see ``parse_sweep``; the rest as in ``compare``.
     """
     key, values = parse_sweep(option)
     parts, changes = Memory() if parts is None else parts, dict(changes or {})

@@ -9,11 +9,13 @@ from torch import Tensor, nn
 class BlochDecoder(nn.Module):
     """PD times a two-layer network of (T1, T2), voxel by voxel (PGD-Net, section 2.2).
 
-    rank: components s of the compressed time series. hidden: width of the hidden layer (published: 300).
-    complex_valued: the basis is complex (sequences with arbitrary pulse phases), so the output is too.
+    ``scale``, kept in the state dict, is the mean norm of the atoms that the network was trained on: the network
+    itself deals in atoms of about unit norm, whatever the sequence. The published decoder has scale 1.
 
-    ``scale``, kept in the state dict, is the mean norm of the atoms that the network was trained on: the network itself
-    deals in atoms of about unit norm, whatever the sequence. The published decoder has scale 1.
+    Args:
+        rank: components s of the compressed time series.
+        hidden: width of the hidden layer (published: 300).
+        complex_valued: the basis is complex (sequences with arbitrary pulse phases), so the output is too.
     """
 
     def __init__(self, rank: int = 10, hidden: int = 300, complex_valued: bool = False) -> None:

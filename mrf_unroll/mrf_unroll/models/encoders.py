@@ -44,8 +44,10 @@ class MapHead(nn.Module):
 class ResNet(nn.Module):
     """The published proximal encoder: residual blocks ``rsb1``, ``rsb2``, ..., then the voxelwise ``mrfnet``.
 
-    blocks: the released weights were trained with two, the published code runs one. hidden: 64 for the released T = 2
-    and 5, 32 for T = 1. head_hidden: width of ``mrfnet``, as ``hidden`` where not given.
+    Args:
+        blocks: the released weights were trained with two, the published code runs one.
+        hidden: 64 for the released T = 2 and 5, 32 for T = 1.
+        head_hidden: width of ``mrfnet``, as ``hidden`` where not given.
     """
 
     def __init__(
@@ -73,7 +75,10 @@ class ResNet(nn.Module):
 class UNet(nn.Module):
     """A U-Net: two 3x3 convolutions a level, 2x2 max pooling, up-sampling, skips by concatenation, a 1x1 head.
 
-    widths: channels a level. Any image size: the input is padded to a multiple of 2^(levels - 1) and cropped again.
+    Any image size: the input is padded to a multiple of 2^(levels - 1) and cropped again.
+
+    Args:
+        widths: channels a level.
     """
 
     def __init__(self, in_channels: int = 10, out_channels: int = 3, widths: Sequence[int] = (16, 32, 64, 128)) -> None:
@@ -142,7 +147,8 @@ class MRFResNet(nn.Module, Exportable):
 class Denoiser(nn.Module, Exportable):
     """DnCNN: what 3x3 convolutions take for noise, subtracted. (B, c, H, W) -> the same.
 
-    depth: convolutions, batch-normalised between the first and the last.
+    Args:
+        depth: convolutions, batch-normalised between the first and the last.
     """
 
     def __init__(self, channels: int = 10, hidden: int = 64, depth: int = 7) -> None:
@@ -176,7 +182,8 @@ ENCODERS: dict[str, type[nn.Module]] = {"resnet": ResNet, "unet": UNet, "mrfresn
 def build_encoder(options: dict[str, Any], in_channels: int) -> nn.Module:
     """The encoder that ``options`` describes: ``{"name": "resnet", "hidden": 64, "blocks": 2}``.
 
-    Raises UserError for an unknown name or argument.
+    Raises:
+        UserError: for an unknown name or argument.
     """
     options = dict(options)
     name = options.pop("name", "resnet")

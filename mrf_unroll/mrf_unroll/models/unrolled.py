@@ -30,17 +30,20 @@ class UnrolledNetwork(nn.Module):
 
         g_0 = step_0 h,    g_t = x_{t-1} - step_t (A^H W A x_{t-1} - h),    m_t = encoder(g_t),    x_t = decoder(m_t)
 
-    encoder: (B, c, H, W) real -> (B, 3, H, W), shared by the iterations; c = s for real time series, 2 s otherwise.
-    decoder: frozen; its parameters take no gradient.
-    step_rule: ``relu_plus_one``, relu(alpha_t) + 1 (published); ``softplus``, softplus(alpha_t) / L with L the norm of
-        the normal operator, so that learnt steps carry over to another trajectory or number of samples.
-    initial_alpha: one number, or one an iteration.
-    complex_valued: the object has a phase. The encoder sees real and imaginary part of g, turned by the phase of its
-        first component, and x_t takes the phase that fits g_t best: that of <decoder(m_t), g_t> in every voxel.
-    positive: maps through softplus, so that they are never below zero; as published they are unconstrained.
-    data_consistency: False leaves the gradient step out after the first iteration (the ablation).
-
     An end-to-end network is the case of one iteration: encoder(step_0 h).
+
+    Args:
+        encoder: (B, c, H, W) real -> (B, 3, H, W), shared by the iterations; c = s for real time series, 2 s
+            otherwise.
+        decoder: frozen; its parameters take no gradient.
+        step_rule: ``relu_plus_one``, relu(alpha_t) + 1 (published); ``softplus``, softplus(alpha_t) / L with L the
+            norm of the normal operator, so that learnt steps carry over to another trajectory or number of samples.
+        initial_alpha: one number, or one an iteration.
+        complex_valued: the object has a phase. The encoder sees real and imaginary part of g, turned by the phase of
+            its first component, and x_t takes the phase that fits g_t best: that of <decoder(m_t), g_t> in every
+            voxel.
+        positive: maps through softplus, so that they are never below zero; as published they are unconstrained.
+        data_consistency: False leaves the gradient step out after the first iteration (the ablation).
     """
 
     def __init__(
@@ -97,8 +100,10 @@ class UnrolledNetwork(nn.Module):
     def forward(self, adjoint: Tensor, normal: Callable[[Tensor], Tensor], lipschitz: float | Tensor = 1.0) -> Iterates:
         """Reconstruct.
 
-        adjoint: h = A^H W y, (B, s, H, W), real unless ``complex_valued``. normal: x -> A^H W A x of the same shapes.
-        lipschitz: norm of ``normal`` (used by ``softplus`` alone).
+        Args:
+            adjoint: h = A^H W y, (B, s, H, W), real unless ``complex_valued``.
+            normal: x -> A^H W A x of the same shapes.
+            lipschitz: norm of ``normal`` (used by ``softplus`` alone).
         """
         steps = self.steps(lipschitz)
         iterates = Iterates([], [], [])

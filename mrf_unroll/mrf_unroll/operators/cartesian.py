@@ -11,9 +11,11 @@ from mrf_unroll.operators.tensors import exact, full_precision
 class CartesianMaskOperator(nn.Module):
     """The operator of the published PGD-Net: y = rows(mask) of fft2(V x) / sqrt(HW), uncentred.
 
-    mask: (M,) 0-based positions of the kept samples, counted over (frame, column, row) as the published files do, the
-    row changing fastest. basis: (N, s), real or complex. image_size: (H, W), square (other images scramble k-space
-    in the published code, so they are refused).
+    Args:
+        mask: (M,) 0-based positions of the kept samples, counted over (frame, column, row) as the published files do,
+            the row changing fastest.
+        basis: (N, s), real or complex.
+        image_size: (H, W), square (other images scramble k-space in the published code, so they are refused).
     """
 
     def __init__(self, mask: torch.Tensor, basis: torch.Tensor, image_size: tuple[int, int]) -> None:

@@ -15,9 +15,13 @@ from mrf_unroll.operators.tensors import checked_maps, each_coil, exact, full_pr
 class SubspaceOperator(nn.Module):
     """A for a non-Cartesian, multi-coil scan of a compressed time series.
 
-    trajectory: (N, P, 2) (ky, kx) in cycles/pixel. basis: (N, s) V, real or complex. image_size: (H, W).
-    coil_maps: (C, H, W), or (B, C, H, W) for maps of their own; None is one coil of sensitivity 1.
-    dcf: (N, P) density weights W >= 0; None is no weighting. backend: of the transforms, see ``Nufft``.
+    Args:
+        trajectory: (N, P, 2) (ky, kx) in cycles/pixel.
+        basis: (N, s) V, real or complex.
+        image_size: (H, W).
+        coil_maps: (C, H, W), or (B, C, H, W) for maps of their own; None is one coil of sensitivity 1.
+        dcf: (N, P) density weights W >= 0; None is no weighting.
+        backend: of the transforms, see ``Nufft``.
     """
 
     def __init__(
@@ -105,7 +109,10 @@ class SubspaceOperator(nn.Module):
 class FrameOperator(nn.Module):
     """What a scanner samples of a whole time series X (B, N, H, W): frame n at its own samples alone, in every coil.
 
-    trajectory: (N, P, 2); coil_maps as in ``SubspaceOperator``. The equation is that of A with V x in place of X.
+    The equation is that of A with V x in place of X.
+
+    Args:
+        trajectory, coil_maps: as in ``SubspaceOperator``.
     """
 
     def __init__(

@@ -20,8 +20,13 @@ class ToeplitzNormal(nn.Module):
 
         (A^H W A x)_k = sum_c conj(S_c) crop[ IFFT( sum_l K_kl FFT( pad(S_c x_l) ) ) ]
 
-    kernels: (U, 2H, 2W) the spectra K_kl of the pairs k <= l, in the order of ``torch.triu_indices``; real for a real
-    basis (K_lk = conj(K_kl)). coil_maps as in ``SubspaceOperator``. Make one with ``from_operator``.
+    Make one with ``from_operator``.
+
+    Args:
+        kernels: (U, 2H, 2W) the spectra K_kl of the pairs k <= l, in the order of ``torch.triu_indices``; real for a
+            real basis (K_lk = conj(K_kl)).
+        rank: s.
+        coil_maps: as in ``SubspaceOperator``.
     """
 
     def __init__(self, kernels: torch.Tensor, rank: int, coil_maps: torch.Tensor | None = None) -> None:
