@@ -6,12 +6,13 @@ import sys
 from pathlib import Path
 
 import cv2
+import films
 import numpy as np
 import pytest
 import torch
 
 from old_films_rtn import pretrained
-from old_films_rtn.commands import claim, degrade, evaluate, export, import_checkpoint
+from old_films_rtn.commands import claim, degrade, evaluate, export, import_checkpoint, train
 from old_films_rtn.data.clips import find_clips
 from old_films_rtn.data.procedural import make_scene
 from old_films_rtn.models.raft import RAFT
@@ -199,15 +200,19 @@ def test_what_cannot_be_exported_is_said(network, capsys):
 # The shell -----------------------------------------------------------------------------------------------------------
 
 
-def test_help_answers_without_torch():
+def test_help_and_a_wrong_argument_answer_without_torch(scratch):
     code = (
         "import contextlib, importlib, io, sys\n"
         "for verb in sys.argv[1:]:\n"
         "    with contextlib.redirect_stdout(io.StringIO()) as printed:\n"
         "        assert importlib.import_module(f'old_films_rtn.commands.{verb}').main(['--help']) == 0\n"
         "    assert '--' in printed.getvalue(), verb\n"
-        "assert not {'torch', 'pytorch_lightning', 'cv2'} & set(sys.modules)"
+        "assert not {'torch', 'pytorch_lightning', 'cv2'} & set(sys.modules)\n"
+        "from old_films_rtn.commands import restore\n"
+        "assert restore.main(['nowhere.mp4']) == restore.main(['here', '--out', 'here/out']) == 2\n"
+        "assert 'torch' not in sys.modules"
     )
+    films.write_folder(scratch / "here", films.moving(1))
     done = subprocess.run([sys.executable, "-c", code, *VERBS], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
@@ -219,20 +224,16 @@ def test_every_verb_is_a_script_and_a_command_of_the_package():
         assert f"from old_films_rtn.commands.{verb} import main" in (FOLDER / f"{verb}.py").read_text()
 
 
-def test_the_package_runs_outside_the_folder_of_the_project(clean):
+def test_the_package_runs_outside_the_folder_of_the_project(clean, capsys):
     """The verb by `python -m`, the config by the words that are typed in the project's folder."""
     assert not Path("configs").exists()
-    run = [sys.executable, "-m", "old_films_rtn"]
-    options = ["clean/000", "--out", "restored", "--device", "cpu"]
-    done = subprocess.run([*run, "restore", *options], capture_output=True, text=True)
+    verb = [sys.executable, "-m", "old_films_rtn", "restore", "clean/000", "--out", "restored", "--device", "cpu"]
+    done = subprocess.run(verb, capture_output=True, text=True)
     assert done.returncode == 0 and len(list(Path("restored").iterdir())) == 4, done.stderr
-    from old_films_rtn.commands import train
-
-    assert train.main(["--config", "configs/default.yaml", "--config", "configs/procedural_lon.yaml"]) == 2
-    shown = subprocess.run(
-        [*run, "train", "--config", "configs/default.yaml", "--print_config"], capture_output=True, text=True
-    )
-    assert shown.returncode == 0 and "samples_per_epoch: 100" in shown.stdout, shown.stderr
+    capsys.readouterr()
+    assert train.main(["--config", "configs/default.yaml", "--print_config"]) == 0
+    assert "samples_per_epoch: 100" in capsys.readouterr().out
+    refused(train.main, ["--config", "configs/colours.yaml"], "did you mean configs/colour.yaml?", capsys)
 
 
 def test_a_script_of_the_project_runs(clean):

@@ -7,11 +7,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from old_films_rtn.inference.kept import KeptFilm
 from old_films_rtn.inference.plan import Plan
 from old_films_rtn.video.folder import FolderWriter
 from old_films_rtn.video.frame import Frame
@@ -19,6 +18,9 @@ from old_films_rtn.video.io import Film, check_output, open_output
 from old_films_rtn.video.shots import write_cuts
 from old_films_rtn.video.writer import VideoWriter
 from shared_utils import files
+
+if TYPE_CHECKING:
+    from old_films_rtn.inference.kept import KeptFilm
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any
 from old_films_rtn.video.images import IMAGE_SUFFIXES
 from old_films_rtn.video.io import Film, check_output
 from old_films_rtn.video.writer import CONTAINERS
-from shared_utils import UserError, work
+from shared_utils import UserError
 
 log = logging.getLogger(__name__)
 
@@ -99,8 +99,11 @@ def output_of(film: Film, out: str | None, suffix: str) -> Path:
 def nothing_to_do(out: Path, film: Film, plan: Plan) -> bool:
     """Whether ``--resume`` finds the output finished. Raises UserError where the output may not be written."""
     there = out.is_file() or (out.is_dir() and any(out.iterdir()))
-    if plan.resume and there and not work.beside_file(out).is_dir():
-        log.info("%s is there already: nothing to resume", out)
-        return True
+    if plan.resume and there:
+        from shared_utils import work  # loads torch
+
+        if not work.beside_file(out).is_dir():
+            log.info("%s is there already: nothing to resume", out)
+            return True
     check_output(out, film, plan.overwrite or (plan.resume and there))
     return False
