@@ -13,7 +13,7 @@ from incomplete_sensing import figures
 from incomplete_sensing.phase_diagrams.rates import Rates
 from incomplete_sensing.phase_diagrams.results import read_results
 from incomplete_sensing.phase_diagrams.theory import theory
-from shared_utils import UserError, files
+from shared_utils import UserError, cli, files
 from shared_utils.claim import Claim, Figure, Table
 
 GAIN, NO_GAIN = 4.0, 0.5
@@ -39,7 +39,7 @@ def find_comparison(folder: str | Path) -> Path:
     folder = Path(folder)
     found = [path for path in (folder, *folder.glob("version_*")) if (path / "comparison.csv").is_file()]
     if not found:
-        raise UserError(f"comparison.csv not found in {folder}: make it with python train.py --config")
+        raise UserError(f"comparison.csv not found in {folder}: make it with {cli.command('train')} --config")
     return max(found, key=lambda path: int(path.name[8:]) if path.name.startswith("version_") else -1)
 
 

@@ -19,7 +19,13 @@ from shared_utils import UserError
 def from_physics(physics: Sequence[Any], image_shape: Sequence[int], device: str = "cpu") -> CallableOperators:
     """deepinv's linear operators as one family: A, A_adjoint and A_dagger of each, without their noise models.
 
-    image_shape: (C, H, W). Raises UserError for an operator that is not linear, or whose measurements differ in shape.
+    Args:
+        physics: one of deepinv's a number.
+        image_shape: (C, H, W).
+        device: of the physics.
+
+    Raises:
+        UserError: an operator is not linear, or their measurements differ in shape.
     """
     if not physics:
         raise UserError("a family needs at least one physics")

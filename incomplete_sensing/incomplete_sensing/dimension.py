@@ -81,8 +81,10 @@ def estimate_dimension(samples: np.ndarray, neighbours: tuple[int, ...] = (5, 10
     """k of a data set (N, n): the mean of the likelihood estimates for each K and of TwoNN, with an interval.
 
     The interval runs from the lowest estimate minus 1.96 standard errors to the highest plus as much: how far the
-    methods differ is usually more than what sampling explains. Raises UserError for too few samples, NaN, or samples
-    that are all equal.
+    methods differ is usually more than what sampling explains.
+
+    Raises:
+        UserError: there are too few samples, NaN, or all samples are equal.
     """
     samples = _distinct(samples, max(neighbours))
     distances = neighbour_distances(samples, max(neighbours))
@@ -97,7 +99,7 @@ def estimate_dimension(samples: np.ndarray, neighbours: tuple[int, ...] = (5, 10
 
 
 def _distinct(samples: np.ndarray, neighbours: int) -> np.ndarray:
-    """The different samples as float64 (N, n); repeated ones have no neighbour ratios and are left out, said once."""
+    """The different samples as float64 (N, n); repeated ones have no neighbour ratios and are left out, with one warning."""
     samples = np.asarray(samples, dtype=np.float64)
     if samples.ndim != 2:
         raise UserError(f"samples of shape {samples.shape}: expected (N, n), one signal a row")

@@ -27,7 +27,7 @@ DEFAULT_NAMES: dict[Form, str] = {
 def export_reconstructor(reconstructor: Reconstructor, out: str | Path, to: Form, batch_size: int = 1) -> None:
     """Write ``out``; for torchscript, pt2 and onnx the network alone, input (batch_size, C, H, W).
 
-    Raises UserError for onnx without its packages, for an unrolled network, which is no function of an image alone, and
+    Raises UserError for onnx without its packages, for an unrolled network, which is not a function of an image alone, and
     when the exported network's output is not the network's.
     """
     out = Path(out)

@@ -100,7 +100,7 @@ def answer(
         k, interval = estimate.k, (max(0.0, estimate.low), min(estimate.high, n - 1))
         made.say(f"k estimated from {len(signals)} samples: {k:.1f}, in [{interval[0]:.1f}, {interval[1]:.1f}] (95 %)")
     if k is None:
-        raise UserError("k not given: give --k, or --data with samples to estimate it from (estimate_dimension.py)")
+        raise UserError("k not given: give --k, or --data with samples to estimate it from (estimate_dimension)")
     rows = repeated(m, G)
     decomposed = None
     if action is not None:

@@ -21,7 +21,8 @@ _SAME = 1e-6
 class Action:
     """A finite group acting on R^n: every element as a permutation or as an orthogonal matrix.
 
-    elements: (|G|, n) integers, (T_g v)[i] = v[elements[g, i]]; or (|G|, n, n) float64 matrices.
+    Args:
+        elements: (|G|, n) integers, (T_g v)[i] = v[elements[g, i]]; or (|G|, n, n) float64 matrices.
     """
 
     elements: np.ndarray
@@ -83,7 +84,7 @@ class Action:
         place = np.where(np.abs(keys[below] - wanted) < np.abs(keys[place] - wanted), below, place)
         if np.abs(images[place] - moved).max() > _SAME * np.abs(self._probe).max():
             raise UserError(
-                "the operations are no group: a product of two of them is missing; give all of its elements"
+                "the operations are not a group: a product of two of them is missing; give all of its elements"
             )
         return place
 
@@ -118,7 +119,7 @@ def check_group(action: Action) -> None:
     """
     if action.permutes:
         if not (np.sort(action.elements, axis=1) == np.arange(action.n)).all():
-            raise UserError(f"an element is no permutation of 0..{action.n - 1}: every index must occur once")
+            raise UserError(f"an element is not a permutation of 0..{action.n - 1}: every index must occur once")
     else:
         grams = action.elements @ action.elements.transpose(0, 2, 1)
         if np.abs(grams - np.eye(action.n)).max() > _SAME:
@@ -136,9 +137,12 @@ GROUPS = ("shift", "rot90", "flip", "dihedral", "trivial")
 def named_action(name: str, shape: Sequence[int], step: int = 1) -> Action:
     """A group acting on arrays of ``shape`` (n,) or (H, W), row-major.
 
-    ``shift``: circular shifts by multiples of ``step``, along both axes of an image; ``rot90``: quarter turns (square
-    images); ``flip``: left-right; ``dihedral``: turns and reflections (for H != W half turns and reflections);
-    ``trivial``.
+    Args:
+        name: ``shift``: circular shifts by multiples of ``step``, along both axes of an image; ``rot90``: quarter turns
+            (square images); ``flip``: left-right; ``dihedral``: turns and reflections (for H != W half turns and
+            reflections); ``trivial``.
+        shape: what the group acts on.
+        step: of the shifts.
     """
     shape = tuple(shape)
     places = np.arange(int(np.prod(shape))).reshape(shape)
@@ -174,7 +178,12 @@ def named_action(name: str, shape: Sequence[int], step: int = 1) -> Action:
 class Irreps:
     """Complex irreps in an action on R^n: ``dimensions`` s_j and ``multiplicities`` c_j, largest first.
 
-    order: number of different operations; cyclic: whether one of them generates the group.
+    Args:
+        n: entries of a signal.
+        order: number of different operations.
+        cyclic: whether one of them generates the group.
+        dimensions: s_j.
+        multiplicities: c_j.
     """
 
     n: int
@@ -205,7 +214,7 @@ def irreps(action: Action) -> Irreps:
     surely; characters tell which of them are equivalent. Done on R^n, or, where the group is smaller than n, on its own
     regular representation, so that large images cost no more than small ones.
 
-    Raises UserError where the elements are no group.
+    Raises UserError where the elements are not a group.
     """
     group = action.faithful()
     check_group(group)

@@ -9,11 +9,12 @@ from typing import Any, Literal
 import torch
 from pytorch_lightning import LightningModule
 from pytorch_lightning.utilities import rank_zero_only
-from torch import Tensor
+from torch import Tensor, nn
+from torchmetrics.image import PeakSignalNoiseRatio
 
 from incomplete_sensing.data.measurements import Batch
 from incomplete_sensing.learning_rate import learning_rate as scheduled_rate
-from incomplete_sensing.metrics import consistency_residual, psnr, ssim
+from incomplete_sensing.metrics import compared, consistency_residual, ssim
 from incomplete_sensing.noise import Noise
 from incomplete_sensing.objective import Method, Objective
 from incomplete_sensing.operator_checks import before_training
@@ -92,6 +93,10 @@ class ReconstructionModule(LightningModule):
             split_share=split_share if method == "split" else None,
             splits=splits,
         )
+        per_image = {"data_range": 1.0, "dim": (1, 2, 3)}
+        self.metrics = nn.ModuleDict(
+            {name: PeakSignalNoiseRatio(**per_image) for name in ("test_psnr", "test_psnr_start")}
+        )
         self.learning_rate, self.weight_decay = learning_rate, weight_decay
         self.milestones, self.cosine = tuple(milestones), cosine
         self.model_dimension = model_dimension
@@ -140,11 +145,13 @@ class ReconstructionModule(LightningModule):
         images = self.reconstructor.predict(batch.measurements, batch.g)
         logged = {"test_residual": consistency_residual(images, batch.measurements, self.operators, batch.g).mean()}
         if batch.truth is not None:
-            flag = {"complex_valued": self.reconstructor.complex_valued}
+            flag = self.reconstructor.complex_valued
             start = starting_image(batch.measurements, self.operators, batch.g, self.reconstructor.start)
-            logged["test_psnr"] = psnr(images, batch.truth, **flag).mean()
-            logged["test_psnr_start"] = psnr(start, batch.truth, **flag).mean()
-            logged["test_ssim"] = ssim(images, batch.truth, **flag).mean()
+            for name, values in (("test_psnr", images), ("test_psnr_start", start)):
+                self.metrics[name].update(*compared(values, batch.truth, flag))
+                self.log(name, self.metrics[name], on_epoch=True, batch_size=len(batch.g))
+            # Of small images too, which torchmetrics' window does not fit.
+            logged["test_ssim"] = ssim(images, batch.truth, complex_valued=flag).mean()
         self.log_dict(logged, on_epoch=True, batch_size=len(batch.g), sync_dist=True)
 
     def configure_optimizers(self) -> Any:

@@ -29,8 +29,13 @@ def measurement_consistency(
 ) -> Tensor:
     """MC: mean (A_g x1 - y)^2.
 
-    normalise: over ``all`` entries, the zeros of masked measurements included, as published, so that the weight of MC
-    against the other term falls with the share of observed entries; or over the ``observed`` ones.
+    Args:
+        estimate: x1, (B, C, H, W).
+        measurements: y, (B, *measurement_shape).
+        operators: the family.
+        g: operator of each sample.
+        normalise: over ``all`` entries, the zeros of masked measurements included, as published, so that the weight of
+            MC against the other term falls with the share of observed entries; or over the ``observed`` ones.
     """
     squared = (operators(estimate, g) - measurements).square()
     if normalise == "all":
@@ -48,8 +53,13 @@ def draw_cross_operators(
 ) -> Tensor:
     """j for the cross-operator terms: (B,), uniform over the operators other than each sample's own.
 
-    per: one draw a sample, or one a batch as published (the same step from g to j for all, so in a batch of one
-    operator one j). exclude_self=False draws from all operators, g included, as deepinv does.
+    Args:
+        g: (B,), operator of each sample.
+        num_operators: G.
+        per: one draw a sample, or one a batch as published (the same step from g to j for all, so in a batch of one
+            operator one j).
+        exclude_self: False draws from all operators, g included, as deepinv does.
+        generator: of the draws.
     """
     count = len(g) if per == "sample" else 1
     if not exclude_self:
@@ -79,7 +89,12 @@ def equivariance(
 ) -> Tensor:
     """EI: mean (f(A_g T x1, g) - T x1)^2 (Chen, Tachella, Davies 2021); MO-EI where g are other operators.
 
-    transformed: T x1, the copies stacked along the batch; g repeats with them.
+    Args:
+        transformed: T x1, the copies stacked along the batch; g repeats with them.
+        reconstruct: f.
+        operators: the family.
+        g: operator of each sample.
+        noise: added to the virtual measurements.
     """
     if isinstance(g, Tensor):
         g = g.repeat(len(transformed) // len(g))

@@ -51,7 +51,7 @@ class MethodComparison(pl.Callback):
         self.rows: list[dict[str, Any]] = []
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: ReconstructionModule) -> None:
-        if not trainer.is_global_zero:
+        if not trainer.is_global_zero or trainer.fast_dev_run:
             return
         data: MeasurementDataModule = trainer.datamodule
         counts = self.num_operators or [data.family.num_operators]

@@ -20,19 +20,20 @@ def magnitude(images: Tensor) -> Tensor:
     return images.square().sum(1, keepdim=True).sqrt()
 
 
-def _pair(images: Tensor, truth: Tensor, complex_valued: bool) -> tuple[Tensor, Tensor]:
+def compared(images: Tensor, truth: Tensor, complex_valued: bool) -> tuple[Tensor, Tensor]:
+    """What a metric compares: the images, or the magnitudes of complex ones."""
     return (magnitude(images), magnitude(truth)) if complex_valued else (images, truth)
 
 
 def psnr(images: Tensor, truth: Tensor, peak: float = 1.0, complex_valued: bool = False) -> Tensor:
     """20 log10(peak / RMSE) of each image in dB: (B,); infinite where equal."""
-    images, truth = _pair(images, truth, complex_valued)
+    images, truth = compared(images, truth, complex_valued)
     return 20 * math.log10(peak) - 10 * (images - truth).square().flatten(1).mean(1).log10()
 
 
 def nmse(images: Tensor, truth: Tensor, complex_valued: bool = False) -> Tensor:
     """||x^ - x||^2 / ||x||^2 of each image: (B,)."""
-    images, truth = _pair(images, truth, complex_valued)
+    images, truth = compared(images, truth, complex_valued)
     return (images - truth).square().flatten(1).sum(1) / truth.square().flatten(1).sum(1)
 
 
@@ -41,7 +42,7 @@ def ssim(images: Tensor, truth: Tensor, peak: float = 1.0, complex_valued: bool 
 
     The mean over positions where the window lies inside the image. Images below 11 pixels take the largest odd window.
     """
-    images, truth = _pair(images, truth, complex_valued)
+    images, truth = compared(images, truth, complex_valued)
     channels, height, width = images.shape[1:]
     size = min(11, min(height, width) - 1 + min(height, width) % 2)
     places = torch.arange(size, device=images.device, dtype=images.dtype) - (size - 1) / 2
@@ -71,7 +72,7 @@ def consistency_residual(images: Tensor, measurements: Tensor, operators: Operat
 
 def psnr_moi(images: Tensor, truth: Tensor, peak: float = 1.0, complex_valued: bool = False) -> Tensor:
     """MOI's training log: the RMSE is over the whole batch; 100 where equal. A scalar."""
-    images, truth = _pair(images, truth, complex_valued)
+    images, truth = compared(images, truth, complex_valued)
     error = (images - truth).square().mean()
     return torch.where(error == 0, 100.0, 20 * torch.log10(peak / error.sqrt()))
 
@@ -81,6 +82,6 @@ def psnr_rei(images: Tensor, truth: Tensor, complex_valued: bool = False) -> Ten
 
     Right for one image of one channel only: it falls with the size of the batch.
     """
-    images, truth = _pair(images, truth, complex_valued)
+    images, truth = compared(images, truth, complex_valued)
     height, width = truth.shape[-2:]
     return 20 * torch.log10(math.sqrt(height * width) * truth.abs().max() / (truth - images).norm())

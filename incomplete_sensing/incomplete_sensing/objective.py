@@ -29,15 +29,26 @@ SELF_SUPERVISED: tuple[Method, ...] = ("mc", "moi", "ei", "moei", "split")
 class Objective:
     """A training method: from f, the operators and a batch to a loss and its terms.
 
-    method: mc (measurement consistency alone), moi (MC + cross_weight * cross-operator term), ei (MC +
-    equivariance_weight * EI), moei (EI through other operators), split (SSDU), sup (the only one that sees the truth).
-    Where noise is declared, the risk estimate for it (SURE) takes the place of MC.
+    Args:
+        method: mc (measurement consistency alone), moi (MC + cross_weight * cross-operator term), ei (MC +
+            equivariance_weight * EI), moei (EI through other operators), split (SSDU), sup (the only one that sees the
+            truth). Where noise is declared, the risk estimate for it (SURE) takes the place of MC.
+        cross_weight: of the cross-operator term.
+        equivariance_weight: of the equivariance term.
+        cross_draw: see ``draw_cross_operators``.
+        exclude_self: see ``draw_cross_operators``.
+        transform: of ei and moei, by name or an object of one's own.
+        num_transforms: elements of it that are drawn at each step.
+        detach: no gradient through T x1.
+        normalise: of MC.
+        noise: of the measurements.
+        virtual_noise: add it to the virtual measurements too.
+        tau: step of SURE's divergence.
+        consistency_weight: of MC.
+        split_share: share of the observed entries that split gives to the network.
 
-    cross_draw, exclude_self: see ``draw_cross_operators``. transform, num_transforms: of ei and moei; detach: no
-    gradient through T x1. normalise: of MC. noise: of the measurements; virtual_noise: also added to the virtual ones.
-    tau: step of SURE's divergence. split_share: share of the observed entries that split gives to the network.
-
-    Raises UserError for an unknown method, and for weights with which nothing, or a constant, would be learned.
+    Raises:
+        UserError: the method is unknown, or the weights are such that nothing, or a constant, would be learned.
     """
 
     def __init__(

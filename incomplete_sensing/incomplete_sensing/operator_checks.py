@@ -76,7 +76,7 @@ def theory(
 ) -> Assessment | None:
     """What the conditions say of a method, None where k is not given: several operators, or one and a group.
 
-    Equivariant imaging with one operator is judged by the irreps of its group, as far as that is a group of feasible size.
+    Equivariant imaging with one operator is decided by the irreps of its group, as far as that is a group of feasible size.
     """
     if k is None:
         return None
@@ -95,7 +95,7 @@ def before_training(
 ) -> tuple[list[str], list[str]]:
     """(the verdict of the conditions, warnings), both as lines of text.
 
-    model_dimension: k; without it only the necessary condition is judged. transform: of methods that use one.
+    model_dimension: k; without it only the necessary condition is checked. transform: of methods that use one.
     """
     repeated = duplicates(family)
     n, G = family.num_pixels, family.num_operators - len(repeated)

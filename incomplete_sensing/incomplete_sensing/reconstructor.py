@@ -21,12 +21,17 @@ Start = Literal["pinv", "adjoint", "fbp"]
 class Reconstructor(nn.Module, Exportable):
     """f(y, g) = net(A_g^+ y), or an unrolled network of (y, A_g).
 
-    network: ``{"name": ..., **options}`` of ``incomplete_sensing.models``. image_shape: (C, H, W). operators: the
-    description of a family, whose numbers come with the weights; None for a network without operators, which are
-    then assigned to ``operators``. start: what the network is given: A^+ y, A^T y, or the filtered back-projection.
-    rescale: divide y by the largest magnitude of A^T y and multiply the result, sample by sample, for measurements of
-    arbitrary units. split_share, splits: of a network trained by splitting, which reconstructs as the mean over that
-    many random splits; None otherwise. data: the data module's arguments that it was trained with, for evaluation.
+    Args:
+        network: ``{"name": ..., **options}`` of ``incomplete_sensing.models``.
+        image_shape: (C, H, W).
+        operators: the description of a family, whose numbers come with the weights; None for a network without
+            operators, which are then assigned to ``operators``.
+        start: what the network is given: A^+ y, A^T y, or the filtered back-projection.
+        rescale: divide y by the largest magnitude of A^T y and multiply the result, sample by sample, for measurements
+            of arbitrary units.
+        split_share: of a network trained by splitting; None otherwise.
+        splits: such a network reconstructs as the mean over that many random splits.
+        data: the data module's arguments that it was trained with, for evaluation.
     """
 
     def __init__(

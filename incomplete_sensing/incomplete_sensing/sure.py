@@ -40,8 +40,17 @@ def sure_gaussian(
 ) -> Sure:
     """||A x1 - y||^2 / m + 2 sigma^2 b.(A f(y + tau b) - A x1) / (tau m) - sigma^2, b standard normal (Ramani 2008).
 
-    probe: b; drawn on the observed entries where not given. num_measurements: m, the number of observed entries where
-    not given; deepinv counts all entries, REI a nominal n / acceleration.
+    Args:
+        estimate: x1 = f(y, g), (B, C, H, W).
+        measurements: y, noisy.
+        reconstruct: f.
+        operators: the family.
+        g: operator of each sample.
+        sigma: of the noise.
+        tau: step of the divergence.
+        probe: b; drawn on the observed entries where not given.
+        num_measurements: m, the number of observed entries where not given; deepinv counts all entries, REI a nominal
+            n / acceleration.
     """
     m = _observed_count(operators, g, measurements) if num_measurements is None else num_measurements
     b = torch.randn_like(measurements) * operators.observed(g) if probe is None else probe

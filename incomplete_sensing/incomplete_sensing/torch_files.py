@@ -22,7 +22,7 @@ from shared_utils.checkpoint import verify
 def read_published(path: str | Path) -> Any:
     """The content of a published ``.pt``/``.pth.tar`` file, with nothing of it run.
 
-    Raises UserError, naming the file, for what is no such file, or holds anything else.
+    Raises UserError, naming the file, for anything that is not such a file, or holds other types.
     """
     path = Path(path)
     verify(path)

@@ -1,7 +1,7 @@
 """Groups that act on images: pixel permutations, exact, as functions of images and as matrices.
 
 ``GROUPS`` by name: shift (circular), rot90 (quarter turns), flip (left-right), dihedral (quarter turns and flips).
-``Rotation`` by any angle interpolates, so it is no group action; it is there because the published CT experiments use
+``Rotation`` by any angle interpolates, so it is not a group action; it is there because the published CT experiments use
 it.
 """
 

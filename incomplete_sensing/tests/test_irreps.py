@@ -59,8 +59,8 @@ def test_groups_are_those_that_training_uses(name):
 @pytest.mark.parametrize(
     ("elements", "message"),
     [
-        (np.array([[0, 1, 2], [1, 2, 0]]), "no group"),
-        (np.array([[0, 1, 2], [0, 0, 1]]), "no permutation"),
+        (np.array([[0, 1, 2], [1, 2, 0]]), "not a group"),
+        (np.array([[0, 1, 2], [0, 0, 1]]), "not a permutation"),
         (np.stack([np.eye(2), 2 * np.eye(2)]), "not orthogonal"),
     ],
 )

@@ -43,7 +43,7 @@ def conditions(
 
 
 def main(argv: list[str] | None = None) -> int:
-    # "Not identified" is an answer, no error: it leaves as an exit status of its own.
+    # "Not identified" is an answer, not an error: it has an exit status of its own.
     try:
         return cli.run(conditions, argv)
     except SystemExit as answered:

@@ -1,4 +1,4 @@
-"""Reconstruct new measurements; no truth is needed, nor looked for."""
+"""Reconstruct new measurements; no truth is needed."""
 
 from shared_utils import cli
 

@@ -100,7 +100,7 @@ class MeasurementDataModule(LightningDataModule):
         )
         self.batch_size, self.batches, self.drop_last = batch_size, batches, drop_last
         self.eval_batch_size, self.truth, self.val_fraction = eval_batch_size, truth, val_fraction
-        # What the module is told by links.
+        # What links pass on to the module.
         self.noise_sigma, self.noise_gain, self.model_dimension = noise_sigma, noise_gain, model_dimension
         self.seed, self.num_workers = seed, num_workers
 

@@ -1,4 +1,4 @@
-"""Data sets as people have them on disk: which files are looked for, and what a wrong layout is told."""
+"""Data sets as people have them on disk: which files are looked for, and the error for a wrong layout."""
 
 from __future__ import annotations
 

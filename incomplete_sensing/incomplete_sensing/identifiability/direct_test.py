@@ -128,7 +128,10 @@ def local_tests(
 
     Around each of ``points`` samples, drawn from the seed, the tangent is spanned by the k leading directions of its
     2k + 2 nearest neighbours. Where a tangent passes, X^ has no direction there that X lacks: identification to first
-    order, near that signal. Raises UserError for too few samples.
+    order, near that signal.
+
+    Raises:
+        UserError: there are too few samples.
     """
     samples = np.asarray(samples, dtype=np.float64)
     neighbours = 2 * k + 2

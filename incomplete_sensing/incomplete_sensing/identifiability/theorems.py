@@ -80,7 +80,7 @@ def check_numbers(n: int, rows: Sequence[int], k: float) -> None:
         if not 1 <= m <= n:
             raise UserError(f"m = {m} with n = {n}: an operator has between 1 and n rows (m > n adds nothing)")
     if not 0 <= k < n:
-        raise UserError(f"k = {k:g} with n = {n}: the model's dimension lies in 0 <= k < n (k = n is no model)")
+        raise UserError(f"k = {k:g} with n = {n}: the model's dimension lies in 0 <= k < n (k = n is not a model)")
 
 
 def repeated(m: int | Sequence[int], G: int | None) -> list[int]:
@@ -135,7 +135,8 @@ def assess(n: int, m: int | Sequence[int], G: int | None, k: float, irreps: Irre
         k: box-counting dimension of the model, 0 <= k < n; need not be whole.
         irreps: decomposition of the action of a group under which the model is invariant; with one operator, G = 1.
 
-    Raises UserError for numbers that make no sense.
+    Raises:
+        UserError: the numbers contradict each other.
     """
     rows = repeated(m, G)
     check_numbers(n, rows, k)

@@ -10,8 +10,13 @@ from torch import Tensor, nn
 class AutoEncoder(nn.Module):
     """The published network of the MNIST tasks: n - 1000 - hidden - 1000 - n, no activation at the middle.
 
-    dim_input: n. dim_hid: width of the middle (the published tasks use 1000: no bottleneck). residual: add the input.
-    width: of the other two layers, fixed at 1000 in the published code. Entry names are the published ones.
+    Entry names are the published ones.
+
+    Args:
+        dim_input: n.
+        dim_hid: width of the middle (the published tasks use 1000: no bottleneck).
+        residual: add the input.
+        width: of the other two layers, fixed at 1000 in the published code.
     """
 
     def __init__(self, dim_input: int = 784, dim_hid: int = 1000, residual: bool = True, width: int = 1000) -> None:

@@ -32,12 +32,19 @@ def _conv(in_channels: int, out_channels: int, norm: Norm, circular: bool) -> li
 class UNet(nn.Module):
     """Encoder Conv1 .. ConvL with max-pooling, decoder Up / Up_conv, a 1x1 convolution, and the input added.
 
-    circular_padding: which convolutions wrap around: the ``first`` of all (MOI, EI, REI), ``all`` (deepinv), ``none``.
-    cat: skip connections; without them there are no Up_conv blocks in the path either, as published, though they stay
-    in the state dict. levels: 4 as published; base_channels double from level to level. norm: batch as published;
-    group or instance keep x1 and x2 apart in the MOI loss, and do not differ between training and evaluation. The
-    input is added where ``residual`` and the channels agree. Any image size: sizes that 2^(levels-1) does not divide
-    are padded by reflection, and cropped back.
+    Any image size: sizes that 2^(levels-1) does not divide are padded by reflection, and cropped back.
+
+    Args:
+        in_channels: of the images.
+        out_channels: of the output.
+        residual: add the input, where its channels are as many as the output's.
+        circular_padding: which convolutions wrap around: the ``first`` of all (MOI, EI, REI), ``all`` (deepinv), ``none``.
+        cat: skip connections; without them there are no Up_conv blocks in the path either, as published, though they
+            stay in the state dict.
+        base_channels: of the first level; they double from level to level.
+        levels: 4 as published.
+        norm: batch as published; group or instance keep x1 and x2 apart in the MOI loss, and do not differ between
+            training and evaluation.
     """
 
     def __init__(

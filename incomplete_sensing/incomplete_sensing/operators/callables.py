@@ -15,11 +15,16 @@ from shared_utils import UserError
 class CallableOperators(OperatorFamily):
     """Pairs of functions: operators[g] = (A, A^T), or (A, A^T, A^+).
 
-    A takes (B, *image_shape) to (B, *measurement_shape), linear and differentiable; A^T is its transpose. Where A^+ is
-    not given, it is found by conjugate gradients. Functions cannot be stored in a checkpoint: give the same family
-    again when loading.
+    Functions cannot be stored in a checkpoint: give the same family again when loading.
 
-    Raises UserError for a pair that is not adjoint on random vectors.
+    Args:
+        operators: A takes (B, *image_shape) to (B, *measurement_shape), linear and differentiable; A^T is its transpose.
+            Where A^+ is not given, it is found by conjugate gradients.
+        image_shape: (C, H, W).
+        measurement_shape: of one measurement.
+
+    Raises:
+        UserError: a pair is not adjoint on random vectors.
     """
 
     kind = "callable"

@@ -14,8 +14,10 @@ from shared_utils import UserError
 class DenseOperators(OperatorFamily):
     """y = A_g vec(x).
 
-    matrices: (G, m, n) real, n = C H W. rows: (G,) how many rows of each operator count, where they differ; the rows
-    after them are zero.
+    Args:
+        matrices: (G, m, n) real, n = C H W.
+        image_shape: (C, H, W).
+        rows: (G,) how many rows of each operator count, where they differ; the rows after them are zero.
     """
 
     kind = "dense"

@@ -24,11 +24,18 @@ from shared_utils import UserError
 class OperatorOptions:
     """Which operators.
 
-    kind: gaussian (compressed sensing), mask (inpainting), mri (random columns of k-space, as fastMRI draws them), ct
-    (random views), file. num_operators: G. num_measurements: m, the rows of a gaussian operator or the kept pixels of a
-    mask. keep: the share of pixels a mask keeps, instead of num_measurements. exact_count: keep exactly that many
-    pixels, not that many on average as the published code does. row_scale: entries of variance 1/n (MOI) or 1/m (EI,
-    deepinv). acceleration, centre_fraction: of mri. num_views: of ct. path: of file.
+    Args:
+        kind: gaussian (compressed sensing), mask (inpainting), mri (random columns of k-space, as fastMRI draws them), ct
+            (random views), file.
+        num_operators: G.
+        num_measurements: m, the rows of a gaussian operator or the kept pixels of a mask.
+        keep: the share of pixels a mask keeps, instead of num_measurements.
+        exact_count: keep exactly that many pixels, not that many on average as the published code does.
+        row_scale: entries of variance 1/n (MOI) or 1/m (EI, deepinv).
+        acceleration: of mri.
+        centre_fraction: of mri.
+        num_views: of ct.
+        path: of file.
     """
 
     kind: Literal["gaussian", "mask", "mri", "ct", "file"] = "gaussian"
@@ -48,7 +55,14 @@ def draw_operators(
 ) -> OperatorFamily:
     """Operators first .. first + G - 1 of the endless family that ``seed`` draws; those of a file are read.
 
-    Raises UserError for options that do not fit each other or the images.
+    Args:
+        options: which operators.
+        image_shape: (C, H, W).
+        seed: of the endless family.
+        first: number of the first operator.
+
+    Raises:
+        UserError: the options do not fit each other or the images.
     """
     image_shape = tuple(int(size) for size in image_shape)
     channels, height, width = image_shape

@@ -27,12 +27,15 @@ def read_operators(path: str | Path, image_shape: Sequence[int] | None = None) -
 
     ``.npz`` holds ``matrices`` (G, m, n) and, where they differ, ``rows`` (G,); or ``masks`` (G, H, W) or (G, W), of
     pixels or, with ``kind`` "mri", of k-space; or ``masks`` and ``coil_maps`` (coils, H, W) complex; or ``angles``
-    (G, views) of CT; beside them, as one likes, ``image_shape`` (C, H, W). ``.npy`` is a matrix (m, n) or (G, m, n). A
+    (G, views) of CT; beside them, where wanted, ``image_shape`` (C, H, W). ``.npy`` is a matrix (m, n) or (G, m, n). A
     published file (``.pt``, ``.pth.tar``), or a folder of them, is read by ``read_published_operators``.
 
-    image_shape: where the file does not say; a matrix's columns make a square image where neither does, or a row.
+    Args:
+        path: the file or folder.
+        image_shape: where the file has none; a matrix's columns make a square image where neither does, or a row.
 
-    Raises UserError, naming the file, what was found and what was expected.
+    Raises:
+        UserError: naming the file, what was found and what was expected.
     """
     path = Path(path)
     if not path.exists():

@@ -23,7 +23,9 @@ def check_binary(masks: Tensor, what: str = "masks") -> None:
 class MaskOperators(OperatorFamily):
     """y = mask_g * x, zeros kept in place: measurements have the images' shape, and A = A^T = A^+.
 
-    masks: (G, H, W), shared by the channels, or (G, C, H, W), of 0 and 1.
+    Args:
+        masks: (G, H, W), shared by the channels, or (G, C, H, W), of 0 and 1.
+        image_shape: (C, H, W).
     """
 
     kind = "mask"

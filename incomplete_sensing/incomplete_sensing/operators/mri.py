@@ -46,7 +46,11 @@ def _k_space_masks(masks: Tensor, height: int, width: int) -> Tensor:
 class MRIOperators(OperatorFamily):
     """Single-coil MRI: y = mask_g * F x, zero-filled; A^+ = A^T = F^-1 mask_g.
 
-    Images and measurements are (2, H, W): real and imaginary part. masks: (G, W) of columns, or (G, H, W); 0 and 1.
+    Images and measurements are (2, H, W): real and imaginary part.
+
+    Args:
+        masks: (G, W) of columns, or (G, H, W); 0 and 1.
+        image_shape: (2, H, W).
     """
 
     kind = "mri"
@@ -73,8 +77,12 @@ class MRIOperators(OperatorFamily):
 class MultiCoilMRIOperators(OperatorFamily):
     """Parallel MRI: coil c sees y_c = mask_g * F (S_c x).
 
-    Images (2, H, W), measurements (2, coils, H, W). masks: (G, W) or (G, H, W). coil_maps: complex sensitivities
-    (coils, H, W), shared by all operators, or (G, coils, H, W). A^+ by conjugate gradients (SENSE).
+    Images are (2, H, W), measurements (2, coils, H, W). A^+ by conjugate gradients (SENSE).
+
+    Args:
+        masks: (G, W) or (G, H, W); 0 and 1.
+        coil_maps: complex sensitivities (coils, H, W), shared by all operators, or (G, coils, H, W).
+        image_shape: (2, H, W); that of the maps where not given.
     """
 
     kind = "multicoil_mri"
@@ -110,11 +118,15 @@ class MultiCoilMRIOperators(OperatorFamily):
 def estimate_coil_maps(k_space: Tensor, centre: tuple[int, int] | None = None) -> Tensor:
     """Coil sensitivities from the fully sampled centre of one scan: (coils, H, W) complex -> (coils, H, W) complex.
 
-    The k-space is centred and zero-filled. Each coil's low-resolution image (Hann window over the centre) over the
-    root of the sum of squares of all; zero where there is hardly any signal. centre: (rows, columns) of the block;
-    the largest fully sampled one about the middle where not given.
+    Each coil's low-resolution image (Hann window over the centre) over the root of the sum of squares of all; zero where
+    there is hardly any signal.
 
-    Raises UserError when no centre is fully sampled.
+    Args:
+        k_space: centred and zero-filled.
+        centre: (rows, columns) of the block; the largest fully sampled one about the middle where not given.
+
+    Raises:
+        UserError: no centre is fully sampled.
     """
     height, width = k_space.shape[-2:]
     if centre is None:

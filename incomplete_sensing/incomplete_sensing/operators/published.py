@@ -25,9 +25,14 @@ def read_published_operators(path: str | Path, image_shape: Sequence[int] | None
 
     ``forw_cs_{m}x{n}_G{G}_g{g}.pt`` [A, A^+] (float64), ``forw_ipt_{m}x{n}_G{G}_g{g}.pt`` a mask (n, 1),
     ``mask{H}x{W}_random{rate}_G100_g{g}.pt`` a mask (H, W), ``mask_{acc}x_G100_g{g}.pth.tar`` {'mask': (1, W, 1)} of
-    k-space. image_shape: (C, H, W); needed for RGB and where n is no square.
+    k-space.
 
-    Raises UserError for an empty or mixed folder, for gaps in g, and for other contents.
+    Args:
+        path: the file or folder.
+        image_shape: (C, H, W); needed for RGB and where n is not a square.
+
+    Raises:
+        UserError: the folder is empty or mixed, g has gaps, or the contents are others.
     """
     path = Path(path)
     files = [path]
@@ -61,11 +66,11 @@ def read_published_operators(path: str | Path, image_shape: Sequence[int] | None
             shape = tuple(image_shape or _square_shape(masks.shape[1]))
             return MaskOperators(masks.reshape(len(masks), *shape), shape)
         return MaskOperators(masks, image_shape or (1, *masks.shape[1:]))
-    raise UserError(f"{files[0]} is no operator file of the published code: it holds a {type(first).__name__}")
+    raise UserError(f"{files[0]} is not an operator file of the published code: it holds a {type(first).__name__}")
 
 
 def _square_shape(n: int) -> tuple[int, int, int]:
     side = round(n**0.5)
     if side * side != n:
-        raise UserError(f"{n} pixels are no square: say the images' shape (C, H, W)")
+        raise UserError(f"{n} pixels are not a square: give the images' shape (C, H, W)")
     return 1, side, side

@@ -17,9 +17,13 @@ from shared_utils import UserError
 class TomographyOperators(OperatorFamily):
     """Line integrals through the image, view by view: bilinear samples one pixel apart along every ray, summed.
 
-    angles: (G, views) in degrees, counter-clockwise; families differ in their views. Images (C, H, W), sinograms
-    (C, views, detectors) in units of pixels, where the detectors, one pixel wide, cover the image's diagonal. The
-    adjoint is the exact transpose; A^+ by conjugate gradients; ``fbp`` is the usual approximation to it.
+    Images are (C, H, W), sinograms (C, views, detectors) in units of pixels, where the detectors, one pixel wide, cover
+    the image's diagonal. The adjoint is the exact transpose; A^+ by conjugate gradients; ``fbp`` is the usual
+    approximation to it.
+
+    Args:
+        angles: (G, views) in degrees, counter-clockwise; operators differ in their views.
+        image_shape: (C, H, W).
     """
 
     kind = "ct"

@@ -12,7 +12,7 @@ import numpy as np
 from incomplete_sensing.phase_diagrams.diagram import Diagram
 from incomplete_sensing.phase_diagrams.rates import Rates
 from incomplete_sensing.phase_diagrams.theory import theory
-from shared_utils import UserError, files, logging
+from shared_utils import UserError, cli, files, logging
 
 
 def write_results(folder: str | Path, rates: Rates) -> None:
@@ -46,7 +46,7 @@ def read_results(folder: str | Path) -> Rates:
     folder = Path(folder)
     for name in ("diagram.json", "rates.npz"):
         if not (folder / name).is_file():
-            raise UserError(f"{name} not found in {folder}: make it with python phase_transition.py --out {folder}")
+            raise UserError(f"{name} not found in {folder}: make it with {cli.command('phase_transition')}")
     try:
         diagram = Diagram(**files.read_json(folder / "diagram.json", "description of a diagram"))
         with np.load(folder / "rates.npz", allow_pickle=False) as stored:

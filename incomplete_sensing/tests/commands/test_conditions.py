@@ -146,7 +146,7 @@ def test_repeated_operators_count_once(capsys, files, tmp_path):
         ("--operators {empty} --k 1", "empty"),
         ("--group spin --shape [4,4] --m 3 --k 1", "unknown group spin"),
         ("--group rot90 --shape [4,5] --m 3 --k 1", "square"),
-        ("--group {half} --m 3 --k 1", "no group"),
+        ("--group {half} --m 3 --k 1", "not a group"),
         ("--group {gaussian} --m 3 --k 1", "a group is permutations"),
         ("--operators {one} --group rot90 --shape [4,4] --basis {basis}", "does not span an invariant model"),
     ],

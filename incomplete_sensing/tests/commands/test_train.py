@@ -23,6 +23,12 @@ def test_method_is_short_for_the_two_keys_it_stands_for(tmp_path, capsys, run, s
     assert pretrained.load(tmp_path / "digits_cs" / "version_1").split_share == 0.6
 
 
+@pytest.mark.parametrize("flag", ["--trainer.fast_dev_run", "--trainer.logger=false"])
+def test_lightnings_own_flags_work(tmp_path, flag, run, short):
+    flags = (flag,) if "=" in flag else (flag, "true")
+    assert run("train", "--config", "configs/digits_cs.yaml", *short(tmp_path, 1), *flags) == 0
+
+
 def test_interrupted_training_continues_as_if_it_had_not_been(tmp_path, run, short):
     config = ("--config", "configs/digits_cs.yaml", "--model.cosine", "false")
     assert run("train", *config, *short(tmp_path / "whole", 4)) == 0
