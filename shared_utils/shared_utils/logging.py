@@ -7,7 +7,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,12 +22,15 @@ SECONDS_BETWEEN_LINES = 30.0
 
 
 def configure(level: int = logging.INFO) -> None:
-    """Send log records to the terminal's standard error through rich; results stay alone on standard output."""
-    from rich.console import Console
-    from rich.logging import RichHandler
+    """Send log records to standard error, through rich on a terminal; results stay alone on standard output."""
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.logging import RichHandler
 
-    handler = RichHandler(console=Console(stderr=True), show_path=False, show_time=False, markup=False)
-    logging.basicConfig(level=level, format="%(message)s", handlers=[handler], force=True)
+        handler = RichHandler(console=Console(stderr=True), show_path=False, show_time=False, markup=False)
+        logging.basicConfig(level=level, format="%(message)s", handlers=[handler], force=True)
+    else:  # whole lines for a file, which rich would break at 80 letters
+        logging.basicConfig(level=level, format="%(levelname)-8s %(message)s", force=True)
     # Lightning reports through handlers of its own; libraries that only chat stay quiet.
     for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric"):
         logging.getLogger(name).propagate = False
@@ -62,7 +65,7 @@ def progress(
     Of the processes of one job (torchrun) only the first one shows its own share. Where no line was due, nothing is
     printed at the end either.
     """
-    if total is None and hasattr(items, "__len__"):
+    if total is None and isinstance(items, Sized):
         total = len(items)
     if any(os.environ.get(name, "0") not in ("", "0") for name in ("RANK", "LOCAL_RANK")):
         return iter(items)
@@ -161,7 +164,7 @@ def training_loggers(
     place, step = run_place(name, root), 0
     if resume:
         version, step = resume
-    elif version is None and rank_zero_only.rank == 0:
+    elif version is None and getattr(rank_zero_only, "rank", 0) == 0:
         version = int(run_folder(name, root).name.removeprefix("version_"))
     rows = read_metrics(place / f"version_{version}") if resume else []
     # Lightning joins the two itself; the name is the cleaned one.

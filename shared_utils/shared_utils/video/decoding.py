@@ -5,11 +5,15 @@ from __future__ import annotations
 import heapq
 import logging
 from collections.abc import Iterator
+from fractions import Fraction
 from typing import NamedTuple
 
 import av
 import numpy as np
 from av.codec.context import ThreadType
+from av.container import InputContainer
+from av.error import FFmpegError, InvalidDataError
+from av.stream import Disposition
 
 from shared_utils import UserError
 
@@ -28,7 +32,7 @@ class _NeedsOneThreadError(Exception):
     """With several threads a frame that cannot be decoded may take its neighbours with it."""
 
 
-def open_file(path: str) -> av.container.InputContainer:
+def open_file(path: str) -> InputContainer:
     """Open a media file.
 
     Raises:
@@ -36,27 +40,32 @@ def open_file(path: str) -> av.container.InputContainer:
     """
     try:
         return av.open(path)
-    except av.error.FFmpegError as error:
+    except FFmpegError as error:
         raise UserError(f"{path} cannot be read as a video ({error.strerror}): copy or encode it again") from None
 
 
-def video_stream(container: av.container.InputContainer, name: str) -> av.VideoStream:
+def video_stream(container: InputContainer, name: str) -> av.VideoStream:
     """The video of a container; a cover picture is none.
 
     Raises:
         UserError: there is none, or FFmpeg does not know how to decode it.
     """
     stream = container.streams.best("video")
-    if stream is None or av.stream.Disposition.attached_pic in stream.disposition:
+    if not isinstance(stream, av.VideoStream) or Disposition.attached_pic in stream.disposition:
         raise UserError(f"{name} cannot be read as a video (it has no video stream): give another file")
     if stream.codec_context is None:
         raise UserError(f"{name} cannot be read as a video (its codec is not known to FFmpeg): encode it again")
     return stream
 
 
-def origin(container: av.container.InputContainer) -> float:
+def origin(container: InputContainer) -> float:
     """What the time stamps of a container say [s] at second 0; what lies before 0 is not shown."""
     return max(0, container.start_time or 0) / av.time_base
+
+
+def time_base(stream: av.VideoStream | av.AudioStream) -> Fraction:
+    """The seconds of a unit of a stream's time stamps."""
+    return stream.time_base or Fraction(1, av.time_base)
 
 
 def pictures(path: str, start: float = 0.0) -> Iterator[Picture]:
@@ -75,6 +84,8 @@ def pictures(path: str, start: float = 0.0) -> Iterator[Picture]:
             return
         except _NeedsOneThreadError:
             threads = "SLICE"
+        except FFmpegError as error:
+            raise UserError(f"{path} cannot be read on ({error.strerror}): check the disk that it is on") from error
 
 
 def _from(path: str, start: float, threads: str) -> Iterator[Picture]:
@@ -96,22 +107,22 @@ def _from(path: str, start: float, threads: str) -> Iterator[Picture]:
             return
 
 
-def _seek(container: av.container.InputContainer, stream: av.VideoStream, seconds: float) -> bool:
+def _seek(container: InputContainer, stream: av.VideoStream, seconds: float) -> bool:
     try:
-        container.seek(int((seconds + origin(container)) / stream.time_base), stream=stream, backward=True)
-    except (av.error.FFmpegError, OSError):
+        container.seek(int((seconds + origin(container)) / time_base(stream)), stream=stream, backward=True)
+    except (FFmpegError, OSError):
         return False
     return True
 
 
-def decoded(container: av.container.InputContainer, stream: av.VideoStream, name: str) -> Iterator[Picture]:
+def decoded(container: InputContainer, stream: av.VideoStream, name: str) -> Iterator[Picture]:
     """The pictures of an opened container, from where it stands.
 
     Every packet stands for a picture. One whose picture does not come out, while later ones do, cannot be decoded. Where
     the packets only know the order in which they are decoded (AVI), the pictures take the packets' times in turn, and
     only what the decoder reports as an error is known to be missing; where they know nothing, there are no times.
     """
-    zero, base = origin(container), float(stream.time_base or 1 / av.time_base)
+    zero, base = origin(container), float(time_base(stream))
     waiting: list[int] = []  # a heap of the time stamps of packets whose picture has not come out
     in_turn = container.format.name == "avi"
     tracked, latest, shown = True, None, None
@@ -131,7 +142,7 @@ def decoded(container: av.container.InputContainer, stream: av.VideoStream, name
                 latest = stamp if latest is None else max(latest, stamp)
         try:
             frames = packet.decode()
-        except av.error.InvalidDataError:
+        except FFmpegError:
             if stream.thread_type != ThreadType.SLICE:
                 raise _NeedsOneThreadError from None
             frames = []
@@ -147,17 +158,17 @@ def decoded(container: av.container.InputContainer, stream: av.VideoStream, name
             stamp = heapq.heappop(waiting) if tracked and waiting else None if in_turn else frame.pts
             going_on = stamp is not None and (shown is None or stamp > shown)
             shown = stamp if going_on else shown
-            yield at(stamp, frame) if going_on else Picture(None, frame)
+            yield at(stamp, frame) if stamp is not None and going_on else Picture(None, frame)
     while tracked and waiting:
         yield at(heapq.heappop(waiting), None)
 
 
-def _packets(container: av.container.InputContainer, stream: av.VideoStream, name: str) -> Iterator[av.Packet]:
+def _packets(container: InputContainer, stream: av.VideoStream, name: str) -> Iterator[av.Packet]:
     packets = container.demux(stream)
     while True:
         try:
             packet = next(packets, None)
-        except av.error.InvalidDataError as error:
+        except InvalidDataError as error:
             log.warning("%s cannot be read on (%s): it ends here", name, error.strerror)
             return
         if packet is None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 
 import av
+from av.error import FFmpegError
 
 from shared_utils import UserError
 from shared_utils.video.decoding import Picture, decoded, video_stream
@@ -20,9 +21,8 @@ NETWORK = re.compile(r"^(rtsp|rtsps|rtmp|http|https|tcp|udp|srt|rtp)://", re.IGN
 class Stream:
     """A camera (its number) or an address, connected.
 
-    ``first`` is the first frame that could be decoded; ``pictures()`` begins with it and ends when the stream has stopped
-    and ``reconnect`` attempts in a row have failed. Times count from the first frame; after an interruption they go on
-    by the wall clock.
+    ``pictures()`` begins with ``first`` and ends when the stream has stopped and ``reconnect`` attempts in a row have
+    failed. Times count from the first frame; after an interruption they go on by the wall clock.
     """
 
     def __init__(self, address: str, frame_rate: float | None, reconnect: int, pause: float) -> None:
@@ -33,7 +33,12 @@ class Stream:
         self._pictures, rate = self._connect()
         self.frame_rate = frame_rate or rate
         self._began, self._first = time.monotonic(), self._readable()
-        self.first: av.VideoFrame = self._first.frame
+
+    @property
+    def first(self) -> av.VideoFrame:
+        """The first frame that could be decoded."""
+        assert self._first.frame is not None
+        return self._first.frame
 
     def _connect(self) -> tuple[Iterator[Picture], float]:
         kind, place, options = None, self.address, {}
@@ -44,7 +49,7 @@ class Stream:
             options = {"rtsp_transport": "tcp"}
         try:
             container = av.open(place, format=kind, options=options, timeout=(10.0, 10.0))
-        except (av.error.FFmpegError, OSError, ValueError) as error:
+        except (FFmpegError, OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
             fix = "check that it is there and that nothing else uses it" if kind else "check that it is sending"
             raise UserError(f"{self.shown} cannot be opened ({reason}): {fix}") from None
@@ -64,7 +69,7 @@ class Stream:
     def _next(self) -> Picture | None:
         try:
             return next(self._pictures, None)
-        except (av.error.FFmpegError, OSError):
+        except (FFmpegError, OSError):
             return None
 
     def _connect_again(self) -> Picture | None:

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.container import InputContainer
+from av.error import FFmpegError, InvalidDataError
 
 from shared_utils import UserError
-from shared_utils.video.decoding import open_file, origin
+from shared_utils.video.decoding import open_file, origin, time_base
 
 log = logging.getLogger(__name__)
 _JITTER = 0.01  # seconds by which time stamps are rounded; what is missing beyond that is silence
@@ -43,10 +45,10 @@ def read_sound(
         raise UserError(f"{path} not found: give a video or sound file")
     with open_file(path) as container:
         stream = container.streams.best("audio")
-        if stream is None or stream.codec_context is None:
+        if not isinstance(stream, av.AudioStream) or stream.codec_context is None:
             raise UserError(f"{path} has no sound that can be decoded: give another file")
         if start > _RUN_UP:
-            container.seek(int((start - _RUN_UP + origin(container)) / stream.time_base), stream=stream, backward=True)
+            container.seek(int((start - _RUN_UP + origin(container)) / time_base(stream)), stream=stream, backward=True)
         samples, own, time = _assembled(container, stream, mono, stop, path)
     first, end = round((max(start, 0.0) - time) * own), None if stop is None else round((stop - time) * own)
     samples = samples[max(0, first) : end]
@@ -59,7 +61,7 @@ def read_sound(
 
 
 def _assembled(
-    container: av.container.InputContainer, stream: av.AudioStream, mono: bool, stop: float | None, path: str
+    container: InputContainer, stream: av.AudioStream, mono: bool, stop: float | None, path: str
 ) -> tuple[np.ndarray, int, float]:
     """Everything that is decoded from where the container stands, each part at its time: samples (N, c), rate, time."""
     zero, longest = origin(container), (container.duration or 0) / av.time_base + 1
@@ -71,7 +73,7 @@ def _assembled(
         time = (
             began + position / rate
             if frame.pts is None and parts
-            else float((frame.pts or 0) * stream.time_base) - zero
+            else float((frame.pts or 0) * time_base(stream)) - zero
         )
         if not parts:
             rate, began = frame.sample_rate, time
@@ -94,20 +96,20 @@ def _assembled(
     return np.concatenate(parts), rate, began
 
 
-def _decoded(container: av.container.InputContainer, stream: av.AudioStream, path: str) -> Iterator[av.AudioFrame]:
+def _decoded(container: InputContainer, stream: av.AudioStream, path: str) -> Iterator[av.AudioFrame]:
     unreadable = 0
     packets = container.demux(stream)
     while True:
         try:
             packet = next(packets, None)
-        except av.error.InvalidDataError as error:
+        except InvalidDataError as error:
             log.warning("the sound of %s cannot be read on (%s): it ends here", path, error.strerror)
             break
         if packet is None:
             break
         try:
             frames = packet.decode()
-        except av.error.FFmpegError:
+        except FFmpegError:
             unreadable += 1
             continue
         yield from frames
@@ -122,7 +124,7 @@ def _floats(frame: av.AudioFrame) -> np.ndarray:
     if samples.dtype == np.uint8:
         return (samples.astype(np.float32) - 128) / 128
     if samples.dtype.kind == "i":
-        return (samples / -float(np.iinfo(samples.dtype).min)).astype(np.float32)
+        return (samples / 2.0 ** (8 * samples.dtype.itemsize - 1)).astype(np.float32)
     return samples.astype(np.float32)
 
 

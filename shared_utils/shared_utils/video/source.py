@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 import av
 import numpy as np
@@ -19,7 +18,8 @@ log = logging.getLogger(__name__)
 IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
 
 
-class Frame(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Frame:
     """A frame of a source.
 
     index: counted from 0 at the first frame that is asked for (``start``), frames without picture included.
