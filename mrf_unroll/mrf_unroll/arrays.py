@@ -6,6 +6,7 @@ import hashlib
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -83,7 +84,9 @@ def _load_hdf5(path: Path, matlab: bool) -> Arrays:
         arrays[name.replace("/", ".")] = value.T if matlab else value
 
     with h5py.File(path) as file:
-        file.get("mrf", file).visititems(visit)
+        group = file.get("mrf", file)
+        if isinstance(group, h5py.Group):
+            group.visititems(visit)
     return arrays
 
 
@@ -94,7 +97,7 @@ def require(content: Mapping[str, np.ndarray], source: str | Path, *keys: str, f
             raise UserError(f"{source} has no entry {key} (it has {', '.join(content) or 'none'}): {fix}")
 
 
-def write_arrays(path: str | Path, entries: Mapping[str, object]) -> None:
+def write_arrays(path: str | Path, entries: Mapping[str, Any]) -> None:
     """Write an .npz, or HDF5 (group /mrf) where the name ends in .h5 or .hdf5, whole or not at all; None is left out."""
     entries = {name: value for name, value in entries.items() if value is not None}
     with files.replacing(path) as temporary:

@@ -83,7 +83,7 @@ def train_baseline(
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
-        log_every_n_steps=trainer.log_every_n_steps,
+        log_every_n_steps=getattr(trainer, "log_every_n_steps", 50),
     )
     own.fit(baseline, datamodule=data)
     load(best.best_model_path).save_pretrained(folder)

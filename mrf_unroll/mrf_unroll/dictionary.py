@@ -201,12 +201,13 @@ class Dictionary:
         pd = (single.to(kind) * chosen.conj().to(kind)).sum(dim=1) / self.norm[found] ** 2
         if refine and len(found):
             t1_ms, t2_ms, pd = self._off_grid.refine(single.to(kind), found, t1_ms, t2_ms, pd)
-        fields = []
-        for value in (t1_ms, t2_ms, pd):
+
+        def spread(value: torch.Tensor) -> torch.Tensor:
             whole = torch.zeros(len(voxels), dtype=value.dtype)
             whole[filled] = value
-            fields.append(whole.reshape(shape).to(x.device))
-        return Match(*fields, index.reshape(shape).to(x.device))
+            return whole.reshape(shape).to(x.device)
+
+        return Match(spread(t1_ms), spread(t2_ms), spread(pd), index.reshape(shape).to(x.device))
 
     def save(self, path: str | Path) -> None:
         """Write ``dict.npz`` (whole or not at all): everything above, with the schedule and its hash."""

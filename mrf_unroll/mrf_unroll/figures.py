@@ -178,6 +178,7 @@ def agreement(path: str | Path, truth: Tensor, maps: Tensor, mask: Tensor) -> No
 def fingerprints(path: str | Path, reconstructor: Reconstructor, tissues: Mapping[str, tuple[float, float]]) -> None:
     """The schedule, and the time series of tissues by EPG beside those that the decoder makes. tissues: (T1, T2) in ms."""
     sequence, network = reconstructor.sequence, reconstructor.network
+    assert sequence is not None
     t1, t2 = (torch.tensor([value[place] for value in tissues.values()], dtype=torch.float64) for place in (0, 1))
     exact = fisp_atoms(t1, t2, sequence)
     with torch.no_grad():

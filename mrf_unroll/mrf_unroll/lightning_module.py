@@ -124,9 +124,13 @@ class UnrolledModule(LightningModule):
         """All iterates on the protocol's own operator."""
         return self.reconstructor(adjoint, self.protocol.normal, self.lipschitz)
 
+    @property
+    def _data(self) -> Any:
+        return getattr(self.trainer, "datamodule", None)
+
     def on_fit_start(self) -> None:
         if not self.prepared:
-            self.prepare(self.trainer.datamodule.training)
+            self.prepare(self._data.training)
 
     def prepare(self, training: Batch, decoder: BlochDecoder | None = None) -> None:
         """Train the decoder on the protocol's atoms, or take one; take scales and the first steps from training slices."""
@@ -145,7 +149,7 @@ class UnrolledModule(LightningModule):
         if isinstance(network.encoder, MRFResNet):
             network.encoder.fit_normalisation(network.features(atoms[:, :, None, None].to(self.device)).flatten(1))
         protocol.to(self.device)
-        some = Batch(*(None if value is None else value[:8].to(self.device) for value in training))
+        some = Batch._make(None if value is None else value[:8].to(self.device) for value in training)
         with torch.no_grad():
             adjoint = protocol.normal(some.tsmi)
             # The step that minimises |A x - y|_W along h, and somewhat more: the encoder takes care of the artefacts.
@@ -163,6 +167,7 @@ class UnrolledModule(LightningModule):
 
     def training_loss(self, batch: Batch) -> LossTerms:
         """The loss of a measured batch (``FingerprintingDataModule.on_after_batch_transfer``)."""
+        assert batch.adjoint is not None and batch.clean_adjoint is not None and batch.energy is not None
         return self.loss(
             self.iterate(batch.adjoint),
             batch.maps,
@@ -212,7 +217,7 @@ class UnrolledModule(LightningModule):
     # A checkpoint is a reconstruction that can be used by itself: network, basis, schedule, scales.
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        data = getattr(self.trainer.datamodule, "options", None)
+        data = getattr(self._data, "options", None)
         checkpoint["reconstructor"] = {**self.reconstructor.config(), "data": data}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -78,7 +78,7 @@ def measurements(
     real = force_real or imaginary < _IMAGINARY
     if real:
         kspace, adjoint = kspace * rotation, (adjoint * rotation).real
-    lipschitz = float(operator_norm(normal, adjoint.shape[1:], dtype=adjoint.dtype))
+    lipschitz = float(operator_norm(normal, (adjoint.shape[1], *scan.image_size), dtype=adjoint.dtype))
     return Measurements(operator, normal, kspace, adjoint, lipschitz, real, rotation, imaginary)
 
 

@@ -97,6 +97,7 @@ class Classical:
     def __call__(self, adjoint: Tensor, normal: Normal, lipschitz: float) -> Result:
         tsmi = self.series(adjoint, normal, lipschitz)
         if self.name == "mrfresnet":
+            assert self.network is not None
             series = tsmi
             if tsmi.is_complex():
                 series = (tsmi * torch.exp(-1j * tsmi[:, :1].angle())).real
@@ -124,6 +125,7 @@ class Classical:
 
     @torch.no_grad()
     def _denoise(self, x: Tensor) -> Tensor:
+        assert self.network is not None
         return torch.complex(self.network(x.real), self.network(x.imag)) if x.is_complex() else self.network(x)
 
     @staticmethod

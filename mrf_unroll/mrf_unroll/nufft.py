@@ -209,11 +209,11 @@ def _finufft(kind, points, data, scale, image_size):
     except ImportError:
         raise RuntimeError("finufft has gone since the transform was made") from None
     single = data.dtype == torch.complex64
-    points = [np.ascontiguousarray(axis, dtype=np.float32 if single else np.float64) for axis in points]
+    ky, kx = (np.ascontiguousarray(axis, dtype=np.float32 if single else np.float64) for axis in points)
     values = np.ascontiguousarray(data.detach().cpu().resolve_conj().numpy())
     options = {"eps": 1e-6 if single else 1e-9, "nthreads": torch.get_num_threads()}
     if kind == 2:
-        found = finufft.nufft2d2(*points, values, isign=-1, **options)
+        found = finufft.nufft2d2(ky, kx, values, isign=-1, **options)
     else:
-        found = finufft.nufft2d1(*points, values, image_size, isign=1, **options)
+        found = finufft.nufft2d1(ky, kx, values, image_size, isign=1, **options)
     return torch.from_numpy(np.atleast_2d(found) * scale).to(data.device, data.dtype)

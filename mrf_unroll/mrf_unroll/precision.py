@@ -12,6 +12,21 @@ _STEP = 1e-4
 TISSUES_MS = {"white matter": (830.0, 75.0), "grey matter": (1350.0, 100.0), "cerebrospinal fluid": (3500.0, 800.0)}
 
 
+def precision_rows(sequence: Sequence, noise_std: float) -> list[dict[str, str]]:
+    """``cramer_rao_bound`` of ``TISSUES_MS`` as the rows of a table."""
+    t1, t2 = torch.tensor(list(TISSUES_MS.values())).unbind(dim=1)
+    bounds = cramer_rao_bound(t1, t2, sequence, noise_std)
+    return [
+        {
+            "tissue": name,
+            "T1 [ms]": f"{own_t1:g} +- {dt1:.1f}",
+            "T2 [ms]": f"{own_t2:g} +- {dt2:.2f}",
+            "PD": f"1 +- {dpd:.4f}",
+        }
+        for (name, (own_t1, own_t2)), (dt1, dt2, dpd) in zip(TISSUES_MS.items(), bounds.tolist(), strict=True)
+    ]
+
+
 @torch.no_grad()
 def cramer_rao_bound(
     t1_ms: torch.Tensor, t2_ms: torch.Tensor, sequence: Sequence, noise_std: float, pd: float = 1.0

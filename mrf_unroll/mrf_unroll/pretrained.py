@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from torch import nn
 from mrf_unroll import published
 from mrf_unroll.models import Denoiser, MRFResNet
 from mrf_unroll.reconstructor import Reconstructor
-from shared_utils import checkpoint, files
+from shared_utils import UserError, checkpoint, files
 
 BUNDLED = Path(__file__).parent / "weights" / "spiral48"
 # Where a run, or an exported network, keeps its baselines.
@@ -39,9 +38,13 @@ def load(source: str | Path | None = None, decoder: str | Path | None = None) ->
 def _read(place: Path, decoder: str | Path | None = None) -> Reconstructor:
     folder = place if place.is_dir() else place.parent
     if place.is_dir() or (place.suffix == ".safetensors" and (folder / "config.json").is_file()):
-        return Reconstructor.from_pretrained(folder).eval()
+        files.read_json(folder / "config.json", "configuration of a network")
+        try:
+            return Reconstructor.from_pretrained(folder).eval()
+        except (TypeError, KeyError) as error:
+            raise UserError(f"{folder / 'config.json'} is not the configuration of such a network ({error})") from error
     content = published.read_published(place)
-    if isinstance(content, Mapping) and "reconstructor" not in content and published.looks_published(content):
+    if isinstance(content, dict) and "reconstructor" not in content and published.looks_published(content):
         network, _ = published.import_published(content, decoder, source=str(place))
         return published.as_reconstructor(network)
     return Reconstructor.from_training(content, str(place)).eval()

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import torch
 
+from mrf_unroll.models import UnrolledNetwork
 from mrf_unroll.reconstructor import Reconstructor
 from shared_utils import UserError, files
 
 
 class _Step(torch.nn.Module):
-    def __init__(self, network: torch.nn.Module) -> None:
+    def __init__(self, network: UnrolledNetwork) -> None:
         super().__init__()
         self.network = network
 

@@ -106,7 +106,7 @@ class Protocol:
         )
 
     @cached_property
-    def operator(self) -> nn.Module:
+    def operator(self) -> SubspaceOperator | CartesianMaskOperator:
         """A, on the compressed time series."""
         return self._operator(torch.as_tensor(self.dictionary.basis))
 
@@ -117,7 +117,7 @@ class Protocol:
             return self._operator(torch.eye(len(self.sequence)))
         return FrameOperator(self.trajectory, self.image_size, self.coil_maps)
 
-    def _operator(self, basis: Tensor) -> nn.Module:
+    def _operator(self, basis: Tensor) -> SubspaceOperator | CartesianMaskOperator:
         if self.cartesian:
             masks = trajectory.gridded_spiral_masks(self.image_size[0], self.options.samples, len(self.sequence))
             return CartesianMaskOperator(trajectory.mask_positions(masks), basis, self.image_size)
@@ -126,7 +126,8 @@ class Protocol:
     @cached_property
     def normal(self) -> nn.Module:
         """A^H W A; callable, and of the form that is fast."""
-        return ToeplitzNormal.from_operator(self.operator) if not self.cartesian else _Normal(self.operator)
+        operator = self.operator
+        return ToeplitzNormal.from_operator(operator) if isinstance(operator, SubspaceOperator) else _Normal(operator)
 
     @cache  # noqa: B019 (protocols live as long as the process)
     def norm(self, dtype: torch.dtype = torch.float32) -> float:
@@ -136,18 +137,19 @@ class Protocol:
     @cached_property
     def num_samples(self) -> int:
         """Complex samples of one scan, all coils."""
-        if self.cartesian:
+        if isinstance(self.operator, CartesianMaskOperator):
             return len(self.operator.mask)
         return self.trajectory[..., 0].numel() * self.options.num_coils
 
     @property
     def trajectory_hash(self) -> str:
         """SHA-256 of the sampling positions."""
-        return tensor_hash(self.operator.mask if self.cartesian else self.trajectory)
+        operator = self.operator
+        return tensor_hash(operator.mask if isinstance(operator, CartesianMaskOperator) else self.trajectory)
 
     def adjoint(self, kspace: Tensor) -> Tensor:
         """h = A^H W y."""
-        return self.operator.adjoint(kspace) if self.cartesian else self.operator.weighted_adjoint(kspace)
+        return self.operator.weighted_adjoint(kspace)
 
     def to(self, device: torch.device | str) -> Protocol:
         """Move the operators."""
@@ -159,7 +161,7 @@ class Protocol:
 class _Normal(nn.Module):
     """A^H A of an operator that has no faster form."""
 
-    def __init__(self, operator: nn.Module) -> None:
+    def __init__(self, operator: CartesianMaskOperator) -> None:
         super().__init__()
         self.operator = operator
 

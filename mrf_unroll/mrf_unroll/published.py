@@ -33,7 +33,7 @@ def read_published(path: str | Path) -> Any:
     Raises:
         UserError: naming the file, for another kind of file, or one that holds anything but tensors and numbers.
     """
-    multiarray = np._core.multiarray
+    multiarray = np._core.multiarray  # pyright: ignore[reportAttributeAccessIssue]
     allowed = [np.dtype, np.ndarray, *(type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i4", "i8", "u1", "?"))]
     for function in (multiarray._reconstruct, multiarray.scalar):
         allowed += [function, (function, f"numpy.core.multiarray.{function.__name__}")]
@@ -100,7 +100,7 @@ def import_encoder(
     state = {re.sub(r"^(module\.)?(transformnet\.)?", "", name): value for name, value in state.items()}
     weights = {name: value for name, value in state.items() if isinstance(value, Tensor)}
     block, head, last = (weights.get(f"{name}.weight") for name in ("rsb1.conv1", "mrfnet.cnn.0", "mrfnet.cnn.4"))
-    if any(weight is None or weight.ndim != 4 for weight in (block, head, last)):
+    if block is None or head is None or last is None or {block.ndim, head.ndim, last.ndim} != {4}:
         expected = "rsb1.conv1.weight (h, s, 3, 3), ..., mrfnet.cnn.4.weight (3, h, 1, 1)"
         raise UserError(f"{source} is not an encoder of PGD-Net: expected {expected}, it holds {_shapes(state)}")
     encoder = ResNet(block.shape[1], last.shape[0], block.shape[0], blocks, head.shape[0])
@@ -169,7 +169,7 @@ def import_published(
     if channels[1] != bloch.rank:
         raise UserError(
             f"{source} and {decoder_source} do not fit together: rsb1.conv1.weight {tuple(channels)} takes {channels[1]}"
-            f" components, Conv.2.weight {tuple(bloch.Conv[2].weight.shape)} makes {bloch.rank}"
+            f" components, Conv.2.weight {tuple(bloch.state_dict()['Conv.2.weight'].shape)} makes {bloch.rank}"
         )
     report.matched += [f"bloch.{name}" for name in bloch.state_dict() if name != "scale"]
     steps = np.asarray(alpha, dtype=np.float64).reshape(-1).tolist()
@@ -234,6 +234,7 @@ def write_subspace(subspace: PublishedSubspace, path: str | Path) -> None:
 def as_reconstructor(network: UnrolledNetwork) -> Reconstructor:
     """A released network as a ``Reconstructor`` without basis and schedule: to save, to export, to begin training from."""
     encoder = network.encoder
+    assert isinstance(encoder, ResNet)
     options = {
         "name": "resnet",
         "hidden": encoder.rsb1.conv1.out_channels,

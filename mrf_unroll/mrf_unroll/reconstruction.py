@@ -97,7 +97,8 @@ class Result:
 
     def write(self, folder: Path) -> None:
         """maps.npz (ms), maps.png and report.json, the report last."""
-        write_maps(folder / FILES[0], *(IN_MS * self.maps).numpy(), self.mask.numpy())
+        t1_ms, t2_ms, density = (IN_MS * self.maps).numpy()
+        write_maps(folder / FILES[0], t1_ms, t2_ms, density, self.mask.numpy())
         figures.map_grid(folder / FILES[1], self.truth, self.mask, {title(self.report["method"]): self.maps})
         files.write_json(self.report, folder / FILES[2])
 

@@ -39,6 +39,8 @@ class Reconstructor(nn.Module, Exportable):
         data: the data module's arguments in training, for evaluation.
     """
 
+    basis: Tensor
+
     def __init__(
         self,
         encoder: dict[str, Any],
@@ -149,10 +151,10 @@ class Reconstructor(nn.Module, Exportable):
 
     def check_basis(self, basis: Tensor | np.ndarray, source: str) -> None:
         """Raise UserError unless ``basis`` is V of this network, signs included."""
-        basis = torch.as_tensor(np.asarray(basis)).to(self.basis)
-        if basis.shape != self.basis.shape or float((basis - self.basis).abs().max()) > 1e-3:
+        given = torch.as_tensor(np.asarray(basis)).to(self.basis)
+        if given.shape != self.basis.shape or float((given - self.basis).abs().max()) > 1e-3:
             raise UserError(
-                f"{source} has another basis V {tuple(basis.shape)} than the network was trained with"
+                f"{source} has another basis V {tuple(given.shape)} than the network was trained with"
                 f" {tuple(self.basis.shape)}: use the dictionary of its training, or train again with this one"
             )
 

@@ -137,8 +137,8 @@ def _given(argument: str | Path | float | None, stored: np.ndarray | None, defau
     if argument is None:
         return np.ravel(default if stored is None else np.asarray(stored, dtype=np.float64))
     try:
-        return np.array([float(argument)])
+        return np.array([float(str(argument))])
     except ValueError:
-        if not Path(argument).is_file():
+        if not Path(str(argument)).is_file():
             raise UserError(f"{argument} not found: give a number (ms or degrees) or a text file of them") from None
-        return _text(argument)
+        return _text(str(argument))

@@ -100,8 +100,8 @@ class Sequence:
         """The first ``num_pulses`` pulses."""
         if not 1 <= num_pulses <= len(self):
             raise UserError(f"a schedule of {len(self)} pulses cannot be cut to {num_pulses}")
-        cut = (value[:num_pulses] for value in (self.fa_deg, self.tr_ms, self.te_ms))
-        return Sequence(*cut, self.ti_ms, self.phase_deg[:num_pulses], self.inversion_efficiency)
+        fa, tr, te, phase = (value[:num_pulses] for value in (self.fa_deg, self.tr_ms, self.te_ms, self.phase_deg))
+        return Sequence(fa, tr, te, self.ti_ms, phase, self.inversion_efficiency)
 
     def as_arrays(self) -> dict[str, np.ndarray | float | str]:
         """The entries that dictionaries and scans store; a missing inversion is ti_ms = nan."""
@@ -142,8 +142,7 @@ class Sequence:
     def from_config(cls, stored: Mapping[str, Any]) -> Sequence:
         """The schedule of what ``as_config`` gave."""
         return cls(
-            *(np.asarray(stored[name], dtype=np.float64) for name in ("fa_deg", "tr_ms", "te_ms")),
-            stored["ti_ms"],
-            np.asarray(stored["phase_deg"], dtype=np.float64),
-            stored["inversion_efficiency"],
+            ti_ms=stored["ti_ms"],
+            inversion_efficiency=stored["inversion_efficiency"],
+            **{name: np.asarray(stored[name], dtype=np.float64) for name in ("fa_deg", "tr_ms", "te_ms", "phase_deg")},
         )

@@ -45,7 +45,7 @@ def tsmi(
     order = torch.argsort(tissues[1])
     compressed = torch.zeros(tissues.shape[1], basis.shape[1], dtype=basis.dtype, device=maps.device)
     for chunk in order.split(_CHUNK):
-        signals = simulate(*tissues[:, chunk], sequence, b1=1.0 if fields is None else fields[chunk])
+        signals = simulate(tissues[0, chunk], tissues[1, chunk], sequence, b1=1.0 if fields is None else fields[chunk])
         signals = signals if sequence.is_real else 1j * signals
         compressed[chunk] = signals.to(basis.dtype) @ basis
     x[inside] = compressed * density[inside][:, None]

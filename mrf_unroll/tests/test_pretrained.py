@@ -82,6 +82,11 @@ def test_what_is_not_a_network_is_named(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="no good checkpoint in"):
         load(tmp_path / "empty")
+    folder = shutil.copytree(BUNDLED, tmp_path / "net")
+    for text, message in (("{", "is not a whole configuration of a network"), ('{"encode": 1}', "is not the config")):
+        (folder / "config.json").write_text(text)
+        with pytest.raises(UserError, match=rf"config.json {message}"):
+            load(folder)
     with pytest.raises(UserError, match=r"none.ckpt not found"):
         load(tmp_path / "none.ckpt")
 

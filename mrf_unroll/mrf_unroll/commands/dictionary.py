@@ -44,10 +44,8 @@ def dictionary(
     """
     import re
 
-    import torch
-
     from mrf_unroll.dictionary import Dictionary, linear_grid, log_grid
-    from mrf_unroll.precision import TISSUES_MS, cramer_rao_bound
+    from mrf_unroll.precision import precision_rows
     from mrf_unroll.schedules import read_schedule
     from shared_utils import UserError, files, logging
 
@@ -61,7 +59,7 @@ def dictionary(
     files.refuse_existing(out, overwrite)
     sequence = read_schedule(fa, tr, te, ti, phase, train, unit, inversion_efficiency)
     sequence = sequence if pulses is None else sequence.truncated(pulses)
-    lut_ms = linear_grid() if grid == "jiang" else log_grid(int(steps[1]), int(steps[2]), t1_ms, t2_ms)
+    lut_ms = log_grid(int(steps[1]), int(steps[2]), t1_ms, t2_ms) if steps else linear_grid()
     built = Dictionary.build(
         sequence,
         lut_ms,
@@ -81,14 +79,8 @@ def dictionary(
         "schedule": sequence.hash[:12],
     }
     print(logging.table([summary], f"{inversion}, TR {sequence.tr_ms.min():g} to {sequence.tr_ms.max():g} ms"))
-    bounds = cramer_rao_bound(*torch.tensor(list(TISSUES_MS.values())).T, sequence, noise_std=0.01)
-    rows = [
-        {"tissue": name, "T1 [ms]": f"{t1:g} +- {dt1:.1f}", "T2 [ms]": f"{t2:g} +- {dt2:.2f}", "PD": f"1 +- {dpd:.4f}"}
-        for (name, (t1, t2)), (dt1, dt2, dpd) in zip(TISSUES_MS.items(), bounds.tolist(), strict=True)
-    ]
-    print(
-        logging.table(rows, "what the schedule can measure: least standard deviations at noise of 1 % of PD a sample")
-    )
+    rows = precision_rows(sequence, noise_std=0.01)
+    print(logging.table(rows, "what it can measure: least standard deviations at noise of 1 % of PD a sample"))
     print(f"wrote {out}")
 
 

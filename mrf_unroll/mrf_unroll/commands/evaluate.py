@@ -53,13 +53,13 @@ def evaluate(
         job = evaluation.describe(sources, names, data, unit_t, changes, sweep, limit)
         with work.begin(out, job, resume=resume, overwrite=overwrite) as parts:
             if sweep is not None:
-                result = evaluation.sweep(sources[0], out, sweep, names, slices, limit, parts, changes)
+                report = evaluation.sweep(sources[0], out, sweep, names, slices, limit, parts, changes)
             else:
-                result = evaluation.compare(sources, out, names, slices, limit, parts, changes)
+                comparison = evaluation.compare(sources, out, names, slices, limit, parts, changes)
+                report = f"{comparison}\n{verdict(comparison)}".rstrip()
             parts.complete()
         if distributed.rank() == 0:
-            print(f"{result}\n{verdict(result) if sweep is None else ''}".rstrip())
-            print(f"wrote {out}")
+            print(f"{report}\nwrote {out}")
 
 
 def main(argv: list[str] | None = None) -> int:

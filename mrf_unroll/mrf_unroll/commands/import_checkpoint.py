@@ -41,9 +41,12 @@ def import_checkpoint(
         )
         return
     network, report = published.import_published(file, bloch, alpha, blocks)
-    published.as_reconstructor(network).save_pretrained(out)
+    reconstructor = published.as_reconstructor(network)
+    reconstructor.save_pretrained(out)
     steps = ", ".join(f"{step:.3g}" for step in network.steps().tolist())
-    print(f"{report}\nT = {network.iterations}, steps {steps}; hidden width {network.encoder.rsb1.conv1.out_channels}")
+    print(
+        f"{report}\nT = {network.iterations}, steps {steps}; hidden width {reconstructor.options['encoder']['hidden']}"
+    )
     print("valid only with their own V, mask and decoder amplitude, which were not released: use as initialisation")
     print(f"wrote {out}")
 

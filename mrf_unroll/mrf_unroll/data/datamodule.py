@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from pytorch_lightning import LightningDataModule
@@ -125,10 +125,10 @@ class FingerprintingDataModule(LightningDataModule):
         )
 
     def val_dataloader(self) -> DataLoader:
-        return DataLoader(self.validation, batch_size=None)
+        return DataLoader(cast(Dataset, self.validation), batch_size=None)
 
     def test_dataloader(self) -> DataLoader:
-        return DataLoader(self.test, batch_size=None)
+        return DataLoader(cast(Dataset, self.test), batch_size=None)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Augment and measure a training batch, on its device."""
@@ -148,8 +148,8 @@ class _Rows(Dataset):
         return len(self.batch.maps)
 
     def __getitem__(self, place: int) -> Batch:
-        return Batch(*(None if value is None else value[place] for value in self.batch))
+        return Batch._make(None if value is None else value[place] for value in self.batch)
 
 
 def _collate(items: list[Batch]) -> Batch:
-    return Batch(*(None if values[0] is None else torch.stack(values) for values in zip(*items, strict=True)))
+    return Batch._make(None if values[0] is None else torch.stack(values) for values in zip(*items, strict=True))

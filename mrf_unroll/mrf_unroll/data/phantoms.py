@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.ndimage import affine_transform, gaussian_filter, map_coordinates
@@ -51,8 +51,8 @@ def head_labels(size: int, rng: np.random.Generator) -> np.ndarray:
     labels = np.zeros((size, size), dtype=np.int64)
     labels[radius < 1] = _LABEL["fat"]
     labels[radius < rng.uniform(0.88, 0.92)] = _LABEL["csf"]
-    labels[radius < rng.uniform(0.80, 0.84) + wobble(rng.integers(7, 12), 0.015)] = _LABEL["cortex"]
-    border = rng.uniform(0.60, 0.66) + wobble(5, rng.uniform(0.04, 0.08)) + wobble(rng.integers(8, 14), 0.03)
+    labels[radius < rng.uniform(0.80, 0.84) + wobble(int(rng.integers(7, 12)), 0.015)] = _LABEL["cortex"]
+    border = rng.uniform(0.60, 0.66) + wobble(5, rng.uniform(0.04, 0.08)) + wobble(int(rng.integers(8, 14)), 0.03)
     labels[radius < border] = _LABEL["white_matter"]
     for side in (-1, 1):
         # A ventricle and the deep grey matter beside it, nearly mirrored.
@@ -97,7 +97,8 @@ def deform_labels(labels: np.ndarray, rng: np.random.Generator, strength: float 
     turn, zoom = strength * rng.uniform(-0.15, 0.15), 1 + strength * rng.uniform(-0.08, 0.08, 2)
     matrix = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]) * zoom
     centre = (size - 1) / 2
-    moved = affine_transform(labels, matrix, centre - matrix @ centre, order=0)
+    offset: Any = centre - matrix @ centre
+    moved = affine_transform(labels, matrix, offset, order=0)
     shifts = [gaussian_filter(rng.standard_normal(labels.shape), 0.08 * size.max()) for _ in range(2)]
     grid = np.indices(labels.shape).astype(float)
     for axis, shift in enumerate(shifts):

@@ -42,8 +42,8 @@ def load_slice(source: str, place: int, unit_t: str | None, seed: int, use_b1: b
         t2_s=maps.t2_s[one],
         pd=density / max(float(density.max()), 1e-30),
         mask=maps.mask[one],
-        phase=maps.phase[one] if use_phase else None,
-        b1=maps.b1[one] if use_b1 else None,
+        phase=maps.phase[one] if use_phase and maps.phase is not None else None,
+        b1=maps.b1[one] if use_b1 and maps.b1 is not None else None,
     )
 
 

@@ -65,26 +65,28 @@ def compare(
         limit: at most this many slices.
         parts: where finished slices are kept; shared over the ranks where it shares them.
         changes: see ``open_study``.
+
+    Raises:
+        UserError: a network cannot be evaluated, or the networks have different baselines.
     """
     parts = Memory() if parts is None else parts
-    tables, scored, seeds = [], [], []
+    studies = [open_study(source, **dict(changes or {})) for source in sources]
+    names = list(methods) if methods is not None else available_methods(studies[0])
+    if methods is None and any(available_methods(study) != names for study in studies):
+        raise UserError(
+            "the networks have different baselines: compare them one by one, or name --methods that all have"
+        )
+    tables, scored = [], []
     first: tuple[Study, list[Record], Slice] | None = None
     tested: list[Slice] = []
-    for number, source in enumerate(sources):
-        study = open_study(source, **dict(changes or {}))
-        names = list(methods) if methods is not None else available_methods(study)
+    for number, study in enumerate(studies):
         tested = list(slices if slices is not None else study.data.slices["test"])[:limit]
         records = run_study(study, names, tested, parts, f"network_{number}/", shown=0 if first else 1)
         tables.append(summary(study, records))
         scored += [(study.seed, record) for record in records]
-        seeds.append(study.seed)
         first = first or (study, records, tested[0])
-    if len({tuple(row["method"] for row in rows) for rows in tables}) > 1:
-        raise UserError(
-            "the networks have different baselines: compare them one by one, or name --methods that all have"
-        )
-    if first is None:
-        raise ValueError("compare at least one network")
+    assert first is not None
+    seeds = [study.seed for study in studies]
     comparison = Comparison(seeds, tables, first[0].tuned, len(tested))
     if distributed.rank() == 0:
         out = Path(out)
@@ -122,6 +124,7 @@ def _draw(study: Study, records: Sequence[Record], one: Slice, folder: Path) -> 
 def iteration_errors(study: Study, batch: Batch) -> dict[str, list[float]]:
     """NRMSE of every map after each iteration of the unrolled network."""
     protocol, network = study.data.protocol, study.trained.unrolled
+    assert batch.adjoint is not None
     iterates = network(batch.adjoint, protocol.normal, protocol.norm(batch.adjoint.dtype))
     errors: dict[str, list[float]] = {name: [] for name in NAMES}
     for maps in iterates.maps:

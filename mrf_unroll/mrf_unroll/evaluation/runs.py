@@ -96,6 +96,7 @@ def measure(
     """Measure a slice and reconstruct it by every method."""
     protocol = study.data.protocol
     batch = measured(study, one, place)
+    assert batch.adjoint is not None and batch.kspace is not None
     truth = float((batch.tsmi.abs() * batch.mask[:, None]).double().square().sum())
     records = []
     for name, method in methods.items():

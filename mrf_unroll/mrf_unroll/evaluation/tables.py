@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from mrf_unroll.evaluation.runs import Record
 from mrf_unroll.evaluation.study import Study, title
@@ -22,7 +23,7 @@ def summary(study: Study, records: Iterable[Record]) -> list[dict[str, Any]]:
         by_method.setdefault(record.method, []).append(record)
     rows = []
     for name, own in by_method.items():
-        errors = errors_of_sums(sum(record.sums for record in own))
+        errors = errors_of_sums(sum((record.sums for record in own), torch.zeros((), dtype=torch.float64)))
         row: dict[str, Any] = {"method": name}
         row |= {f"{map_name} NRMSE": errors[f"{map_name}_NRMSE"] for map_name in NAMES}
         row |= {f"{map_name} MAPE %": errors[f"{map_name}_MAPE_percent"] for map_name in NAMES}

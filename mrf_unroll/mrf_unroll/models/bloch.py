@@ -18,6 +18,8 @@ class BlochDecoder(nn.Module):
         complex_valued: the basis is complex (sequences with arbitrary pulse phases), so the output is too.
     """
 
+    scale: Tensor
+
     def __init__(self, rank: int = 10, hidden: int = 300, complex_valued: bool = False) -> None:
         super().__init__()
         self.rank, self.hidden, self.complex_valued = rank, hidden, complex_valued

@@ -50,6 +50,8 @@ class ResNet(nn.Module):
         head_hidden: width of ``mrfnet``, as ``hidden`` where not given.
     """
 
+    rsb1: ResidualBlock
+
     def __init__(
         self,
         in_channels: int = 10,
@@ -117,6 +119,9 @@ class MRFResNet(nn.Module, Exportable):
     by ``fit_normalisation``), so T1 and T2 do not depend on PD. The published network stops at T1 and T2; here a third
     output times the norm of the input is PD.
     """
+
+    mean: Tensor
+    deviation: Tensor
 
     def __init__(self, in_channels: int = 10, out_channels: int = 3, width: int = 10, blocks: int = 6) -> None:
         super().__init__()

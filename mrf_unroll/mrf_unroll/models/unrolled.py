@@ -65,7 +65,8 @@ class UnrolledNetwork(nn.Module):
             raise UserError("a complex basis needs complex_valued: true")
         self.encoder, self.decoder = encoder, decoder.requires_grad_(False)
         self.alpha = nn.Parameter(alpha.clone() if alpha.ndim else alpha.repeat(iterations))
-        self.step_rule, self.complex_valued, self.positive = step_rule, complex_valued, positive
+        self.step_rule: StepRule = step_rule
+        self.complex_valued, self.positive = complex_valued, positive
         self.data_consistency = data_consistency
 
     @property

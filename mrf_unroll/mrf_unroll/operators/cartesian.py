@@ -18,6 +18,9 @@ class CartesianMaskOperator(nn.Module):
         image_size: (H, W), square (other images scramble k-space in the published code, so they are refused).
     """
 
+    mask: torch.Tensor
+    basis: torch.Tensor
+
     def __init__(self, mask: torch.Tensor, basis: torch.Tensor, image_size: tuple[int, int]) -> None:
         super().__init__()
         height, width = (int(size) for size in image_size)

@@ -24,6 +24,11 @@ class SubspaceOperator(nn.Module):
         backend: of the transforms, see ``Nufft``.
     """
 
+    trajectory: torch.Tensor
+    basis: torch.Tensor
+    coil_maps: torch.Tensor | None
+    dcf: torch.Tensor | None
+
     def __init__(
         self,
         trajectory: torch.Tensor,
@@ -84,12 +89,12 @@ class SubspaceOperator(nn.Module):
         with torch.autocast(y.device.type, enabled=False):
             y = full_precision(y)
             basis = self.basis.to(y.dtype).conj()
-            total = None
+            total = torch.zeros((), dtype=y.dtype, device=y.device)
             for coil, maps in enumerate(each_coil(self.coil_maps, y.dtype)):
                 values = torch.einsum("bnp,nk->bknp", y[:, coil], basis).flatten(2)
                 images = self.nufft.adjoint(values)
                 images = images if maps is None else images * maps.conj()
-                total = images if total is None else total + images
+                total = total + images
             return total
 
     def weighted(self, y: torch.Tensor) -> torch.Tensor:
@@ -114,6 +119,9 @@ class FrameOperator(nn.Module):
     Args:
         trajectory, coil_maps: as in ``SubspaceOperator``.
     """
+
+    trajectory: torch.Tensor
+    coil_maps: torch.Tensor | None
 
     def __init__(
         self, trajectory: torch.Tensor, image_size: tuple[int, int], coil_maps: torch.Tensor | None = None

@@ -29,6 +29,9 @@ class ToeplitzNormal(nn.Module):
         coil_maps: as in ``SubspaceOperator``.
     """
 
+    kernels: torch.Tensor
+    coil_maps: torch.Tensor | None
+
     def __init__(self, kernels: torch.Tensor, rank: int, coil_maps: torch.Tensor | None = None) -> None:
         super().__init__()
         if len(kernels) != rank * (rank + 1) // 2:
@@ -59,14 +62,14 @@ class ToeplitzNormal(nn.Module):
             return self._apply_real(x)
         kind = x if x.is_complex() else x.to(torch.complex128 if x.dtype == torch.float64 else torch.complex64)
         kernels = self.kernels if x.real.dtype == torch.float32 else exact(self.kernels)
-        (height, width), total = self.image_size, None
+        (height, width), total = self.image_size, torch.zeros((), dtype=kind.dtype, device=x.device)
         for maps in each_coil(self.coil_maps, kind.dtype):
             images = kind if maps is None else kind * maps
             lines = torch.fft.fft(torch.fft.fft(images, n=2 * width), n=2 * height, dim=-2)
             lines = torch.fft.ifft(_mix(kernels, lines, self.rank), dim=-2)[..., :height, :]
             images = torch.fft.ifft(lines)[..., :width]
             images = images if maps is None else images * maps.conj()
-            total = images if total is None else total + images
+            total = total + images
         return total if x.is_complex() else total.real
 
     def _apply_real(self, x: torch.Tensor) -> torch.Tensor:
