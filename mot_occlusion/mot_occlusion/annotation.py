@@ -17,7 +17,8 @@ _DASH = 6
 def colour_of(identity: int) -> tuple[int, int, int]:
     """The RGB colour of an identity; neighbouring numbers are far apart in hue."""
     hue = identity * 0.618034 % 1
-    return tuple(round(255 * value) for value in colorsys.hsv_to_rgb(hue, 0.75, 0.95))
+    red, green, blue = (round(255 * value) for value in colorsys.hsv_to_rgb(hue, 0.75, 0.95))
+    return red, green, blue
 
 
 class Annotator:

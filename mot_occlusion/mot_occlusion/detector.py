@@ -45,7 +45,8 @@ class Detector:
     ) -> None:
         if precision not in _PRECISIONS:
             raise UserError(f"precision {precision!r}: use one of {', '.join(_PRECISIONS)}")
-        self.input_size = tuple(input_size or model.input_size)
+        height, width = input_size or model.input_size
+        self.input_size = (height, width)
         if any(side % 32 or side < 32 for side in self.input_size):
             raise UserError(f"input size {self.input_size}: height and width must be multiples of 32")
         self.device = distributed.choose_device(device)
@@ -84,7 +85,7 @@ class Detector:
             raise UserError(
                 "this network has no trained detection heads: train it (model.init) before tracking with it"
             )
-        map_size = tuple(maps["hm"].shape[2:])
+        map_size = (maps["hm"].shape[2], maps["hm"].shape[3])
         decoded = decode_boxes(maps["hm"], maps["wh"], trained.get("reg"), self.num_people)
         sure = int((decoded.scores[0] >= self.min_score).sum())  # scores fall
         boxes = letterbox.cells_to_image(decoded.boxes[0, :sure].cpu().numpy(), map_size)

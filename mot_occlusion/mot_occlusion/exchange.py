@@ -13,6 +13,8 @@ from mot_occlusion.models.tracking_model import TrackingModel
 from mot_occlusion.published import export_published
 from shared_utils import UserError, checkpoint, files
 
+SUFFIXES = {"pretrained": "", "published": ".pth", "onnx": ".onnx", "pt2": ".pt2"}
+
 
 class _Tuple(nn.Module):
     """The maps as a tuple, in the order of the heads: exchange formats name outputs by position."""

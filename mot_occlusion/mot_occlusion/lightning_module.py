@@ -68,6 +68,7 @@ class TrackingModule(LightningModule):
         if train_only == "occlusion" and init is None:
             raise UserError("model.train_only=occlusion trains heads on a finished network: give it as model.init")
         self.save_hyperparameters()
+        self.train_only = train_only
         network = build_network(backbone, {**HEADS, "id": embedding_channels})
         self.network = network.to(memory_format=torch.channels_last)  # a fifth faster on the CPU
         unsupervised = UnsupervisedReIDLoss(margin, placeholder, temperature_epsilon) if reid else None
@@ -89,7 +90,7 @@ class TrackingModule(LightningModule):
 
     def train(self, mode: bool = True) -> TrackingModule:
         super().train(mode)
-        if mode and self.hparams.train_only == "occlusion":
+        if mode and self.train_only == "occlusion":
             self.network.eval()  # batch statistics are frozen too; the occlusion heads have none
         return self
 
@@ -101,7 +102,7 @@ class TrackingModule(LightningModule):
         current = self.network.apply_heads(features[:count], self.network.heads)
         previous = self.network.apply_heads(features[count:], ["id"])
         losses = self.loss(current, batch["targets"], previous, batch["targets_previous"], batch["negative"].tolist())
-        if self.hparams.train_only == "occlusion":
+        if self.train_only == "occlusion":
             losses["loss"] = sum(self.loss.weights[name] * losses[name] for name in ("occlusion", "occlusion_offset"))
         for name, value in losses.items():
             if name not in ("similarities", "loss"):
@@ -151,7 +152,7 @@ class TrackingModule(LightningModule):
         self.log(f"{stage}_rank1", sum(merged["hits"]) / max(1, sum(merged["queries"])), prog_bar=True)
 
     def configure_optimizers(self) -> Any:
-        options = self.hparams
+        options: Any = self.hparams
         parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
         optimizer = torch.optim.Adam(parameters, options.learning_rate)
         schedulers = torch.optim.lr_scheduler

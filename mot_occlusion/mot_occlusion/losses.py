@@ -207,21 +207,18 @@ class TrackingLoss(nn.Module):
             ``loss`` and its parts, named after the heads, with ``id`` and the parts of that.
         """
         parts = {}
-        for name, index, offset in (
-            ("hm", None, None),
-            ("wh", "ind", "wh"),
-            ("reg", "ind", "reg"),
-            ("occlusion", None, None),
-            ("occlusion_offset", "occ_ind", "occ_offset"),
-        ):
-            if name not in maps:
-                continue
-            if index is None:
+        for name in ("hm", "occlusion"):
+            if name in maps:
                 parts[name] = focal_loss(maps[name], targets[name])
-            else:
-                mask = targets["reg_mask" if index == "ind" else "occ_mask"]
-                parts[name] = masked_l1_loss(maps[name], targets[index], mask, targets[offset])
-        detection = sum(self.weights[name] * value for name, value in parts.items())
+        for name, index, offset, mask in (
+            ("wh", "ind", "wh", "reg_mask"),
+            ("reg", "ind", "reg", "reg_mask"),
+            ("occlusion_offset", "occ_ind", "occ_offset", "occ_mask"),
+        ):
+            if name in maps:
+                parts[name] = masked_l1_loss(maps[name], targets[index], targets[mask], targets[offset])
+        # Always in this order, so that the sum is the same to the last bit.
+        detection = sum(weight * parts[name] for name, weight in self.weights.items() if name in parts)
         if self.reid is None or "id" not in maps:
             return {**parts, "loss": detection}
         sides = [

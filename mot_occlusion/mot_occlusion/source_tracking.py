@@ -42,17 +42,24 @@ def observer(mode: Mode, detector: Any | None, given: FileDetections | None) -> 
         given: the detections of a file, or None.
     """
 
-    def observe(frame: int, image: np.ndarray | None) -> tuple[Detections, np.ndarray | None]:
-        if mode == "provided":
+    if mode == "provided" and given is not None:
+
+        def provided(frame: int, image: np.ndarray | None) -> tuple[Detections, np.ndarray | None]:
             boxes, scores = given.of_frame(frame)
             embeddings = None
             if detector is not None and image is not None and len(boxes):
                 embeddings = detector.embed(image, boxes.astype(np.float32))
             return Detections(boxes, scores, embeddings), None
-        found = _NOTHING if image is None else detector(image)
-        return found, given.of_frame(frame)[0] if mode == "public" else None
 
-    return observe
+        return provided
+    if detector is None:
+        raise ValueError(f"mode {mode} needs a detector")
+
+    def detected(frame: int, image: np.ndarray | None) -> tuple[Detections, np.ndarray | None]:
+        found = _NOTHING if image is None else detector(image)
+        return found, given.of_frame(frame)[0] if given is not None else None
+
+    return detected
 
 
 def track_source(
@@ -184,7 +191,8 @@ class _Canvas:
 
     def repeat(self, frame: int, image: np.ndarray) -> None:
         """A frame that an earlier run has tracked."""
-        self.draw(image, self.before.of_frame(frame))
+        if self.before is not None:
+            self.draw(image, self.before.of_frame(frame))
 
     def draw(self, image: np.ndarray, tracks: Any, centres: np.ndarray | None = None) -> None:
         """The next frame."""

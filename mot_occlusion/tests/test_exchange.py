@@ -42,10 +42,16 @@ def test_onnx_of_a_deformable_layer_needs_no_operator_of_its_own(tmp_path):
 
 def test_a_torch_program_gives_the_maps_of_torch(scratch, capsys):
     assert export_command.main(["--to", "pt2", "--input-size", "[32, 64]"]) == 0
+    assert "wrote runs/export/version_0/model.pt2" in capsys.readouterr().out
     image = torch.rand(1, 3, 32, 64)
-    found = torch.export.load("exported/model.pt2").module()(image)
+    found = torch.export.load("runs/export/version_0/model.pt2").module()(image)
     with torch.no_grad():
         ours = load_model()(image)
     assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(found, ours.values(), strict=True))
-    assert export_command.main(["--to", "pt2", "--input-size", "[32, 64]"]) == 2
-    assert "exported/model.pt2 exists: replace it with --overwrite" in capsys.readouterr().err
+
+
+def test_an_export_that_exists_is_replaced_only_when_asked_for(scratch, capsys):
+    assert export_command.main(["--out", "a"]) == 0
+    assert export_command.main(["--out", "a"]) == 2
+    assert "a exists: replace it with --overwrite" in capsys.readouterr().err
+    assert export_command.main(["--out", "a", "--overwrite"]) == 0

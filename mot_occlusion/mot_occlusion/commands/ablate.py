@@ -39,4 +39,5 @@ def ablate(
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Run the command; the exit status."""
     return cli.run(ablate, argv)

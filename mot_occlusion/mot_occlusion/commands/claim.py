@@ -24,4 +24,5 @@ def claim(results: str, out: str | None = None, overwrite: bool = False) -> None
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Run the command; the exit status."""
     return cli.run(claim, argv)

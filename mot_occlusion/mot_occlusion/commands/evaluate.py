@@ -53,4 +53,5 @@ def evaluate(
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Run the command; the exit status."""
     return cli.run(evaluate, argv)

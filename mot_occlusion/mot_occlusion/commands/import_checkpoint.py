@@ -24,4 +24,5 @@ def import_checkpoint(file: str, out: str, overwrite: bool = False) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Run the command; the exit status."""
     return cli.run(import_checkpoint, argv)

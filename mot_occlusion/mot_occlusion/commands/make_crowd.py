@@ -40,4 +40,5 @@ def make_crowd(
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Run the command; the exit status."""
     return cli.run(make_crowd, argv)

@@ -42,4 +42,5 @@ def simulate(
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Run the command; the exit status."""
     return cli.run(simulate, argv)

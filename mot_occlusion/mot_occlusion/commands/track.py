@@ -103,7 +103,7 @@ def track(
         if mode != "provided" or embeddings:
             from mot_occlusion import pretrained
 
-            detector = pretrained.load(ckpt, device, precision, network_size and network_size[::-1])
+            detector = pretrained.load(ckpt, device, precision, network_size and (network_size[1], network_size[0]))
         run = TrackingRun(
             source, sources, mode, options, detector, given, frame_rate, reconnect, limit, max_unreadable, video
         )
@@ -115,4 +115,5 @@ def track(
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Run the command; the exit status."""
     return cli.run(track, argv)

@@ -29,4 +29,5 @@ def after(training, folder: Path) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Run the command; the exit status."""
     return cli.train(classes, argv, links={"input_size": "input_size"}, monitor=("val_ap50", "max"), after=after)

@@ -44,32 +44,35 @@ def visualize(
     from shared_utils import UserError, files
 
     path = Path(out or f"{figure}.png")
-    needed = {"trajectories": "results", "timeline": "results", "hota": "results"}.get(figure, "source")
-    if {"results": results, "source": source}[needed] is None:
-        raise UserError(f"{figure} needs --{needed}")
-    if figure == "hota" and data is None:
-        raise UserError("hota needs --data")
+
+    def needed(name: str, value: str | None) -> str:
+        if value is None:
+            raise UserError(f"{figure} needs --{name}")
+        return value
+
     files.refuse_existing(path, overwrite)
     second = second or frame + 10
     if figure == "trajectories":
-        visualization.trajectories(path, results, source, frame)
+        visualization.trajectories(path, needed("results", results), source, frame)
     elif figure == "timeline":
-        visualization.timeline(path, results)
+        visualization.timeline(path, needed("results", results))
     elif figure == "frames":
-        visualization.frames(path, source, frame, second)
+        visualization.frames(path, needed("source", source), frame, second)
     elif figure == "hota":
-        visualization.hota(path, results, data)
+        visualization.hota(path, needed("results", results), needed("data", data))
     else:
         from mot_occlusion import pretrained
 
+        given = needed("source", source)
         detector = pretrained.load(ckpt, device)
         if figure == "occlusion":
-            visualization.occlusion(path, detector, source, frame)
+            visualization.occlusion(path, detector, given, frame)
         else:
             boxes = (detections, detections_size) if detections else None
-            visualization.similarity(path, detector, source, frame, second, boxes)
+            visualization.similarity(path, detector, given, frame, second, boxes)
     print(f"wrote {path}")
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Run the command; the exit status."""
     return cli.run(visualize, argv)

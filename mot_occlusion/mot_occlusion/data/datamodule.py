@@ -78,8 +78,9 @@ class TrackingDataModule(LightningDataModule):
             raise UserError(f"data.negative_fraction must lie in [0, 1), got {negative_fraction}")
         if batch_size < 1 or max_objects < 1 or max_gap < 0:
             raise UserError("data.batch_size and data.max_objects must be at least 1, data.max_gap at least 0")
+        height, width = input_size
         self.root, self.extra_roots, self.validation = root, list(extra_roots or ()), validation
-        self.input_size, self.batch_size, self.num_workers = tuple(input_size), batch_size, num_workers
+        self.input_size, self.batch_size, self.num_workers = (height, width), batch_size, num_workers
         self.max_gap, self.negative_fraction, self.augment, self.affine = max_gap, negative_fraction, augment, affine
         self.max_objects, self.clip_boxes = max_objects, clip_boxes
         self.min_visibility, self.min_reid_visibility = min_visibility, min_reid_visibility
@@ -118,7 +119,7 @@ class TrackingDataModule(LightningDataModule):
         return read_videos(self.root, "val" if self._has_split("val") else "test", with_ids=with_ids)
 
     def _has_split(self, split: str) -> bool:
-        return any((Path(self.root) / level / split).is_dir() for level in ("", "images"))
+        return self.root is not None and any((Path(self.root) / level / split).is_dir() for level in ("", "images"))
 
     @cached_property
     def training_pairs(self) -> TrainingPairs:
@@ -126,7 +127,9 @@ class TrackingDataModule(LightningDataModule):
         for root in self.extra_roots:
             crowd = annotation_file(root, "train").is_file()
             videos += read_crowdhuman(root, "train") if crowd else read_videos(root)
-        options = {"affine": self.affine} if self.augment else {"affine": None, "colour": 0.0, "flip": 0.0}
+        options: dict[str, Any] = {"affine": self.affine}
+        if not self.augment:
+            options = {"affine": None, "colour": 0.0, "flip": 0.0}
         return TrainingPairs(
             videos,
             self.input_size,

@@ -90,8 +90,10 @@ class TrainingPairs(Dataset):
             second = int(rng.integers(low, high + 1))
         flip = rng.random() < self.flip
         size = self.input_size
-        first_affine = None if self.affine is None else self.affine.draw(rng, size)
-        second_affine = None if self.affine is None else self.affine.perturb(first_affine, rng, size)
+        first_affine = second_affine = None
+        if self.affine is not None:
+            first_affine = self.affine.draw(rng, size)
+            second_affine = self.affine.perturb(first_affine, rng, size)
         image, targets = self._frame(video, frame, first_affine, flip, rng)
         image_previous, previous = self._frame(other, second, second_affine, flip, rng)
         return {

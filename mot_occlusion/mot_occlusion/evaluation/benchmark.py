@@ -10,7 +10,7 @@ from mot_occlusion.data.mot_format import Rows
 from mot_occlusion.evaluation.accumulator import Convention, evaluate_like
 from mot_occlusion.evaluation.hota import ALPHAS
 from mot_occlusion.evaluation.measures import combine, measure, scores
-from mot_occlusion.evaluation.preprocess import prepare, preset_of
+from mot_occlusion.evaluation.preprocess import Preset, prepare, preset_of
 from shared_utils import UserError, files, logging
 
 Split = Literal["all", "first-half", "second-half"]
@@ -77,7 +77,10 @@ def load(pair: Pair, split: Split = "all") -> tuple[Rows, Rows, int]:
 
 
 def score(
-    pairs: list[Pair], metrics: tuple[str, ...] = ("clear", "id", "hota"), split: Split = "all", preset: str = "auto"
+    pairs: list[Pair],
+    metrics: tuple[str, ...] = ("clear", "id", "hota"),
+    split: Split = "all",
+    preset: Preset | Literal["auto"] = "auto",
 ) -> dict[str, dict[str, Any]]:
     """All scores by sequence, and of all sequences together under COMBINED."""
     measured = {}
@@ -100,7 +103,7 @@ def row(name: str, values: dict[str, Any]) -> dict[str, Any]:
     return found | {short: int(values[key]) for key, short in counts.items() if key in values}
 
 
-def table_like(convention: Convention, pair: Pair, split: Split, preset: str) -> dict[str, Any]:
+def table_like(convention: Convention, pair: Pair, split: Split, preset: Preset | Literal["auto"]) -> dict[str, Any]:
     """A line of py-motmetrics' table, or of the published evaluator's."""
     gt, results, length = load(pair, split)
     chosen = preset_of(pair.name, gt) if preset == "auto" else preset

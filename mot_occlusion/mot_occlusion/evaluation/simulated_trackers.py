@@ -14,7 +14,7 @@ from mot_occlusion.data import mot_format, synthetic_crowd
 from mot_occlusion.data.mot_format import Rows
 from mot_occlusion.evaluation.arms import REID, arms, recovered_overlap, track
 from mot_occlusion.evaluation.measures import evaluate_sequence
-from mot_occlusion.evaluation.preprocess import preset_of
+from mot_occlusion.evaluation.preprocess import Preset, preset_of
 from mot_occlusion.evaluation.simulation import simulate_detections
 from mot_occlusion.tracking import LOST
 from shared_utils import UserError, distributed, files, logging, work
@@ -140,7 +140,7 @@ def run_sequence(
     frame_rate: float,
     seed: int,
     windows: tuple[int, ...],
-    preset: str = "mot17",
+    preset: Preset = "mot17",
     **options: Any,
 ) -> list[dict[str, Any]]:
     """Every arm of the ablation on one sequence and seed: ``arm``, ``window`` (0: no recovery) and all scores.

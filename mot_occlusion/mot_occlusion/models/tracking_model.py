@@ -32,7 +32,8 @@ class TrackingModel(nn.Module, Exportable):
         uncertainties: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
-        self.backbone, self.heads, self.input_size = backbone, dict(heads), tuple(input_size)
+        height, width = input_size
+        self.backbone, self.heads, self.input_size = backbone, dict(heads), (int(height), int(width))
         self.untrained, self.uncertainties = tuple(untrained), dict(uncertainties or {})
         self.network = build_network(backbone, heads, head_channels)
 
