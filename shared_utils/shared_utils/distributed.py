@@ -15,6 +15,8 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
+from shared_utils import UserError
+
 Item = TypeVar("Item")
 
 
@@ -58,12 +60,12 @@ def barrier() -> None:
         dist.barrier()
 
 
-def broadcast(value: Any, source: int = 0) -> Any:
-    """Rank ``source``'s value (any picklable object) on every rank."""
+def broadcast(value: Any) -> Any:
+    """The first rank's value (any picklable object) on every rank."""
     if world_size() == 1:
         return value
     box = [value]
-    dist.broadcast_object_list(box, src=source)
+    dist.broadcast_object_list(box, src=0)
     return box[0]
 
 
@@ -101,10 +103,12 @@ class _Gather(torch.autograd.Function):
 def gather(local: torch.Tensor) -> torch.Tensor:
     """The rows of all ranks, in rank order, with gradients to the ranks that own them.
 
-    local: (n_r, ...); n_r may differ between ranks (0 included), the other dimensions may not.
-    Returns (sum n_r, ...). A row's gradient is the sum over the ranks' losses; with DDP, which averages the
-    gradients of the parameters, a loss that every rank computes from all rows so has exactly the gradient it has on one
-    process.
+    Args:
+        local: (n_r, ...); n_r may differ between ranks (0 included), the other dimensions may not.
+
+    Returns:
+        (sum n_r, ...). A row's gradient is the sum over the ranks' losses; with DDP, which averages the gradients of the
+        parameters, a loss that every rank computes from all rows so has exactly the gradient it has on one process.
     """
     return local if world_size() == 1 else _Gather.apply(local)
 
@@ -119,9 +123,14 @@ def gather_objects(value: Any) -> list[Any]:
 
 
 def shuffle(local: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """Exchange rows between ranks at random (batch-norm shuffling); equal row counts on every rank; no gradient.
+    """Exchange rows between ranks at random (batch-norm shuffling); no gradient.
 
-    generator: seeded alike on every rank. Returns this rank's new rows and the order to give to ``unshuffle``.
+    Args:
+        local: (n, ...), n the same on every rank.
+        generator: seeded alike on every rank.
+
+    Returns:
+        This rank's new rows, (n, ...), and the order to give to ``unshuffle``.
     """
     rows = gather(local.detach())
     order = torch.randperm(rows.shape[0], generator=generator).to(local.device)
@@ -137,17 +146,36 @@ def unshuffle(local: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
 
 
 def seed_everything(seed: int) -> None:
-    """Seed Python, NumPy and torch on this process, ranks apart (seed + rank)."""
-    seed = (seed + rank()) % 2**32
+    """Seed Python, NumPy and torch on this process; every rank gets numbers of its own, the first those of ``seed``."""
+    if rank() > 0:
+        # Not seed + rank: that would be the next run's seed on its first rank.
+        seed = int(np.random.SeedSequence([seed % 2**64, rank()]).generate_state(1)[0])
     random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002 (libraries draw from the global state)
+    np.random.seed(seed % 2**32)  # noqa: NPY002 (libraries draw from the global state)
     torch.manual_seed(seed)
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """``auto``: this rank's GPU, else Apple's, else the CPU; any other name is taken as it is."""
-    if name != "auto":
-        return torch.device(name)
-    if torch.cuda.is_available():
-        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    """The device that ``--device`` names.
+
+    Args:
+        name: ``auto`` for this rank's GPU, else Apple's, else the CPU; or ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+
+    Raises:
+        UserError: there is no such device here.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"--device {name} is not a device: use auto, cpu, cuda, cuda:0 or mps") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UserError(f"--device {name}: no CUDA GPU here; use auto or cpu")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UserError(f"--device {name}: there are {torch.cuda.device_count()} GPUs here, from cuda:0; use auto")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise UserError(f"--device {name}: no Apple GPU here; use auto or cpu")
+    return device

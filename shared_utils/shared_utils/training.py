@@ -1,117 +1,29 @@
-"""What ``cli.train`` needs of Lightning: run folders, durable checkpoints, exact resumption. Imported only to train."""
+"""What ``cli.train`` needs of Lightning: fit, test the best checkpoint, call what comes after. Imported only to train."""
 
 from __future__ import annotations
 
-import os
-import random
+import logging as log_levels
+import re
 import signal
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.callbacks import ModelCheckpoint
-from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
-from pytorch_lightning.plugins.io import TorchCheckpointIO
+from pytorch_lightning import Trainer
+from pytorch_lightning.cli import LightningCLI
 from pytorch_lightning.utilities.model_helpers import is_overridden
 
-from shared_utils import UserError, checkpoint, logging
+from shared_utils import UserError, logging
+from shared_utils import training_flags as flags
+from shared_utils.lightning_cli import WorkspaceCLI
 
-# Lightning's CLI calls functions that jsonargparse is about to rename; that is between the two of them.
-os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
-
-
-class DurableCheckpointIO(TorchCheckpointIO):
-    """Lightning's checkpoints through ``checkpoint.save`` and ``checkpoint.load_tensors``."""
-
-    def save_checkpoint(self, checkpoint_content: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        checkpoint.save(checkpoint_content, path)
-
-    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
-        return checkpoint.load_tensors(path, map_location or "cpu")
-
-
-class RandomState(Callback):
-    """Keeps the random generators in the checkpoint, so that a resumed run draws what the unbroken one would have."""
-
-    def __init__(self) -> None:
-        self._restored: dict[str, Any] | None = None
-
-    def state_dict(self) -> dict[str, Any]:
-        name, keys, position, has_gauss, gauss = np.random.get_state()  # noqa: NPY002 (libraries draw from it)
-        return {
-            "python": random.getstate(),
-            "numpy": (name, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, gauss),
-            "torch": torch.get_rng_state(),
-            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._restored = state
-
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        # Not later: the first epoch's loader draws its seed before on_train_start.
-        if self._restored is None:
-            return
-        state, self._restored = self._restored, None
-        version, internal, gauss = state["python"]
-        random.setstate((version, tuple(internal), gauss))
-        name, keys, *rest = state["numpy"]
-        np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
-        torch.set_rng_state(state["torch"])
-        if len(state["cuda"]) == torch.cuda.device_count():
-            torch.cuda.set_rng_state_all(state["cuda"])
-
-
-class WorkspaceCLI(LightningCLI):
-    """LightningCLI with a run name, ``--resume`` and ``--debug``, and the workspace's loggers and checkpoints."""
-
-    def __init__(self, *args: Any, links: dict[str, str], parse: Callable, **kwargs: Any) -> None:
-        self.links, self._parse_or_explain = links, parse
-        super().__init__(*args, **kwargs)
-
-    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        parser.add_argument("--name", type=str, default="default", help="the run's folder is runs/<name>/version_N")
-        parser.add_argument("--resume", action="store_true", help="continue the newest good checkpoint of this name")
-        parser.add_argument("--debug", action="store_true", help="on an error, show the traceback")
-        for attribute, argument in self.links.items():
-            parser.link_arguments(f"data.{attribute}", f"model.{argument}", apply_on="instantiate")
-
-    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        self.config = self._parse_or_explain(parser, args)
-
-    @property
-    def root(self) -> Path:
-        return Path(self.config.trainer.default_root_dir or "runs")
-
-    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        trainer = self.config_init.trainer
-        found = self.resume_from = self.find_checkpoint()
-        if trainer.logger in (None, True):
-            resume = found and (int(found.parts[-3].removeprefix("version_")), _global_step(found))
-            kwargs["logger"] = logging.training_loggers(self.config.name, self.root, resume)
-        if not trainer.plugins:
-            kwargs["plugins"] = [DurableCheckpointIO()]
-        return super().instantiate_trainer(**kwargs)
-
-    def find_checkpoint(self) -> Path | None:
-        """The newest good checkpoint of this run name; None without ``--resume``.
-
-        Raises UserError when there is none.
-        """
-        if not self.config.resume:
-            return None
-        folder = self.root / self.config.name
-        found = checkpoint.newest_good(folder.glob("version_*/checkpoints/*.ckpt"))
-        if found is None:
-            raise UserError(f"nothing to resume in {folder}: no good checkpoint; start without --resume")
-        return found
-
-
-def _global_step(path: Path) -> int:
-    return int(checkpoint.load_tensors(path)["global_step"])
+log = log_levels.getLogger(__name__)
+# What the settings ask for, or what a line of our own says.
+_EXPECTED = (
+    *("requested to overfit but enabled", "is configured. Logging can impact", "could not find the monitored key"),
+    "The dirpath has changed",
+)
 
 
 def run_training(
@@ -124,34 +36,51 @@ def run_training(
     monitor: tuple[str, str] | None,
     after: Callable[[LightningCLI, Path], None] | None,
 ) -> None:
-    """Build everything from the arguments, fit, test the best checkpoint where there is a test, and call ``after``."""
+    """Build everything from the arguments, fit, test the best checkpoint where there is a test, and call ``after``.
+
+    ``after`` needs a run folder with curves and checkpoints; where the settings leave none, a line says why it is not
+    called.
+    """
     logging.configure()
-    # "last" is the newest epoch's end, whether or not it is the best, which is kept beside it.
-    last = ModelCheckpoint(filename="last", enable_version_counter=False)
-    callbacks = [RandomState(), last]
-    if monitor:
-        best = ModelCheckpoint(
-            filename="best-{epoch}", auto_insert_metric_name=False, monitor=monitor[0], mode=monitor[1]
-        )
-        callbacks.insert(1, best)
+    if "--debug" not in arguments:
+        # What Lightning reports about the machine is in our own lines, or of no use; its warnings stay.
+        for name in ("pytorch_lightning", "lightning_fabric"):
+            log_levels.getLogger(name).setLevel(log_levels.WARNING)
+        for text in _EXPECTED:
+            warnings.filterwarnings("ignore", message=f".*{text}.*")
     module_class, data_class = classes
-    cli = WorkspaceCLI(
-        module_class,
-        data_class,
-        args=arguments,
-        run=False,
-        links=links,
-        parse=parse,
-        seed_everything_default=0,
-        auto_configure_optimizers=False,
-        load_from_checkpoint_support=False,
-        save_config_kwargs={"overwrite": True},
-        trainer_defaults={"callbacks": callbacks},
-        parser_kwargs={"prog": program, "exit_on_error": False, "allow_abbrev": False},
-    )
+    with flags.explained():
+        cli = WorkspaceCLI(
+            module_class,
+            data_class,
+            args=[re.sub("^--seed(?==|$)", "--seed_everything", argument) for argument in arguments],
+            run=False,
+            links=links,
+            parse=parse,
+            monitor=monitor,
+            seed_everything_default=0,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+            save_config_kwargs={"overwrite": True},
+            trainer_defaults={"callbacks": [], "enable_model_summary": False},
+            parser_kwargs={"prog": program, "exit_on_error": False, "allow_abbrev": False},
+        )
+        with cli.held, cli.removed_if_unused():
+            _fit(cli)
+            _test(cli)
+            if cli.trainer.is_global_zero:
+                _finish(cli, after)
+
+
+def _fit(cli: WorkspaceCLI) -> None:
     trainer = cli.trainer
+    if cli.start_from is not None and trainer.is_global_zero:
+        log.info("continuing %s, step %d", cli.start_from, cli.start_step)
+    if trainer.is_global_zero and not cli.config.trainer.barebones:
+        count = sum(value.numel() for value in cli.model.parameters())
+        log.info("training %s, %s parameters, on %s", type(cli.model).__name__, f"{count:,}", _devices(trainer))
     try:
-        trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=cli.resume_from, weights_only=True)
+        trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=cli.start_from, weights_only=True)
     except SystemExit:
         # Lightning has caught Ctrl-C, shut down in order and left with status 1.
         if trainer.interrupted:
@@ -159,14 +88,49 @@ def run_training(
         raise
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    folder = Path(trainer.log_dir)
-    if (
-        cli.datamodule is not None
-        and is_overridden("test_step", cli.model)
-        and trainer.checkpoint_callback.best_model_path
-    ):
-        trainer.test(cli.model, datamodule=cli.datamodule, ckpt_path="best", weights_only=True)
-    if trainer.is_global_zero:
-        if after is not None:
-            after(cli, folder)
-        print(f"run: {folder}")
+    if trainer.global_step > cli.start_step or trainer.interrupted or not _trained_here(trainer):
+        return
+    if cli.start_from is None:
+        raise UserError("nothing was trained: the training set gives no batch; is data.batch_size larger than it is?")
+    log.info(
+        "%s is finished already, at step %d: a larger trainer.max_epochs trains on", cli.start_from, cli.start_step
+    )
+
+
+def _trained_here(trainer: Trainer) -> bool:
+    """Whether it was this process that trained: the strategies ddp_spawn and ddp_fork leave it to new ones."""
+    return not type(trainer.strategy.launcher).__name__.startswith("_MultiProcessing")
+
+
+def _devices(trainer: Trainer) -> str:
+    kind = trainer.strategy.root_device.type
+    return kind if trainer.world_size == 1 else f"{trainer.world_size} processes ({kind})"
+
+
+def _test(cli: WorkspaceCLI) -> None:
+    """Test the best checkpoint, or the last weights where none was kept."""
+    if cli.datamodule is None or not is_overridden("test_step", cli.model):
+        return
+    best = cli.best.best_model_path if cli.best is not None else ""
+    cli.trainer.test(
+        cli.model, datamodule=cli.datamodule, ckpt_path=best if Path(best).is_file() else None, weights_only=True
+    )
+
+
+def _finish(cli: WorkspaceCLI, after: Callable[[LightningCLI, Path], None] | None) -> None:
+    if cli.folder is None:
+        print("nothing is kept of this run (trainer.fast_dev_run or trainer.barebones)")
+        return
+    missing = []
+    if not (cli.folder / "metrics.csv").is_file():
+        why = "trainer.logger is false" if cli.config.trainer.logger is False else "nothing was logged"
+        missing.append(f"metrics.csv ({why})")
+    if not any(cli.folder.glob("checkpoints/*.ckpt")):
+        missing.append("checkpoints (trainer.enable_checkpointing is false)")
+    elif cli.best is not None and cli.best.monitor and not cli.best.best_model_path:
+        log.info("no best checkpoint: %s was not measured in this run", cli.best.monitor)
+    if missing:
+        log.info("no figures: this run keeps no %s", " and no ".join(missing))
+    elif after is not None:
+        after(cli, cli.folder)
+    print(f"run: {cli.folder}")

@@ -3,6 +3,7 @@
 import os
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -24,7 +25,7 @@ def in_an_empty_folder(tmp_path, monkeypatch):
 
 def shell(script, *arguments, **options):
     return subprocess.run(
-        [sys.executable, TOY / script, *arguments], capture_output=True, text=True, timeout=120, **options
+        [sys.executable, TOY / script, *arguments], capture_output=True, text=True, timeout=600, **options
     )
 
 
@@ -35,7 +36,7 @@ def interruptible():
 
 def run_and_list_modules(code):
     code = f"import sys; sys.path.insert(0, {str(TOY)!r}); {code}; print(sorted(sys.modules))"
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60).stdout
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600).stdout
 
 
 def weights(run):
@@ -136,7 +137,7 @@ def test_control_c_ends_with_130():
     )
     assert process.stdout.readline() == "waiting\n"
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=600)
     assert process.returncode == 130
     assert errors == "greet.py: error: interrupted; what was finished is kept\n"
 
@@ -216,7 +217,7 @@ def test_a_resumed_run_ends_with_the_weights_and_curves_of_an_unbroken_one():
     assert (broken / "metrics.csv").read_text() == (whole / "metrics.csv").read_text()
 
 
-def test_resuming_passes_over_a_damaged_checkpoint(capsys):
+def test_resuming_skips_a_damaged_checkpoint():
     assert train.main(["--trainer.max_epochs", "2"]) == 0
     newest = Path("runs/line/version_0/checkpoints/last.ckpt")
     newest.write_bytes(newest.read_bytes()[:-100])
@@ -224,35 +225,44 @@ def test_resuming_passes_over_a_damaged_checkpoint(capsys):
     assert weights(Path("runs/line/version_0"))
 
 
-def test_killed_training_resumes_to_the_weights_of_an_unbroken_run():
-    arguments = ["--name", "killed", "--model.delay", "0.05"]
-    assert train.main(["--name", "whole"]) == 0
-    process = subprocess.Popen([sys.executable, TOY / "train.py", *arguments], stderr=subprocess.DEVNULL)
-    last = Path("runs/killed/version_0/checkpoints/last.ckpt")
-    while not last.exists():
-        assert process.poll() is None
+def training_that_holds(*arguments, **options):
+    """Training in a process of its own, at the beginning of its third epoch."""
+    process = subprocess.Popen(
+        [sys.executable, TOY / "train.py", *arguments, "--model.hold", "true"],
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+    while not Path("holding").exists():
+        assert process.poll() is None, process.stderr.read()
         time.sleep(0.02)
+    return process
+
+
+def test_killed_training_resumes_to_the_weights_of_an_unbroken_run():
+    assert train.main(["--name", "whole"]) == 0
+    process = training_that_holds("--name", "killed")
     process.kill()
-    process.wait()
-    assert train.main([*arguments, "--resume"]) == 0
+    process.communicate()
+    assert train.main(["--name", "killed", "--resume"]) == 0
     for name, value in weights(Path("runs/whole/version_0")).items():
-        assert torch.equal(value, weights(last.parents[1])[name]), name
+        assert torch.equal(value, weights(Path("runs/killed/version_0"))[name]), name
+
+
+def test_a_second_resume_of_running_training_reports_who_holds_it(capsys):
+    process = training_that_holds("--name", "held")
+    assert train.main(["--name", "held", "--resume"]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert f"runs/held/version_0 is in use by process {process.pid} on {socket.gethostname()}, since " in error
+    process.kill()
+    process.communicate()
+    assert train.main(["--name", "held", "--resume"]) == 0
 
 
 def test_control_c_in_training_ends_with_130_and_keeps_the_checkpoints():
-    process = subprocess.Popen(
-        [sys.executable, TOY / "train.py", "--model.delay", "0.2"],
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        text=True,
-        preexec_fn=interruptible,
-    )
-    last = Path("runs/line/version_0/checkpoints/last.ckpt")
-    while not last.exists():
-        assert process.poll() is None
-        time.sleep(0.02)
+    process = training_that_holds(stdout=subprocess.DEVNULL, preexec_fn=interruptible)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=600)
     assert process.returncode == 130
     assert "Traceback" not in errors and "interrupted; what was finished is kept" in errors
-    assert weights(last.parents[1])
+    assert weights(Path("runs/line/version_0"))

@@ -1,13 +1,15 @@
 """Two gloo processes compute what one computes."""
 
 import os
+import random
 import socket
 
+import numpy as np
 import pytest
 import torch
 import torch.multiprocessing as mp
 
-from shared_utils import distributed
+from shared_utils import UserError, distributed
 
 
 def data():
@@ -18,6 +20,11 @@ def data():
 def pairwise_loss(rows):
     """Depends on every pair of rows, as contrastive losses do."""
     return torch.log_softmax(rows @ rows.T, dim=1).diagonal().mean()
+
+
+def seeded():
+    distributed.seed_everything(3)
+    return [torch.rand(2), torch.tensor(np.random.rand(2)), torch.tensor(random.random())]  # noqa: NPY002
 
 
 def work(rank, port, folder):
@@ -40,8 +47,9 @@ def work(rank, port, folder):
             "empty": distributed.gather(rows[:2] if rank == 0 else rows[:0]),
             "share": distributed.share(list(range(5))),
             "objects": distributed.gather_objects({"rank": rank}),
-            "broadcast": distributed.broadcast(f"from {rank}", source=1),
+            "broadcast": distributed.broadcast(f"from {rank}"),
             "shuffled": shuffled,
+            "seeded": seeded(),
             "restored": torch.equal(distributed.unshuffle(shuffled, order), even),
         }
         distributed.barrier()
@@ -76,9 +84,9 @@ def test_items_are_shared_without_overlap_or_loss(ranks):
     assert sorted(ranks[0]["share"] + ranks[1]["share"]) == list(range(5))
 
 
-def test_objects_travel(ranks):
+def test_objects_are_gathered_and_broadcast(ranks):
     assert all(result["objects"] == [{"rank": 0}, {"rank": 1}] for result in ranks)
-    assert all(result["broadcast"] == "from 1" for result in ranks)
+    assert all(result["broadcast"] == "from 0" for result in ranks)
 
 
 def test_shuffle_mixes_the_ranks_and_unshuffle_restores(ranks):
@@ -105,3 +113,34 @@ def test_seeding_makes_draws_repeat():
     first = torch.rand(3)
     distributed.seed_everything(3)
     assert torch.equal(torch.rand(3), first)
+
+
+def test_every_rank_draws_its_own_numbers_and_the_first_those_of_the_seed(ranks):
+    for one, first, second in zip(seeded(), *(result["seeded"] for result in ranks), strict=True):
+        assert torch.equal(one, first) and not torch.equal(first, second)
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("cuda", "--device cuda: no CUDA GPU here; use auto or cpu"),
+        ("cuda:1", "--device cuda:1: no CUDA GPU here; use auto or cpu"),
+        ("mps", "--device mps: no Apple GPU here; use auto or cpu"),
+        ("gpu", "--device gpu is not a device: use auto, cpu, cuda, cuda:0 or mps"),
+    ],
+)
+def test_a_device_that_is_not_there_is_one_sentence(name, why, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(UserError) as caught:
+        distributed.choose_device(name)
+    assert str(caught.value) == why
+    assert distributed.choose_device("auto") == distributed.choose_device("cpu") == torch.device("cpu")
+
+
+def test_a_gpu_beyond_the_last_is_one_sentence(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert distributed.choose_device("cuda:1") == torch.device("cuda:1")
+    with pytest.raises(UserError, match="there are 2 GPUs here"):
+        distributed.choose_device("cuda:2")

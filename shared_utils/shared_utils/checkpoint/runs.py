@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import textwrap
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -135,7 +136,7 @@ def _snapshot(name: str) -> Path:
         why = "needs a login (huggingface-cli login)" if refused else "does not exist, or needs a login"
         raise UserError(f"{name} is not on disk, and as a model of the Hugging Face hub it {why}: check it") from error
     except Exception as error:  # of the hub's client or of the HTTP library below it, which depends on its version
-        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        reason = textwrap.shorten(str(error), 120, placeholder=" ...") or type(error).__name__
         raise UserError(
             f"{name} is not on disk, and the Hugging Face hub cannot be reached ({reason}): check the path or the "
             "connection"

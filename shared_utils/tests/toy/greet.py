@@ -34,7 +34,7 @@ def greet(
         raise BrokenPipeError(32, "Broken pipe")
     if name == "slow":
         print("waiting", flush=True)
-        time.sleep(30)
+        time.sleep(3600)
     text = f"hello {name} ({mood})\n" * times
     time.sleep(pause or 0)
     text = text.upper() if loud else text
