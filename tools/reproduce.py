@@ -188,6 +188,15 @@ def demo(project: str, entry: dict) -> None:
         run_commands(project, entry["demo"])
 
 
+def shown(folder: Path) -> list[Path]:
+    """The files of a results folder that are for people: not the parts of unfinished work, nor what is hidden."""
+    kinds = (".png", ".jpg", ".svg", ".pdf", ".txt", ".csv", ".md", ".json")
+    paths = [path for path in sorted(folder.rglob("*")) if path.suffix in kinds and path.name != "job.json"]
+    return [
+        path for path in paths if not any(part == "parts" or part[0] == "." for part in path.relative_to(folder).parts)
+    ]
+
+
 def main(arguments: list[str]) -> int:
     projects = tomllib.loads((ROOT / "tools" / "projects.toml").read_text())
     is_demo = "--demo" in arguments
@@ -211,10 +220,8 @@ def main(arguments: list[str]) -> int:
     if is_demo:
         print("\nTables and figures:")
         for name in wanted:
-            folder = ROOT / name / projects[name]["demo_results"]
-            for path in sorted(folder.glob("*")):
-                if path.suffix in (".png", ".jpg", ".svg", ".pdf", ".txt", ".csv", ".md", ".json"):
-                    print(f"  {path.relative_to(ROOT)}")
+            for path in shown(ROOT / name / projects[name]["demo_results"]):
+                print(f"  {path.relative_to(ROOT)}")
     else:
         print(f"\n{write_page(projects).relative_to(ROOT)}")
     for line in failed:

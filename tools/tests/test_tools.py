@@ -48,7 +48,10 @@ def workspace(tmp_path, monkeypatch):
         measured(tmp_path / "made" / name)
         commands = [f"mkdir -p runs && cp -r ../made/{name} runs/claim", "echo the end; test ! -e stop"]
         entry = {"paper": f"Paper of {name}", "claim": commands, "claim_results": "runs/claim"}
-        entry |= {"demo": ["mkdir -p runs/demo && touch runs/demo/table.csv"], "demo_results": "runs/demo"}
+        entry |= {
+            "demo": ["mkdir -p runs/demo/a/parts && touch runs/demo/a/table.csv runs/demo/a/parts/1.csv"],
+            "demo_results": "runs/demo",
+        }
         lines += [f"[{name}]", *(f"{key} = {value!r}" for key, value in entry.items())]
     (tmp_path / "tools" / "projects.toml").write_text("\n".join(lines))
     return tmp_path
@@ -121,7 +124,8 @@ def test_a_run_killed_in_between_is_put_right_by_the_next(workspace):
 
 def test_the_demo_says_where_its_tables_are(workspace, capfd):
     assert reproduce.main(["--demo", "good"]) == 0
-    assert "  good/runs/demo/table.csv" in capfd.readouterr().out
+    printed = capfd.readouterr().out
+    assert "  good/runs/demo/a/table.csv" in printed and "parts" not in printed[printed.index("Tables and figures") :]
     assert reproduce.main(["nothing"]) == 2
 
 
