@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -50,5 +50,5 @@ def export_victim(
         raise UserError("onnx needs the packages onnx and onnxscript: pip install onnx onnxscript") from None
     with files.replacing(out) as temporary, warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
-        names = {"input_names": ["clouds"], "output_names": ["scores"]}
+        names: dict[str, Any] = {"input_names": ["clouds"], "output_names": ["scores"]}
         torch.onnx.export(victim.eval(), (clouds,), temporary, dynamo=True, external_data=False, **names)

@@ -35,8 +35,7 @@ def load(source: str | Path | None = None, num_classes: int | None = None, **opt
         UserError: there is no victim in it, it is damaged, or it has another number of classes.
     """
     # An npz is read to its end, checksums included, when its weights are; ``locate`` knows torch and safetensors.
-    quantised = source is not None and Path(source).suffix == ".npz"
-    path = Path(source) if quantised else checkpoint.locate(source, BUNDLED)
+    path = Path(source) if source is not None and Path(source).suffix == ".npz" else checkpoint.locate(source, BUNDLED)
     if path.suffix == ".safetensors" and path.with_name("config.json").is_file():
         path = path.parent
     if path.is_dir():

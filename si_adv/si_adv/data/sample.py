@@ -116,11 +116,10 @@ def prepare_cloud(
 
 def complete_normals(points: np.ndarray, normals: np.ndarray | None) -> np.ndarray:
     """``normals`` (N, 3) with the missing ones (zero, or all where ``None``) estimated from the 20 nearest points."""
-    missing = np.ones(len(points), bool) if normals is None else ~normals.any(1)
-    if not missing.any():
+    if normals is not None and normals.any(1).all():
         return normals
     estimated = estimate_normals(torch.from_numpy(points)[None])[0].numpy()
-    return estimated if normals is None else np.where(missing[:, None], estimated, normals)
+    return estimated if normals is None else np.where(normals.any(1)[:, None], normals, estimated)
 
 
 def sample_geometry(

@@ -42,7 +42,7 @@ class Clouds:
         return whole.hexdigest()[:16]
 
 
-def choose(labels: Sequence[int], limit: int | None, seed: int) -> list[int]:
+def choose(labels: Sequence[int] | np.ndarray, limit: int | None, seed: int) -> list[int]:
     """At most ``limit`` places of ``labels``, the classes in turn, drawn from the seed; ``None``: all, in order."""
     labels = np.asarray(labels)
     if limit is not None and limit < 1:

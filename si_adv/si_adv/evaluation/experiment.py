@@ -90,8 +90,8 @@ class Experiment:
                         parts[part] = (name, label, seed, rows)
         store.finish(list(parts), lambda part: self._attack(*parts[part]), "attacking")
         kept: dict[tuple[str, str, int], list[dict[str, np.ndarray]]] = {}
-        for part, (*key, _) in parts.items():
-            kept.setdefault(tuple(key), []).append(store.read(part))
+        for part, (name, label, seed, _) in parts.items():
+            kept.setdefault((name, label, seed), []).append(store.read(part))
         return {
             key: {name: np.concatenate([arrays[name] for arrays in several]) for name in several[0]}
             for key, several in kept.items()
@@ -160,8 +160,9 @@ def begin(
     stands beside the new results.
     """
     if out is None:
-        out = distributed.broadcast(str(logging.run_folder(kind)) if distributed.rank() == 0 else None)
-    folder = Path(out)
+        folder = Path(distributed.broadcast(str(logging.run_folder(kind)) if distributed.rank() == 0 else ""))
+    else:
+        folder = Path(out)
     ours = (folder / work.DESCRIPTION).is_file()
     with work.begin(folder, description, resume=resume, overwrite=overwrite) as store:
         if ours and not store.resumed and distributed.rank() == 0:

@@ -76,9 +76,9 @@ def summarise(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
     return row
 
 
-def over_seeds(rows: Sequence[dict[str, Any]], keys: Sequence[str]) -> list[dict[str, Any]]:
+def over_seeds(rows: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> list[dict[str, Any]]:
     """Rows with equal ``keys`` as one: the mean of every number, and the standard deviation as ``<name>_sd``."""
-    grouped: dict[tuple, list[dict[str, Any]]] = {}
+    grouped: dict[tuple, list[Mapping[str, Any]]] = {}
     for row in rows:
         grouped.setdefault(tuple(row[key] for key in keys), []).append(row)
     joined = []

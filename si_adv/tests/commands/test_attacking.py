@@ -42,7 +42,7 @@ def test_attack_leaves_tables_clouds_and_figures(capsys):
 
 
 def test_compare_prints_the_claim_and_its_verdict(capsys):
-    assert attack.main(["--compare", "--limit", "10", "--seeds", "0", "--out", "c"]) == 0
+    assert attack.main(["--compare", "--limit", "5", "--seeds", "0", "--out", "c"]) == 0
     printed = capsys.readouterr().out
     assert "1 of 1 runs show it" in printed and "random_tangent" in printed
     assert claim.main(["c"]) == 0
@@ -100,7 +100,13 @@ def test_two_processes_make_the_table_of_one():
 
 
 def test_a_sweep_draws_success_over_the_budget():
-    assert attack.main(["--attack", "si_ifgm,ifgm", "--sweep", "eps:0.001,0.16", "--limit", "6", "--out", "s"]) == 0
+    few = ["--limit", "4", "--steps", "25"]
+    assert (
+        attack.main(
+            ["--attack", "si_ifgm,ifgm", "--sweep", "eps:0.001,0.16", "--limit", "4", "--steps", "25", "--out", "s"]
+        )
+        == 0
+    )
     rates = {row["attack"]: float(row["asr"]) for row in table("s")}
     assert rates["si_ifgm eps=0.001"] < rates["si_ifgm eps=0.16"]
     assert Path("s/sweep.png").is_file()
