@@ -101,12 +101,7 @@ def test_two_processes_make_the_table_of_one():
 
 def test_a_sweep_draws_success_over_the_budget():
     few = ["--limit", "4", "--steps", "25"]
-    assert (
-        attack.main(
-            ["--attack", "si_ifgm,ifgm", "--sweep", "eps:0.001,0.16", "--limit", "4", "--steps", "25", "--out", "s"]
-        )
-        == 0
-    )
+    assert attack.main(["--attack", "si_ifgm,ifgm", "--sweep", "eps:0.001,0.16", *few, "--out", "s"]) == 0
     rates = {row["attack"]: float(row["asr"]) for row in table("s")}
     assert rates["si_ifgm eps=0.001"] < rates["si_ifgm eps=0.16"]
     assert Path("s/sweep.png").is_file()
