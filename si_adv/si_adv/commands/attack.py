@@ -53,7 +53,7 @@ def attack(
         steps: the largest number of steps.
         confidence: by how much the margin must be won.
         target: targeted attack, towards a class (name or number) or the "next" one.
-        options: further options by attack, e.g. {cw: {steps: 100}}.
+        options: further options by attack, e.g. {cw: {iterations: 100}}.
         sweep: repeat for several budgets, e.g. eps:0.02,0.04,0.08 (or step_size:, steps:).
         normals: of the clean clouds, for the attack and for the surface metric: those of the data (estimated where it has
             none), or always estimated, as in the reference figures; estimated with --compare, else of the data.
