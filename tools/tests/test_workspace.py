@@ -114,10 +114,11 @@ def test_every_verb_is_a_script_a_module_and_a_command(project):
     command = project.replace("_", "-")
     assert verbs(project) == sorted(path.stem for path in (ROOT / project).glob("*.py"))
     for verb in verbs(project):
-        script = (
-            f'"""The command `{command} {verb}`."""\n\nimport sys\n\nfrom {project}.commands.{verb} import main\n\n'
-        )
-        assert same(ROOT / project / f"{verb}.py", f'{script}if __name__ == "__main__":\n    sys.exit(main())\n'), verb
+        program = f"import sys\nfrom {project}.commands.{verb} import main\nif __name__ == '__main__': sys.exit(main())"
+        docstring, *body = ast.parse((ROOT / project / f"{verb}.py").read_text()).body
+        title = ast.literal_eval(docstring.value)
+        assert title.replace("-", "_") == f"The command `{command} {verb}`.".replace("-", "_")
+        assert [ast.dump(node) for node in body] == [ast.dump(node) for node in ast.parse(program).body], verb
         assert ast.get_docstring(ast.parse((ROOT / project / project / "commands" / f"{verb}.py").read_text())), verb
     main = f'''"""`python -m {project} COMMAND ...`."""
 import sys
