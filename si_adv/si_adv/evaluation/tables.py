@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from shared_utils import files, logging
 from si_adv.evaluation.clouds import Clouds, predictions
@@ -96,10 +96,7 @@ def over_seeds(rows: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> list[d
 
 
 def transfer_table(
-    runs: Runs,
-    targets: dict[str, Victim],
-    batch_size: int,
-    device: torch.device,
+    runs: Runs, targets: dict[str, Victim], batch_size: int, device: torch.device
 ) -> list[dict[str, Any]]:
     """How often clouds made on each surrogate fool each target, among those that the target classifies correctly."""
     rows = []
@@ -108,21 +105,9 @@ def transfer_table(
         for name, target in targets.items():
             clean = predictions(target, torch.from_numpy(values["clean"]), batch_size, device)
             adv = predictions(target, torch.from_numpy(values["adv"]), batch_size, device)
-            correct = clean == truth
-            fooled, total = int((correct & (adv != truth)).sum()), int(correct.sum())
-            low, high = wilson_interval(fooled, total)
-            rows.append(
-                {
-                    "attack": label,
-                    "seed": seed,
-                    "surrogate": surrogate,
-                    "target": name,
-                    "transfer": fooled / total if total else float("nan"),
-                    "low": low,
-                    "high": high,
-                    "clouds": total,
-                }
-            )
+            rate, low, high, total = _fooled(clean, adv, truth)
+            row = {"attack": label, "seed": seed, "surrogate": surrogate, "target": name}
+            rows.append(row | {"transfer": rate, "low": low, "high": high, "clouds": total})
     return rows
 
 
@@ -135,21 +120,18 @@ def defence_table(
     for name, model in {"none": victim, **defences}.items():
         clean = predictions(model, torch.from_numpy(clouds["clean"]), batch_size, device)
         adv = predictions(model, torch.from_numpy(clouds["adv"]), batch_size, device)
-        correct = clean == truth
-        fooled, total = int((correct & (adv != truth)).sum()), int(correct.sum())
-        low, high = wilson_interval(fooled, total)
-        rows.append(
-            {
-                "defence": name,
-                "clean accuracy": float(correct.float().mean()),
-                "accuracy under attack": float((adv == truth).float().mean()),
-                "asr": fooled / total if total else float("nan"),
-                "asr_low": low,
-                "asr_high": high,
-                "clouds": len(truth),
-            }
-        )
+        rate, low, high, _ = _fooled(clean, adv, truth)
+        right = {"clean accuracy": (clean == truth), "accuracy under attack": (adv == truth)}
+        row = {"defence": name} | {what: float(each.float().mean()) for what, each in right.items()}
+        rows.append(row | {"asr": rate, "asr_low": low, "asr_high": high, "clouds": len(truth)})
     return rows
+
+
+def _fooled(clean: Tensor, adv: Tensor, truth: Tensor) -> tuple[float, float, float, int]:
+    """The share that is fooled of the clouds predicted rightly when clean, its 95% interval, and their number."""
+    correct = clean == truth
+    fooled, total = int((correct & (adv != truth)).sum()), int(correct.sum())
+    return fooled / total if total else math.nan, *wilson_interval(fooled, total), total
 
 
 def accuracy_row(name: str, victim: Victim, clouds: Clouds, batch_size: int) -> dict[str, Any]:
