@@ -1,0 +1,9 @@
+"""What several test files share."""
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
