@@ -63,7 +63,7 @@ def trajectories(
         axes.text(*place[0], str(identity), fontsize=8, color=colour, fontweight="bold")
     axes.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[])
     axes.set_title(title, fontsize=10, color=_INK)
-    save_figure(figure, path, colours=128 if image is None else 256)
+    save_figure(figure, path, colours=128 if image is None else None)
 
 
 def timeline(path: str | Path, frames: np.ndarray, ids: np.ndarray, recovered: np.ndarray, title: str = "") -> None:
@@ -109,7 +109,7 @@ def occlusion(path: str | Path, image: np.ndarray, heatmap: np.ndarray, boxes: n
     axes.plot(*np.asarray(centres).reshape(-1, 2).T, "x", color="#39ff88", markersize=9, markeredgewidth=2)
     axes.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[])
     figure.colorbar(drawn, ax=axes, shrink=0.7, label="occlusion")
-    save_figure(figure, path, colours=256)
+    save_figure(figure, path)
 
 
 def frames(path: str | Path, images: Sequence[np.ndarray], titles: Sequence[str]) -> None:
@@ -120,7 +120,7 @@ def frames(path: str | Path, images: Sequence[np.ndarray], titles: Sequence[str]
         axes.imshow(image, interpolation="bicubic")
         axes.set_title(title, fontsize=10, color=_INK)
         axes.set_axis_off()
-    save_figure(figure, path, colours=256)
+    save_figure(figure, path)
 
 
 def similarity(path: str | Path, values: np.ndarray, placeholder: float, num_first: int, title: str = "") -> None:
