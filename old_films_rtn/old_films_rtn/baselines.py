@@ -9,7 +9,7 @@ from torch import Tensor
 
 from old_films_rtn.models.rtn import RTN, warp
 
-Restore = Callable[[Tensor, Tensor, Tensor], Tensor]
+Restore = Callable[..., Tensor]
 """(clip (1, t, 3, h, w), forward flow, backward flow) -> restored clip."""
 
 

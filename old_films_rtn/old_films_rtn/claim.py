@@ -11,7 +11,7 @@ import torch
 
 from old_films_rtn import baselines, figures, pretrained
 from old_films_rtn.baselines import Restore
-from old_films_rtn.evaluation.clips import Clips, Evaluation, Recurrent, held_out
+from old_films_rtn.evaluation.clips import Clips, Evaluation, Recurrent, held_out, sample_of
 from old_films_rtn.flow import DIS
 from old_films_rtn.models.rtn import RTN
 from shared_utils import UserError, distributed, files, work
@@ -146,7 +146,7 @@ def judge_runs(
     """
     folder, out = Path(runs), Path(out)
     networks = {
-        seed: tuple(pretrained.load(folder / f"{kind}_{seed}").rtn for kind in ("recurrent", "single"))
+        seed: (pretrained.load(folder / f"recurrent_{seed}").rtn, pretrained.load(folder / f"single_{seed}").rtn)
         for seed in find_seeds(folder)
     }
     files.refuse_existing(out / FILE_NAME, overwrite or resume, resume_possible=True)
@@ -160,7 +160,7 @@ def judge_runs(
         store.complete()
         if distributed.rank() != 0:
             return None
-        figures.comparison(out / "claim.png", dataset[0, 0], *next(iter(networks.values())))
+        figures.comparison(out / "claim.png", sample_of(dataset, 0), *next(iter(networks.values())))
         claim = judge(found, *sizes[:2])
         claim.write(out)
     return claim

@@ -43,7 +43,7 @@ class ColourModule(LightningModule):
             self._flow[0].to(self.device)
 
     def configure_optimizers(self) -> Any:
-        optimizer = torch.optim.Adam(self.model.parameters(), self.hparams.learning_rate)
+        optimizer = torch.optim.Adam(self.model.parameters(), self.hparams["learning_rate"])
         steps = max(1, int(self.trainer.estimated_stepping_batches))
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: min(1.0, (step + 1) / 20) * 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps)))
@@ -51,7 +51,7 @@ class ColourModule(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def configure_gradient_clipping(self, optimizer: Any, *_: Any, **__: Any) -> None:
-        self.clip_gradients(optimizer, self.hparams.gradient_clip, "norm")
+        self.clip_gradients(optimizer, self.hparams["gradient_clip"], "norm")
 
     def _answer(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The network's a and b, what was only carried, the true ones, and which frames were not given (n, t, 1, 1, 1)."""

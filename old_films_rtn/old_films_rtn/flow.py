@@ -30,7 +30,7 @@ class DIS:
     """
 
     def __init__(self) -> None:
-        self._search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        self._search: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
 
     def features(self, frames: Tensor) -> tuple[list[np.ndarray], torch.device]:
         """The first channels as uint8 images."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from old_films_rtn import metrics
 from old_films_rtn.baselines import single_frames
@@ -91,7 +93,7 @@ class RestorationModule(LightningModule):
     # Training --------------------------------------------------------------------------------------------------------
 
     def configure_optimizers(self) -> Any:
-        options = self.hparams
+        options: Any = self.hparams
         networks = [self.rtn] + ([self.discriminator] if self.discriminator is not None else [])
         optimizers = [torch.optim.Adam(net.parameters(), options.learning_rate, options.betas) for net in networks]
         batches = max(1, int(self.trainer.estimated_stepping_batches))
@@ -119,7 +121,7 @@ class RestorationModule(LightningModule):
     def restore(self, rtn: RTN, batch: dict[str, Any]) -> tuple[Tensor, Tensor | None]:
         """(restored clip, mask): the larger mask of both directions (n, t, 1, h, w); none for single frames."""
         clip = batch["lq"]
-        if self.hparams.single_frame:
+        if self.hparams["single_frame"]:
             return single_frames(rtn)(clip), None
         restored, forward_mask, backward_mask = rtn(clip, *self.flows_of(batch))
         return restored, torch.maximum(forward_mask, backward_mask)
@@ -127,7 +129,8 @@ class RestorationModule(LightningModule):
     def training_step(self, batch: dict[str, Any] | None, batch_index: int) -> None:
         if batch is None:
             return  # every sample was corrupt; each has been named
-        options, target = self.hparams, batch["gt"]
+        options: Any = self.hparams
+        target = batch["gt"]
         optimizers = self.optimizers()
         optimizers = optimizers if isinstance(optimizers, list) else [optimizers]
         restored, _ = self.restore(self.rtn, batch)
@@ -155,11 +158,11 @@ class RestorationModule(LightningModule):
         optimizers[0].zero_grad()
         self.manual_backward(loss)
         if options.gradient_clip:
-            self.clip_gradients(optimizers[0], options.gradient_clip, "norm")
+            self.clip_gradients(cast(Optimizer, optimizers[0]), options.gradient_clip, "norm")
         optimizers[0].step()
         schedulers = self.lr_schedulers()
         for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
-            scheduler.step()
+            cast(LRScheduler, scheduler).step()
         if self.average is not None:
             with torch.no_grad():
                 for mean, new in zip(self.average.parameters(), self.rtn.parameters(), strict=True):

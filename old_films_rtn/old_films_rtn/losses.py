@@ -36,6 +36,8 @@ class PerceptualLoss(nn.Module):
 
     LAYERS = (1, 6, 11, 20, 29)
     WEIGHTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, features: nn.Sequential, normalise: bool = False) -> None:
         super().__init__()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -77,7 +77,8 @@ def protocol_ssim(restored: np.ndarray, target: np.ndarray) -> float:
     """Structural similarity of the grey images: uniform window 21, data range 1."""
     from skimage.metrics import structural_similarity
 
-    return float(structural_similarity(grey_unit(restored), grey_unit(target), win_size=21, data_range=1.0))
+    similarity: Any = structural_similarity(grey_unit(restored), grey_unit(target), win_size=21, data_range=1.0)
+    return float(similarity)
 
 
 # Both variants, over clips -----------------------------------------------------------------------------------------------
@@ -214,6 +215,9 @@ class LPIPS(torch.nn.Module):
     (``alex.pth`` of the lpips package). Raises UserError where either is not that.
     """
 
+    shift: Tensor
+    scale: Tensor
+
     def __init__(self, alexnet: Mapping[str, Tensor], linear: Mapping[str, Tensor]) -> None:
         super().__init__()
         relu, conv = torch.nn.ReLU, torch.nn.Conv2d
@@ -239,7 +243,7 @@ class LPIPS(torch.nn.Module):
     def forward(self, restored: Tensor, target: Tensor) -> Tensor:
         """(n, 3, h, w) in [-1, 1], at least 32 pixels -> distances (n,)."""
         a, b = ((images - self.shift) / self.scale for images in (restored, target))
-        total, number = 0.0, 0
+        total, number = torch.zeros(len(restored), device=restored.device), 0
         for layer in self.features:
             a, b = layer(a), layer(b)
             if isinstance(layer, torch.nn.ReLU):

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from old_films_rtn.flow import FlowSource
 from shared_utils import checkpoint
+
+
+class Frames(Protocol):
+    """Frames (1, c, h, w) in order, made when they are asked for; a list of tensors is one."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Tensor: ...
 
 
 class Spill:
@@ -39,9 +46,7 @@ class PairFlows:
     With a spill, ``write`` puts the flows of a chunk there, and ``pair`` reads them back a chunk at a time.
     """
 
-    def __init__(
-        self, source: FlowSource, frames: Sequence[Tensor], spill: Spill | None = None, chunk: int | None = None
-    ) -> None:
+    def __init__(self, source: FlowSource, frames: Frames, spill: Spill | None = None, chunk: int = 1) -> None:
         self.source, self.frames, self.spill, self.chunk = source, frames, spill, chunk
         self._features: dict[int, Any] = {}
         self._flows: dict[int, tuple[Tensor, Tensor]] = {}
@@ -62,7 +67,7 @@ class PairFlows:
     def write(self, start: int) -> None:
         """Move the flows of the chunk that begins at ``start`` from memory to the spill."""
         end = min(start + self.chunk, len(self.frames) - 1)
-        if start < end:
+        if self.spill is not None and start < end:
             self.spill.put(f"flows_{start:06d}", torch.stack([torch.cat(self.pair(i)) for i in range(start, end)]))
         self._flows = {}
 

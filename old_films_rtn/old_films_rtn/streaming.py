@@ -8,7 +8,7 @@ state of a chunk starts that many frames behind it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from old_films_rtn.flow import FlowSource
 from old_films_rtn.models.rtn import RTN, Direction
-from old_films_rtn.pair_flows import PairFlows, Spill
+from old_films_rtn.pair_flows import Frames, PairFlows, Spill
 from old_films_rtn.tiles import TiledRunner, halo
 from shared_utils import UserError
 
@@ -66,7 +66,7 @@ class RestorationCell:
     ) -> tuple[Tensor, Tensor | None]:
         """See ``Cell``; the state is the hidden state (1, channels, h, w)."""
         with self.runner.autocast():
-            if state is None:
+            if state is None or x_previous is None or flow is None:
                 fused, mask = self.model.embed(x, direction), None
             else:
                 fused, mask = self.model.aggregate(direction, state, x_previous, x, flow)
@@ -80,7 +80,7 @@ class RestorationCell:
 @torch.no_grad()
 def restore_shot(
     cell: Cell,
-    frames: Sequence[Tensor],
+    frames: Frames,
     source: FlowSource,
     *,
     chunk: int = 40,
@@ -98,18 +98,18 @@ def restore_shot(
         ``on_chunk``, which is called with the number of finished frames when the last frame of a chunk has been taken.
     """
     t = len(frames)
-    sweep = lookahead is None and t > chunk
     if t > chunk and scratch is None:
         raise ValueError("a shot longer than a chunk needs a scratch folder")
-    spill = Spill(scratch) if t > chunk else None
-    flows = PairFlows(source, frames, spill if sweep else None, chunk)
-    if sweep and finished < (t - 1) // chunk * chunk:
-        _sweep(cell, frames, flows, spill, chunk, finished)
-    forward = spill.get(f"forward_{finished:06d}", frames[0].device) if finished else None
+    spill = Spill(scratch) if scratch is not None and t > chunk else None
+    swept = spill if lookahead is None else None
+    flows = PairFlows(source, frames, swept, chunk)
+    if swept is not None and finished < (t - 1) // chunk * chunk:
+        _sweep(cell, frames, flows, swept, chunk, finished)
+    forward = spill.get(f"forward_{finished:06d}", frames[0].device) if spill is not None and finished else None
     for start in range(finished, t, chunk):
         end = min(start + chunk, t)
-        if sweep and end < t:
-            entering, first = spill.get(f"backward_{end:06d}", frames[0].device), end
+        if swept is not None and end < t:
+            entering, first = swept.get(f"backward_{end:06d}", frames[0].device), end
         else:
             entering, first = None, min(t, end + (lookahead or 0))
         behind: dict[int, tuple[Any, Tensor | None]] = {}
@@ -135,7 +135,7 @@ def restore_shot(
             spill.drop(f"backward_{end:06d}")
 
 
-def _sweep(cell: Cell, frames: Sequence[Tensor], flows: PairFlows, spill: Spill, chunk: int, finished: int) -> None:
+def _sweep(cell: Cell, frames: Frames, flows: PairFlows, spill: Spill, chunk: int, finished: int) -> None:
     """Put the backward state of the first frame of every chunk but the first into the spill, from the last one on."""
     t = len(frames)
     starts = [start for start in range(finished + chunk, t, chunk)]
@@ -171,7 +171,7 @@ def window_schedule(length: int, window: int = 20, step: int = 10) -> list[tuple
 
 @torch.no_grad()
 def restore_windows(
-    cell: Cell, frames: Sequence[Tensor], source: FlowSource, *, window: int = 20, step: int = 10
+    cell: Cell, frames: Frames, source: FlowSource, *, window: int = 20, step: int = 10
 ) -> Iterator[Restored]:
     """The frames of a film as the published script restores them: in windows that know nothing of each other.
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from old_films_rtn.models.swin import RestorationTransformer
+from old_films_rtn.models.swin import RestorationTransformer, SwinBlock
 from shared_utils import UserError
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ def halo(transformer: RestorationTransformer) -> int:
     A first block sees the 7 other tokens of its window, every further one half a window more, and every convolution its
     kernel; 16 more are kept for safety: 96 for the published six blocks, for which 64 was enough in measurements.
     """
-    blocks, groups = sum(len(group.blocks) for group in transformer.groups), len(transformer.groups)
+    blocks, groups = sum(isinstance(module, SwinBlock) for module in transformer.modules()), len(transformer.groups)
     tokens = 7 + 4 * (blocks - 1) + groups + 4
     return -(-(2 * tokens + 16) // ALIGN) * ALIGN
 
@@ -41,7 +41,7 @@ def tiled(function: Callable[..., Tensor], inputs: Sequence[Tensor], tile: int, 
     height, width = inputs[0].shape[-2:]
     if tile >= max(height, width):
         return function(*inputs)
-    whole = None
+    whole: Tensor | None = None
     for top in range(0, height, tile):
         for left in range(0, width, tile):
             bottom, right = min(top + tile, height), min(left + tile, width)
@@ -50,6 +50,7 @@ def tiled(function: Callable[..., Tensor], inputs: Sequence[Tensor], tile: int, 
             if whole is None:
                 whole = part.new_empty((*part.shape[:2], height, width))
             whole[..., top:bottom, left:right] = part[..., top - y : bottom - y, left - x : right - x]
+    assert whole is not None  # frames have pixels
     return whole
 
 

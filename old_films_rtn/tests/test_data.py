@@ -184,7 +184,7 @@ def test_templates_are_cut_from_their_folders(tmp_path):
     with pytest.raises(UserError, match="no template"):
         (tmp_path / "empty").mkdir()
         TemplateTextures(tmp_path / "empty")
-    with pytest.raises(UserError, match="no folder"):
+    with pytest.raises(UserError, match="not a folder"):
         TemplateTextures(tmp_path / "absent")
 
 

@@ -61,8 +61,7 @@ def evaluate(
         if pred is not None and gt is not None:
             tables = report.folders(pred, gt, protocol, flow, lpips, place)
         else:
-            known = {"root": data, "textures": textures}
-            tables = report.network(ckpt, single, flow, (clips, frames, size), known, device, place)
+            tables = report.network(ckpt, single, flow, (clips, frames, size), data, textures, device, place)
         if distributed.rank() == 0:
             print("\n\n".join(logging.table(table.rows, table.title) for table in tables))
             print(f"wrote {out}" if out else "give --out to keep the scores of every clip")

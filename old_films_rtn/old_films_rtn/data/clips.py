@@ -156,7 +156,8 @@ class ProceduralClips(Dataset):
         seed: int = 0,
         max_speed: float = 6.0,
     ) -> None:
-        self.split, self.length, self.num_frames, self.size = split, length, num_frames, size
+        self.split: Split = split
+        self.length, self.num_frames, self.size = length, num_frames, size
         self.textures, self.degradation, self.seed, self.max_speed = textures, degradation, seed, max_speed
 
     def __len__(self) -> int:
@@ -257,11 +258,11 @@ class FilmClips(Dataset):
 
 def collate(samples: list[dict[str, Any] | None]) -> dict[str, Any] | None:
     """Stack what all samples have; corrupt ones (None) are left out, and a batch of nothing is None."""
-    samples = [sample for sample in samples if sample is not None]
-    if not samples:
+    whole = [sample for sample in samples if sample is not None]
+    if not whole:
         return None
-    batch: dict[str, Any] = {"key": [sample["key"] for sample in samples]}
-    for name in samples[0]:
+    batch: dict[str, Any] = {"key": [sample["key"] for sample in whole]}
+    for name in whole[0]:
         if name != "key":
-            batch[name] = torch.stack([sample[name] for sample in samples])
+            batch[name] = torch.stack([sample[name] for sample in whole])
     return batch

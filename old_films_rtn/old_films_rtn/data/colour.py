@@ -30,7 +30,8 @@ class ColourClips(Dataset):
     """
 
     def __init__(self, root: str | None, split: Split, length: int, num_frames: int, side: int, seed: int) -> None:
-        self.split, self.length, self.num_frames, self.side, self.seed = split, length, num_frames, side, seed
+        self.split: Split = split
+        self.length, self.num_frames, self.side, self.seed = length, num_frames, side, seed
         self.clips: list[list[Path]] = []
         if root is not None:
             found = [frames for _, frames in sorted(find_clips(root).items()) if len(frames) >= num_frames]

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from old_films_rtn.data.clips import FilmClips, ProceduralClips, Textures, collate, find_clips
 from old_films_rtn.data.degradation import Degradation
+from old_films_rtn.data.procedural import Split
 from old_films_rtn.data.textures import DrawnTextures, TemplateTextures
 from shared_utils import UserError, distributed
 
@@ -72,7 +73,7 @@ class FilmDataModule(LightningDataModule):
     def _textures(self) -> Textures:
         return DrawnTextures(self.defect_amount) if self.textures is None else TemplateTextures(self.textures)
 
-    def dataset(self, split: str) -> Dataset:
+    def dataset(self, split: Split) -> Dataset:
         """The samples of ``train``, ``val`` or ``test``."""
         training = split == "train"
         frames = self.num_frames if training else self.eval_frames
@@ -102,10 +103,11 @@ class FilmDataModule(LightningDataModule):
 
     def setup(self, stage: str | None = None) -> None:
         """Fail now, not in a worker, where there is nothing to read."""
-        for split in ("test",) if stage == "test" else ("train", "val"):
+        splits: tuple[Split, ...] = ("test",) if stage == "test" else ("train", "val")
+        for split in splits:
             self.dataset(split)
 
-    def _loader(self, split: str) -> DataLoader:
+    def _loader(self, split: Split) -> DataLoader:
         dataset, training = self.dataset(split), split == "train"
         sampler = EpochSampler(
             dataset, distributed.world_size(), distributed.rank(), shuffle=training, seed=self.seed, drop_last=training

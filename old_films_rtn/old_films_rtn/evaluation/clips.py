@@ -45,6 +45,13 @@ Clips = ProceduralClips | FilmClips
 COLUMNS = ("psnr", "psnr inside", "psnr outside", "ssim", "warping error")
 
 
+def sample_of(dataset: Clips, index: int) -> dict[str, Any]:
+    """A sample of held-out clips."""
+    sample = dataset[0, index]
+    assert sample is not None  # only training leaves corrupt ones out
+    return sample
+
+
 class Evaluation:
     """Scores of several methods over degraded clips whose truth is known.
 
@@ -68,7 +75,9 @@ class Evaluation:
     def run(self, dataset: Clips, description: str, store: Work | None = None) -> None:
         """Add every clip of a data set; finished ones are kept in ``store``."""
         keys: dict[str, int] = {f"{description}/{index:05d}": index for index in range(len(dataset))}
-        for name, part in computed(list(keys), lambda name: self.score(dataset[0, keys[name]]), description, store):
+        for name, part in computed(
+            list(keys), lambda name: self.score(sample_of(dataset, keys[name])), description, store
+        ):
             del name
             self.add(part)
 
@@ -77,14 +86,14 @@ class Evaluation:
         """The arrays of one sample of ``data.clips``: what ``add`` takes."""
         clip, target = (sample[name][None].to(self.device) for name in ("lq", "gt"))
         true = (sample["mask"][None] > metrics.DEFECT).to(self.device)
-        known = None
-        if "forward_flow" in sample:
-            known = tuple(sample[name][None].to(self.device) for name in ("forward_flow", "backward_flow"))
-        if self.source is None and known is None:
-            raise UserError("the flow of these clips is not known: give --flow dis or raft:FILE")
-        flows = clip_flows(self.source, clip) if self.source is not None else known
         # Steadiness is measured along the motion of the clean clip, the same for every method.
-        clean_flows = known or clip_flows(self.source, target)
+        if "forward_flow" in sample:
+            clean_flows = sample["forward_flow"][None].to(self.device), sample["backward_flow"][None].to(self.device)
+        elif self.source is not None:
+            clean_flows = clip_flows(self.source, target)
+        else:
+            raise UserError("the flow of these clips is not known: give --flow dis or raft:FILE")
+        flows = clean_flows if self.source is None else clip_flows(self.source, clip)
         scores = []
         for method in self.methods.values():
             restored = method(clip, *flows)
@@ -141,7 +150,8 @@ class Recurrent:
 
     def __init__(self, rtn: RTN) -> None:
         self.rtn = rtn
-        self._clip, self._result = None, None
+        self._clip: Tensor | None = None
+        self._result: Any = None
 
     def _pass(self, clip: Tensor, forward_flow: Tensor, backward_flow: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         if self._clip is not clip:

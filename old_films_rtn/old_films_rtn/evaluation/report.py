@@ -10,7 +10,7 @@ from typing import Any
 
 from old_films_rtn import figures, pretrained
 from old_films_rtn.data.clips import find_clips
-from old_films_rtn.evaluation.clips import evaluate_network, held_out
+from old_films_rtn.evaluation.clips import evaluate_network, held_out, sample_of
 from old_films_rtn.evaluation.folders import VARIANTS, evaluate_folders, matching_clips, mean_row
 from old_films_rtn.models.raft import RAFT
 from old_films_rtn.video.images import fingerprint
@@ -70,23 +70,25 @@ def network(
     single: str | None,
     flow: str,
     sizes: tuple[int, int, int],
-    data: dict[str, str | None],
+    root: str | None,
+    textures: str | None,
     device: str,
     place: Place,
 ) -> list[Table]:
-    """A network on degraded clips. sizes: number of clips, frames, pixels; data: ``root`` and ``textures``; the others are
-    arguments of the verb."""
+    """A network on degraded clips. sizes: number of clips, frames, pixels; root: the verb's ``data``; the others are its
+    arguments, too."""
     restorer = pretrained.load(ckpt)
     alone = None if single is None else pretrained.load(single)
     source = None if flow == "known" else restorer.flow(flow)
-    dataset = held_out(*sizes, **data)
+    dataset = held_out(*sizes, root, textures)
     job = {
         "weights": checkpoint.weights_digest(restorer.state_dict()),
         "single": None if alone is None else checkpoint.weights_digest(alone.state_dict()),
         "flow": flow,
         "flow weights": checkpoint.weights_digest(source) if isinstance(source, RAFT) else None,
         "clips, frames, size": sizes,
-        **{name: path and fingerprint(_images(path)) for name, path in data.items()},
+        "data": root and fingerprint(_images(root)),
+        "textures": textures and fingerprint(_images(textures)),
     }
     with place.begin(job) as store:
         where = distributed.choose_device(device)
@@ -96,7 +98,7 @@ def network(
         place.write(scores=rows, summary=tables[0].rows, masks=tables[1].rows)
         if place.out is not None and distributed.rank() == 0:
             figures.comparison(
-                Path(place.out) / "comparison.png", dataset[0, 0], restorer.rtn.cpu(), alone and alone.rtn.cpu()
+                Path(place.out) / "comparison.png", sample_of(dataset, 0), restorer.rtn.cpu(), alone and alone.rtn.cpu()
             )
     return tables
 

@@ -51,11 +51,20 @@ class Stream:
 class Process(Protocol):
     """What is done to a film: ``Restoration`` or ``Colouring``."""
 
-    description: str
-    repeats: bool
-    """Whether a frame that repeats the one before is worked on once."""
-    frames: type[Lumas]
-    """How the network sees the frames of a shot."""
+    @property
+    def description(self) -> str:
+        """What is done, for the progress: "restoring"."""
+        ...
+
+    @property
+    def repeats(self) -> bool:
+        """Whether a frame that repeats the one before is worked on once."""
+        ...
+
+    @property
+    def frames(self) -> type[Lumas]:
+        """How the network sees the frames of a shot."""
+        ...
 
     @property
     def halo(self) -> int:

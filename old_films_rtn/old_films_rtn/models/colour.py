@@ -31,6 +31,11 @@ class ColourRTN(nn.Module):
     The other options are those of ``RTN``.
     """
 
+    backward_aggregation: GuidedAggregation
+    forward_aggregation: GuidedAggregation
+    backward_transformer: RestorationTransformer
+    forward_transformer: RestorationTransformer
+
     def __init__(
         self,
         channels: int = 16,
@@ -60,13 +65,13 @@ class ColourRTN(nn.Module):
             nn.LeakyReLU(0.1),
             nn.Conv2d(channels, 2, 3, padding=1),
         )
-        nn.init.zeros_(self.correction[-1].weight)
-        nn.init.zeros_(self.correction[-1].bias)
+        for parameter in self.correction[-1].parameters():
+            nn.init.zeros_(parameter)
 
     def carry(self, carried: Tensor | None, x_previous: Tensor | None, x: Tensor, flow: Tensor | None) -> Tensor:
         """(n, 3, h, w): a, b and confidence that reach a frame, or are given in it."""
         known = x[:, 3:]
-        if carried is None:
+        if carried is None or x_previous is None or flow is None:
             return torch.cat((x[:, 1:3] * known, known), dim=1)
         warped = warp(torch.cat((carried, x_previous[:, :1]), dim=1), flow)
         difference = (warped[:, 3:] - x[:, :1]).abs()
@@ -88,13 +93,15 @@ class ColourRTN(nn.Module):
         """
         carried = self.carry(None if state is None else state[:, -3:], x_previous, x, flow)
         seen = torch.cat((x[:, :1], carried), dim=1)
-        aggregation = self.get_submodule(f"{direction}_aggregation")
-        if state is None:
+        backward = direction == "backward"
+        aggregation = self.backward_aggregation if backward else self.forward_aggregation
+        transformer = self.backward_transformer if backward else self.forward_transformer
+        if state is None or x_previous is None or flow is None:
             fused = aggregation.embedding(seen)
         else:
             warped = warp(torch.cat((state[:, :-3], x_previous[:, :1]), dim=1), flow)
             fused, _ = aggregation(warped[:, :-1], seen, (warped[:, -1:] - x[:, :1]).abs())
-        return torch.cat((run(self.get_submodule(f"{direction}_transformer"), fused).float(), carried), dim=1)
+        return torch.cat((run(transformer, fused).float(), carried), dim=1)
 
     def arrived(self, backward: Tensor, forward: Tensor) -> Tensor:
         """(n, 3, h, w): the mean of the colours of both directions, weighted by confidence, and the larger confidence."""

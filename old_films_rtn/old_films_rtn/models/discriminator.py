@@ -20,6 +20,9 @@ class SpectralNorm(nn.Module):
     that have not converged the two differ.
     """
 
+    u: Tensor
+    v: Tensor
+
     def __init__(self, weight: Tensor) -> None:
         super().__init__()
         rows = weight.flatten(1)
@@ -54,7 +57,7 @@ class TemporalPatchDiscriminator(nn.Module):
             layer = nn.Conv3d(before, after, (3, 5, 5), stride=(1, 2, 2), padding=padding, bias=last)
             if last:
                 nn.init.normal_(layer.weight, 0.0, 0.02)
-                nn.init.zeros_(layer.bias)
+                nn.init.zeros_(layer.get_parameter("bias"))
                 layers.append(layer)
             else:
                 parametrize.register_parametrization(layer, "weight", SpectralNorm(layer.weight))

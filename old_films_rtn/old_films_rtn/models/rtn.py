@@ -5,7 +5,7 @@ After "Bringing Old Films Back to Life" (CVPR 2022), section 3. Frames lie in [-
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
@@ -58,14 +58,14 @@ class GuidedAggregation(nn.Module):
                 # range; everything else is still free to learn.
                 self.gate_hidden.weight[0] = 0
                 self.gate_hidden.weight[0, -1, 1, 1] = 1
-                self.gate_hidden.bias[0] = 0
+                self.gate_hidden.get_parameter("bias")[0] = 0
                 self.gate.weight.mul_(0.1)
                 self.gate.weight[0, 0] = 0
                 self.gate.weight[0, 0, 1, 1] = 12
-                self.gate.bias.fill_(-3)
+                self.gate.get_parameter("bias").fill_(-3)
                 # The first channels of the embedding are the frame itself.
                 self.embedding.weight[:frame_channels] = 0
-                self.embedding.bias[:frame_channels] = 0
+                self.embedding.get_parameter("bias")[:frame_channels] = 0
                 for channel in range(frame_channels):
                     self.embedding.weight[channel, channel, 1, 1] = 1
 
@@ -99,6 +99,11 @@ class RTN(nn.Module):
     one hidden state a frame, and not by all their activations.
     """
 
+    backward_aggregation: GuidedAggregation
+    forward_aggregation: GuidedAggregation
+    backward_transformer: RestorationTransformer
+    forward_transformer: RestorationTransformer
+
     def __init__(
         self,
         channels: int = 16,
@@ -130,8 +135,16 @@ class RTN(nn.Module):
         self.refine = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in range(3))
         self.output = nn.Conv2d(channels, frame_channels, 3, padding=1)
         if not tanh_residual:
-            nn.init.zeros_(self.output.weight)
-            nn.init.zeros_(self.output.bias)
+            for parameter in self.output.parameters():
+                nn.init.zeros_(parameter)
+
+    def aggregation(self, direction: Direction) -> GuidedAggregation:
+        """The gates of a direction."""
+        return self.backward_aggregation if direction == "backward" else self.forward_aggregation
+
+    def transformer(self, direction: Direction) -> RestorationTransformer:
+        """R of a direction."""
+        return self.backward_transformer if direction == "backward" else self.forward_transformer
 
     @property
     def multiple(self) -> int:
@@ -140,7 +153,7 @@ class RTN(nn.Module):
 
     def embed(self, x: Tensor, direction: Direction) -> Tensor:
         """e (n, channels, h, w) of a frame (n, 3, h, w): what a direction starts from."""
-        embedding = self.get_submodule(f"{direction}_aggregation").embedding(x)
+        embedding = self.aggregation(direction).embedding(x)
         if self.tanh_residual:
             return embedding
         return torch.cat((embedding[:, :-1], torch.ones_like(embedding[:, -1:])), dim=1)
@@ -149,7 +162,7 @@ class RTN(nn.Module):
         """(e, m) of a direction's first frame; m is made from a state of zeros and is not used."""
         embedding = self.embed(x, direction)
         zeros = torch.zeros_like(embedding)
-        return embedding, self.get_submodule(f"{direction}_aggregation").mask(zeros, embedding, zeros[:, :1])
+        return embedding, self.aggregation(direction).mask(zeros, embedding, zeros[:, :1])
 
     def aggregate(
         self, direction: Direction, hidden_previous: Tensor, x_previous: Tensor, x: Tensor, flow: Tensor
@@ -162,14 +175,14 @@ class RTN(nn.Module):
         padding = "zeros" if self.tanh_residual else "border"
         warped = warp(torch.cat((hidden_previous, x_previous[:, :1]), dim=1), flow, padding)
         residual = (warped[:, -1:] - x[:, :1]).abs()
-        fused, mask = self.get_submodule(f"{direction}_aggregation")(warped[:, :-1], x, residual)
+        fused, mask = self.aggregation(direction)(warped[:, :-1], x, residual)
         if not self.tanh_residual:
             fused = torch.cat((fused[:, :-1], torch.zeros_like(fused[:, -1:])), dim=1)
         return fused, mask
 
     def restore(self, direction: Direction, fused: Tensor) -> Tensor:
         """h (n, channels, h, w) = R(fused)."""
-        transformer = self.get_submodule(f"{direction}_transformer")
+        transformer = self.transformer(direction)
         if self.checkpointing and torch.is_grad_enabled():
             hidden = checkpoint(transformer, fused, use_reentrant=False)
         else:
@@ -204,11 +217,13 @@ class RTN(nn.Module):
         if height % self.multiple or width % self.multiple:
             raise UserError(f"frames of {width}x{height}: pad them to multiples of {self.multiple}")
         hidden, masks = {}, {}
-        for direction, order, flow in (
+        passes: tuple[tuple[Direction, range, Callable[[int], Tensor]], ...] = (
             ("backward", range(t - 1, -1, -1), lambda i: backward_flow[:, i]),
             ("forward", range(t), lambda i: forward_flow[:, i - 1]),
-        ):
-            states, seen = [None] * t, [None] * t
+        )
+        for direction, order, flow in passes:
+            states: list[Tensor] = [clip] * t
+            seen: list[Tensor] = [clip] * t
             previous = None
             for i in order:
                 if previous is None:

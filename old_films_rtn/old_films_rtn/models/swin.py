@@ -70,6 +70,8 @@ def from_windows(tiles: Tensor, window: int, height: int, width: int) -> Tensor:
 class WindowAttention(nn.Module):
     """Multi-head self-attention inside windows, with a learned bias for every relative position."""
 
+    relative_position_index: Tensor
+
     def __init__(self, width: int, num_heads: int, window: int) -> None:
         super().__init__()
         self.num_heads, self.window = num_heads, window
@@ -181,8 +183,8 @@ class RestorationTransformer(nn.Module):
                 nn.init.trunc_normal_(module.weight, std=0.02)
                 nn.init.zeros_(module.bias)
         if residual:
-            nn.init.zeros_(self.conv_last.weight)
-            nn.init.zeros_(self.conv_last.bias)
+            for parameter in self.conv_last.parameters():
+                nn.init.zeros_(parameter)
 
     def forward(self, features: Tensor) -> Tensor:
         full = F.leaky_relu(self.conv_first(features), 0.2)

@@ -7,6 +7,7 @@ stamps, aspect and bit depth are never touched, so whatever is left alone comes 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import av
 import numpy as np
@@ -89,7 +90,7 @@ class Frame:
             top = np.iinfo(picture.dtype).max
             return replace(self, image=np.rint(rgb * top).clip(0, top).astype(picture.dtype))
         deep = self.bits > 8
-        codes = np.rint(rgb * (65535 if deep else 255)).astype(np.uint16 if deep else np.uint8)
+        codes: Any = np.rint(rgb * (65535 if deep else 255)).astype(np.uint16 if deep else np.uint8)
         coloured = av.VideoFrame.from_ndarray(codes, "rgb48le" if deep else "rgb24")
         name = picture.format.name
         if name.startswith("gray"):
@@ -135,7 +136,7 @@ def grey_at_short_side(rgb: np.ndarray, short_side: int = 368) -> np.ndarray:
 
 
 def _first_plane(frame: av.VideoFrame) -> np.ndarray:
-    plane = frame.planes[0]
+    plane: Any = frame.planes[0]
     kind = np.dtype(np.uint8 if frame.format.components[0].bits == 8 else "<u2")
     rows = np.frombuffer(plane, kind).reshape(-1, plane.line_size // kind.itemsize)
     return rows[: frame.height, : frame.width]

@@ -6,9 +6,14 @@ import re
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
+import av.codec
+import av.container
+import av.error
 import numpy as np
+from av.sidedata.sidedata import Type
 
 from old_films_rtn.video.frame import Frame
 from shared_utils import UserError
@@ -32,7 +37,7 @@ class VideoFile:
             if not container.streams.video:
                 raise UserError(f"{path} has no picture in it: give a video file")
             stream = container.streams.video[0]
-            self.time_base = stream.time_base
+            self.time_base = stream.time_base or Fraction(1, av.time_base)
             self.rate = stream.average_rate or stream.guessed_rate or Fraction(25)
             context = stream.codec_context
             self.colour_tags = {
@@ -40,7 +45,7 @@ class VideoFile:
             }
             # Other containers count packets, not pictures.
             self.announced = stream.frames if "mp4" in container.format.name else 0
-            duration = stream.duration and float(stream.duration * stream.time_base)
+            duration = stream.duration and float(stream.duration * self.time_base)
             self.duration: float | None = duration or (container.duration and container.duration / av.time_base)
 
     def open(self) -> av.container.InputContainer:
@@ -80,7 +85,7 @@ class VideoFile:
         if count == 0:
             raise UserError(f"{self.path}: no frame decodes ({self.damage or 'it is cut short'}); copy it again")
         # A file cut short may also just end, before what its header announces.
-        seconds = float(last * self.time_base)
+        seconds = float((last or 0) * self.time_base)
         if self.damage is None and self.duration and seconds < self.duration - max(1.0, 0.05 * self.duration):
             self.damage = f"the picture ends at {seconds:.1f} of {self.duration:.1f} s"
         if self.damage is None and count < self.announced:
@@ -104,13 +109,17 @@ def _readable(picture: av.VideoFrame) -> av.VideoFrame | np.ndarray:
 
 def nearest_format(name: str, candidates: list[str]) -> str:
     """The pixel format among ``candidates`` that loses least of ``name``."""
-    return name if name in candidates else av.codec.codec.find_best_pix_fmt_of_list(candidates, name)[0].name
+    if name in candidates:
+        return name
+    best, _ = av.codec.codec.find_best_pix_fmt_of_list(candidates, name)
+    return name if best is None else best.name
 
 
 def display_matrix(source: av.container.InputContainer) -> list[int] | None:
     """The rotation of the picture as FFmpeg's 9 integers; None where there is none."""
-    kind = av.sidedata.sidedata.Type.DISPLAYMATRIX
+    kind = Type.DISPLAYMATRIX
     for picture in source.decode(video=0):
-        found = next((data for data in picture.side_data if data.type == kind), None)
+        beside: Any = picture.side_data
+        found = next((data for data in beside if data.type == kind), None)
         return None if found is None else np.frombuffer(bytes(found), "<i4").tolist()
     return None

@@ -11,6 +11,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -119,7 +120,7 @@ def change(a: np.ndarray, b: np.ndarray) -> float:
     The part of the variance of b that is left after a, or b, is moved along the flow between them, whichever direction
     explains more, plus a share for the distance of the histograms.
     """
-    dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+    dis: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
     height, width = b.shape
     y, x = np.mgrid[:height, :width].astype(np.float32)
     left = []

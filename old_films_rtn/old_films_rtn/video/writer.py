@@ -10,6 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import av
+import av.codec
+import av.container
+import av.error
+import av.stream
 import numpy as np
 
 from old_films_rtn.video.folder import FrameFolder
@@ -67,11 +71,14 @@ class VideoWriter:
             ) from None
         self.rate = Fraction(rate).limit_denominator(1001) if rate and isinstance(like, FrameFolder) else like.rate
         self.time_base = like.time_base if isinstance(like, VideoFile) else 1 / self.rate
-        self.sound = sound and isinstance(like, VideoFile)
+        self.sound = like if sound and isinstance(like, VideoFile) else None
         self._cleanup = ExitStack()
-        self._container: av.container.OutputContainer | None = None
-        self._others: Iterator[av.Packet] = iter(())
-        self._waiting: av.Packet | None = None
+        self._last = 0
+        # Any: PyAV's type of a stream depends on what the codec turns out to be.
+        self._container: Any = None
+        self._stream: Any = None
+        self._others: Iterator[Any] = iter(())
+        self._waiting: Any = None
 
     def __enter__(self) -> VideoWriter:
         self.temporary = self._cleanup.enter_context(files.replacing(self.path))
@@ -158,17 +165,17 @@ class VideoWriter:
             value = getattr(picture, tag)
             setattr(context, tag, tags.get(tag, value) if value == unspecified.get(tag, 2) else value)
         if isinstance(self.like, VideoFile):
-            self._copy_description(stream)
+            self._copy_description(stream, self.like)
         if from_array and not picture.format.is_rgb and not picture.format.name.startswith("gray"):
             context.color_primaries = context.color_trc = context.colorspace = BT709
             context.color_range = LIMITED
-        if self.sound:
-            self._others = self._copied_packets()
+        if self.sound is not None:
+            self._others = self._copied_packets(self.sound)
             self._waiting = next(self._others, None)
 
-    def _copy_description(self, stream: av.VideoStream) -> None:
+    def _copy_description(self, stream: Any, film: VideoFile) -> None:
         """Aspect, rotation, titles and chapters of the source."""
-        with self.like.open() as source:
+        with film.open() as source:
             original = source.streams.video[0]
             if original.sample_aspect_ratio:
                 stream.codec_context.sample_aspect_ratio = original.sample_aspect_ratio
@@ -183,9 +190,9 @@ class VideoWriter:
             if source.chapters() and not self.part:
                 self._container.set_chapters(source.chapters())
 
-    def _copied_packets(self) -> Iterator[av.Packet]:
+    def _copied_packets(self, film: VideoFile) -> Iterator[Any]:
         """The packets of the sound and subtitle streams, in the order of the source, for the streams made for them."""
-        source = self.like.open()
+        source = film.open()
         self._cleanup.callback(source.close)
         copies = {}
         for stream in source.streams:
@@ -226,7 +233,7 @@ class VideoWriter:
         except av.error.FFmpegError as error:
             log.warning("%s: sound ends early (%s)", self.like.path, reason(error))
 
-    def _mux(self, packets: list[av.Packet]) -> None:
+    def _mux(self, packets: list[Any]) -> None:
         """Write packets of the picture, and before each the others that come earlier: players read them side by side."""
         for packet in packets:
             moment = packet.dts * packet.time_base
