@@ -1,5 +1,8 @@
 import importlib
 import os
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -58,3 +61,29 @@ def fails(run, capsys):
         assert len([line for line in error.splitlines() if ": error: " in line]) == 1
 
     return check
+
+
+@pytest.fixture
+def two_processes(project):
+    """Run a script of the project in two processes of one group, described as torchrun describes it."""
+
+    def launch(*arguments):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+        running = [
+            subprocess.Popen(
+                [sys.executable, *map(str, arguments)],
+                cwd=project,
+                env={**os.environ, **group, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+            for rank in range(2)
+        ]
+        printed = [process.communicate()[0] for process in running]
+        assert [process.returncode for process in running] == [0, 0], "\n".join(printed)
+
+    return launch

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -111,24 +110,25 @@ def test_an_interrupted_sweep_keeps_its_cells_and_ends_the_same(tmp_path, monkey
     assert np.array_equal(resumed.errors, whole.errors)
 
 
-def test_a_killed_sweep_goes_on_where_it_was_and_no_bit_depends_on_the_batch(tmp_path):
-    project, environment = Path(__file__).parents[1], {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "phase_transition.py", "--quick", "--trials", "6", "--m", "[4,8]", "--G", "[5,20]"]
-    command += ["--solvers", "[closed_form,als,nuclear_norm]", "--options", json.dumps({"als": {"iterations": 60}})]
-    killed = [*command, "--out", str(tmp_path / "killed"), "--batch_size", "1"]
+def test_a_killed_sweep_continues_where_it_was_and_no_bit_depends_on_the_batch(tmp_path, project, run):
+    arguments = ["--quick", "--trials", "6", "--m", "[4,8]", "--G", "[5,20]"]
+    arguments += ["--solvers", "[closed_form,als,nuclear_norm]", "--options", json.dumps({"als": {"iterations": 60}})]
+    killed = [*arguments, "--out", str(tmp_path / "killed"), "--batch_size", "1"]
     parts = tmp_path / "killed" / "parts"
     running = subprocess.Popen(
-        killed, cwd=project, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [sys.executable, "phase_transition.py", *killed],
+        cwd=project,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     while running.poll() is None and len(list(parts.glob("*.npz"))) < 4:
         time.sleep(0.002)
     running.send_signal(signal.SIGKILL)
     running.wait()
     kept = {path: path.stat().st_mtime_ns for path in parts.glob("*.npz")}
-    whole = [*command, "--out", str(tmp_path / "whole"), "--batch_size", "50"]
-    for finish in ([*killed, "--resume"], whole):
-        done = subprocess.run(finish, cwd=project, env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
+    assert run("phase_transition", *killed, "--resume") == 0
+    assert run("phase_transition", *arguments, "--out", tmp_path / "whole", "--batch_size", "50") == 0
     assert len(kept) >= 4 and all(path.stat().st_mtime_ns == written for path, written in kept.items())
     results = [np.load(tmp_path / name / "rates.npz") for name in ("killed", "whole")]
     assert np.array_equal(results[0]["errors"], results[1]["errors"])

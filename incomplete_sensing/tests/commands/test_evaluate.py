@@ -47,25 +47,10 @@ def test_by_default_results_are_written_beside_the_checkpoint(trained, tmp_path,
     assert (copy / "evaluation" / "scores.csv").is_file()
 
 
-def test_scores_do_not_depend_on_the_number_of_processes(trained, tmp_path, project):
-    arguments = [
-        "evaluate.py",
-        "--ckpt",
-        str(trained),
-        "--device",
-        "cpu",
-        "--batch_size",
-        "7",
-        "--unseen",
-        "0",
-        "--out",
-    ]
-    for launcher, out in (
-        ([sys.executable], "one"),
-        ([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"], "two"),
-    ):
-        done = subprocess.run([*launcher, *arguments, str(tmp_path / out)], cwd=project, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
+def test_scores_do_not_depend_on_the_number_of_processes(trained, tmp_path, run, two_processes):
+    arguments = ("--ckpt", trained, "--device", "cpu", "--batch_size", 7, "--unseen", 0, "--out")
+    two_processes("evaluate.py", *arguments, tmp_path / "two")
+    assert run("evaluate", *arguments, tmp_path / "one") == 0
     assert (tmp_path / "one" / "scores.csv").read_text() == (tmp_path / "two" / "scores.csv").read_text()
 
 

@@ -1,8 +1,5 @@
 """phase_transition as it is typed."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -89,24 +86,12 @@ def test_two_commands_on_one_folder_do_not_mix(fails, tmp_path):
             fails("in use by process", "phase_transition", *TINY, "--out", tmp_path / "run", *flags)
 
 
-def test_two_processes_sweep_what_one_does(tmp_path, project):
+def test_two_processes_sweep_what_one_does(tmp_path, run, two_processes):
     # From a file: torchrun would take --n for an option of its own.
     config = tmp_path / "tiny.yaml"
     config.write_text("\n".join(f"{name[2:]}: {value}" for name, value in zip(TINY[::2], TINY[1::2], strict=True)))
-    command = [
-        "phase_transition.py",
-        "--config",
-        "subspace.yaml",
-        "--config",
-        str(config),
-        "--out",
-    ]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    both = subprocess.run(
-        [*launcher, *command, str(tmp_path / "two")], cwd=project, env=environment, capture_output=True
-    )
-    assert both.returncode == 0, both.stderr.decode()[-2000:]
-    assert phase_transition.main([*command[1:], str(tmp_path / "one")]) == 0
+    arguments = ("--config", "subspace.yaml", "--config", config, "--out")
+    two_processes("phase_transition.py", *arguments, tmp_path / "two")
+    assert run("phase_transition", *arguments, tmp_path / "one") == 0
     one, two = (np.load(tmp_path / name / "rates.npz") for name in ("one", "two"))
     assert np.array_equal(one["rates"], two["rates"])
