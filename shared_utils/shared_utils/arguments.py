@@ -145,14 +145,37 @@ def _explain(message: str, parser: Any) -> str:
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
         near = near or difflib.get_close_matches(name.split(".")[-1], [key.split(".")[-1] for key in known], n=1)
         return f"unknown argument {name}" + (f": did you mean {near[0]}?" if near else f"; known: {', '.join(known)}")
-    mistyped = re.search(
-        r'Parser key "([\w.]+)":.*Got value: (.*)$|Parser key "([\w.]+)":.*Given value: (.*)$', message
-    )
-    expected = re.search(r"Expected an? <class '(?:\w+\.)*(\w+)'>", message)
-    if mistyped and expected:
-        wanted = {"int": "a whole number", "float": "a number", "bool": "true or false"}.get(expected[1])
-        if wanted:
-            either = " or null" if "NoneType" in message else ""
-            name, value = (part for part in mistyped.groups() if part is not None)
-            return f"{name}: expected {wanted}{either}, got {value}"
+    mistyped = re.search(r'Parser key "([\w.]+)":.*(?:Got|Given) value: (.*)$', message)
+    if mistyped:
+        name, value = mistyped.groups()
+        if missing := re.match(r"NestedArg\(key='class_path', val='(.*?)'\)", value):
+            return f"{name}: no class {missing[1]}: give its full import path, module and name"
+        if expected := _expected(message):
+            nested = re.sub(r"NestedArg\(key='(.*?)', val='(.*?)'\)", r"\1: \2", value)
+            return f"{name}: expected {expected}, got {nested}"
     return message
+
+
+_WORDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "text",
+    "dict": "a mapping",
+    "list": "a list",
+}
+
+
+def _expected(message: str) -> str:
+    """What a parser's complaint about a type says was expected, in words; empty where it says something else."""
+    classes = re.findall(r"Expected an? <class '(?:\w+\.)*(\w+)'>", message)
+    choices = [
+        choice.strip("' ")
+        for group in re.findall(r"Expected a typing.Literal\[(.*?)\]", message)
+        for choice in group.split(",")
+    ]
+    words = [_WORDS[name] for name in dict.fromkeys(classes) if name in _WORDS]
+    if choices:
+        words.append(f"one of {', '.join(dict.fromkeys(choices))}")
+    unknown = [name for name in classes if name not in _WORDS and name != "NoneType"]
+    return "" if unknown or not words else " or ".join([*words, *(["null"] if "NoneType" in message else [])])

@@ -91,10 +91,9 @@ def train(
         arguments = find_configs(arguments, package)
         from shared_utils.training import run_training
 
-        renamed = {"--help_all": "--help", "--seed": "--seed_everything"}
         run_training(
             classes(),
-            [renamed.get(argument, argument) for argument in arguments],
+            ["--help" if argument == "--help_all" else argument for argument in arguments],
             program=_program(),
             parse=parse,
             links=links or {},
@@ -215,6 +214,7 @@ def _training_help(default_config: Path) -> str:
   --config [FILE]    a YAML file; without a file, and without --config, {default_config.name}; several overlay
   --KEY VALUE        override a key, e.g. --trainer.max_epochs 3
   --print_config     show what would run, with every key and its value
+  --seed N           of every random draw
   --resume           continue from the newest good checkpoint of the same run name
   --debug            on an error, show the traceback
   --help_all         every argument of the trainer, the model and the data (loads them: some seconds)

@@ -84,7 +84,7 @@ def test_help_of_training_answers_before_torch_is_loaded():
         (["--tims", "3"], "unknown argument tims: did you mean times?"),
         (["--times", "many"], "times: expected a whole number, got many"),
         (["--pause", "long"], "pause: expected a number or null, got long"),
-        (["--mood", "angry"], "mood"),
+        (["--mood", "angry"], "mood: expected one of glad, sad, got angry"),
         (["--config", "no.yaml"], "config no.yaml not found"),
         (["--config", "."], ". is a folder"),
         (["--config", "broken.yaml"], "broken.yaml, line 2, column 2: not YAML"),
