@@ -267,7 +267,7 @@ def film(tmp_path):
         (["in", "--cuts", "cuts.csv"], ["cuts.csv", "line 1", "99"]),
         (["in", "--protect", "big.png"], ["big.png is 70x60", "64x48"]),
         (["in", "--codec", "x265"], ["--codec x265"]),
-        (["in", "--device", "abacus"], ["--device abacus", "give auto or cpu"]),
+        (["in", "--device", "abacus"], ["--device abacus", "use auto, cpu"]),
         (["empty"], ["empty holds no frames"]),
         (["odd"], ["1.png is 64x48", "2.png is 60x48"]),
         (["broken"], ["2.png is truncated"]),

@@ -1,4 +1,4 @@
-"""What fits where: the device, the length of a chunk, the side of a tile, and RAFT's volumes."""
+"""What fits into memory: the length of a chunk, the side of a tile, and RAFT's volumes."""
 
 from __future__ import annotations
 
@@ -6,22 +6,11 @@ import torch
 
 from old_films_rtn.flow import FlowSource
 from old_films_rtn.models.raft import RAFT
-from shared_utils import UserError, distributed
 
 STATE_BYTES = 16 * 4 + 16
 """Of a pixel, for a frame inside a chunk: the hidden state in float32, and both flows."""
 TRANSFORMER_BYTES = 1500
 """Of a pixel, at the peak of the published transformer in float32 (1250 to 1430 measured)."""
-
-
-def usable_device(name: str) -> torch.device:
-    """The device of a name. Raises UserError where nothing can be computed there."""
-    try:
-        place = distributed.choose_device(name)
-        torch.empty(1, device=place)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"--device {name} cannot be used ({str(error).splitlines()[0]}): give auto or cpu") from None
-    return place
 
 
 def chunk_for(size: tuple[int, int], memory: float) -> int:

@@ -102,7 +102,7 @@ def process_film(process: Process, clip: Clip, out: Path, plan: Plan) -> None:
     size = clip.size()
     process.check(clip, size)
     with distributed.process_group():
-        place = memory.usable_device(plan.device)
+        place = distributed.choose_device(plan.device)
         source = memory.flow_within(process.flow(plan.flow), place, plan.memory)
         chunk = plan.chunk or memory.chunk_for(size, plan.memory)
         tile = plan.tile or memory.tile_for(size, plan.memory, process.halo)
