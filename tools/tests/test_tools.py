@@ -161,7 +161,7 @@ def test_the_install_section_says_what_to_type_first(tmp_path):
 def test_recipes_run_in_an_environment_that_only_the_readme_has_made(tmp_path, monkeypatch, capfd):
     readme = "## Install\n```bash recipe\nexport SET_UP=yes\n```\n```bash recipe\n{}\n```\n"
     checks = ['test "$SET_UP" = yes', 'test -z "${VIRTUAL_ENV-}${PYTHONPATH-}"', 'test ! -e "$HOME/.cache"']
-    checks += [f"! [[ $PATH == *{ROOT}* ]]", "touch made"]
+    checks += [f'! [[ $PATH == *"{ROOT}"* ]]', "touch made"]
     source = tmp_path / "source"
     (source / "toy").mkdir(parents=True)
     (source / "toy" / "README.md").write_text(readme.format("\n".join(checks)) + "```bash recipe\ntest -e made\n```\n")
