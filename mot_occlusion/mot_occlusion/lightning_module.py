@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -93,6 +94,11 @@ class TrackingModule(LightningModule):
         if mode and self.train_only == "occlusion":
             self.network.eval()  # batch statistics are frozen too; the occlusion heads have none
         return self
+
+    def setup(self, stage: str) -> None:
+        if self.train_only == "occlusion":
+            # Lightning warns of frozen batch statistics, which are the point of this stage.
+            warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         count = len(batch["image"])

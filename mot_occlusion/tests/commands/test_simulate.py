@@ -26,7 +26,7 @@ def test_simulation_on_ground_truth(scratch, capsys):
 
 
 def test_simulation_continues_the_same_job_alone(scratch, capsys):
-    gt, _ = random_sequence(5, people=6)
+    gt, _ = random_sequence(5, people=3)
     write_gt(scratch / "MOT17-90", gt._replace(visibility=np.random.default_rng(0).choice([0.2, 1.0], len(gt.ids))))
     arguments = ["MOT17-90", "--windows", "1", "--out", "a"]
     arguments = ["--data", *arguments]

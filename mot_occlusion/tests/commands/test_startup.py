@@ -2,10 +2,11 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
+import cv2
 import pytest
 from conftest import PROJECT
+from scenes import image_of, scene
 
 VERBS = sorted(
     path.stem for path in (PROJECT / "mot_occlusion" / "commands").glob("*.py") if not path.stem.startswith("_")
@@ -55,21 +56,17 @@ def test_the_package_costs_what_is_used():
     assert done.returncode == 0, done.stderr
 
 
-def test_a_script_a_module_and_a_verb_are_the_same(tmp_path):
-    """From outside of the project's folder, as an installed package is used."""
-    arguments = ["--sequences", 1, "--frames", 2, "--width", 96, "--height", 64, "--people", "[2,3]", "--out"]
-    done = python(PROJECT / "make_crowd.py", *arguments, tmp_path / "a", cwd=tmp_path)
+def test_the_project_runs_as_a_module_from_outside_its_folder(tmp_path):
+    """As an installed package is used; the script of a verb is proved by the kill in test_track."""
+    (tmp_path / "images").mkdir()
+    for frame in range(1, 5):
+        cv2.imwrite(str(tmp_path / "images" / f"{frame}.png"), image_of(frame))
+    lines = [f"{frame},-1,{x},{y},{w},{h},0.9\n" for frame in range(1, 5) for x, y, w, h in scene(frame)]
+    (tmp_path / "det.txt").write_text("".join(lines))
+    arguments = ["images", "--detections", "det.txt", "--embeddings", "false"]
+    done = python("-m", "mot_occlusion", "track", *arguments, "--video", "false", "--out", "a", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    done = python("-m", "mot_occlusion", "make-crowd", *arguments, "b", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    first, second = (tmp_path / name / "CROWD-01" / "gt" / "gt.txt" for name in "ab")
-    assert first.read_text() == second.read_text() != ""
-    arguments = [second.parents[1], "--mode", "provided", "--embeddings", "false", "--video", "false", "--out", "c"]
-    (second.parents[1] / "det").mkdir()
-    (second.parents[1] / "det" / "det.txt").write_text(second.read_text())
-    done = python("-m", "mot_occlusion", "track", *arguments, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert Path(tmp_path, "c", "CROWD-01.txt").is_file()
+    assert len((tmp_path / "a" / "images.txt").read_text().splitlines()) == 8 and "results: a" in done.stdout
 
 
 @pytest.mark.parametrize("config", ["configs/default.yaml", "default.yaml", "configs/second_stage.yaml"])
