@@ -75,7 +75,7 @@ class _Restore(torch.autograd.Function):
 def _placed(rows: Tensor, order: Tensor, tokens: int, repeats: int) -> Tensor:
     make = rows.new_empty if len(order) == tokens * repeats else rows.new_zeros
     out = make((repeats * tokens, rows.shape[1])).index_copy_(0, order, rows)
-    return out if repeats == 1 else out.view(repeats, tokens, -1).sum(0)
+    return out if repeats == 1 else out.view(repeats, tokens, rows.shape[1]).sum(0)
 
 
 def reorder(rows: Tensor, order: Tensor, repeats: int = 1) -> Tensor:

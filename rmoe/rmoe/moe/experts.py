@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from rmoe.moe.dispatch import ExpertWeights
 
@@ -28,6 +28,12 @@ class ExpertTensors(nn.Module):
     def weights(self) -> ExpertWeights:
         """The tensors by name."""
         return ExpertWeights(self.fc1_weight, self.fc1_bias, self.fc2_weight, self.fc2_bias)
+
+    @torch.no_grad()
+    def reset(self) -> None:
+        """All zero."""
+        for parameter in self.parameters():
+            parameter.zero_()
 
     @torch.no_grad()
     def set(self, weights: ExpertWeights) -> None:
@@ -71,6 +77,13 @@ class LowRankResidual(nn.Module):
     def weights(self) -> ExpertWeights:
         """The products, in the shapes of ``ExpertTensors``."""
         return ExpertWeights(self.fc1_a @ self.fc1_b, self.fc1_bias, self.fc2_a @ self.fc2_b, self.fc2_bias)
+
+    @torch.no_grad()
+    def reset(self) -> None:
+        """Products and biases zero; A as it was drawn."""
+        for tensor in (self.fc1_b, self.fc1_bias, self.fc2_b, self.fc2_bias):
+            if tensor is not None:
+                tensor.zero_()
 
     @torch.no_grad()
     def add_noise(self, scales: ExpertWeights) -> None:

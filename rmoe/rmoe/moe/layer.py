@@ -31,7 +31,8 @@ class ResidualMoE(nn.Module):
     Parameters are named ``core.fc1.weight`` (H, C), ``core.fc1.bias`` (H,), ``core.fc2.weight`` (C, H),
     ``core.fc2.bias`` (C,), ``residual.fc1_weight`` (E, H, C), ``residual.fc1_bias`` (E, H), ``residual.fc2_weight``
     (E, C, H), ``residual.fc2_bias`` (E, C) and ``router.weight`` (E, C); merged: ``experts.*`` in place of
-    ``residual.*``. After a forward pass ``routing`` holds what was decided, for losses and diagnostics.
+    ``residual.*``. After a forward pass ``routing`` holds what was decided, for losses and diagnostics, and
+    ``token_shape`` the shape of the input without channels.
 
     Args:
         dim: C, width of the tokens.
@@ -137,6 +138,7 @@ class ResidualMoE(nn.Module):
             self.register_buffer("selection_bias", torch.zeros(experts))
             self.register_buffer("observed_load", torch.zeros(experts), persistent=False)
         self.routing: Routing | None = None
+        self.token_shape: tuple[int, ...] = ()
         self.exchange: Callable[..., Tensor] | None = None
         self._merged: tuple[tuple, ExpertWeights] | None = None
         self.reset_experts()
@@ -196,6 +198,8 @@ class ResidualMoE(nn.Module):
             fc1_weight, fc1_bias, fc2_weight, fc2_bias = self.core_weights()
             zeros = [None if tensor is None else torch.zeros_like(tensor) for tensor in (fc2_weight, fc2_bias)]
             self.residual.set(ExpertWeights(fc1_weight, fc1_bias, *zeros))
+        else:
+            self.residual.reset()
         if self.core is not None and (scale := self._noise_scale(self.residual_init)) > 0:
             # A core of one value (a bias of zeros) has no spread, and gets no noise.
             stds = [None if t is None else scale * t.std(correction=0) for t in self.core_weights()]
@@ -238,7 +242,7 @@ class ResidualMoE(nn.Module):
         """
         tokens = x.reshape(-1, self.dim)
         routing = self._route(tokens, None if padding is None else ~padding.reshape(-1))
-        self.routing = routing
+        self.routing, self.token_shape = routing, x.shape[:-1]
         gates = gate_values(routing, "prob" if self.form == "side_branch" else self.gate)
         if torch.is_autocast_enabled(x.device.type):
             # grouped_mm is not among the operations that autocast covers.

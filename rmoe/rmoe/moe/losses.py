@@ -32,14 +32,14 @@ class _SumOverRanks(torch.autograd.Function):
     """All-reduce whose backward all-reduces too: every rank's loss depends on every rank's tokens."""
 
     @staticmethod
-    def forward(ctx, value: Tensor, group: dist.ProcessGroup | None) -> Tensor:  # noqa: ANN001
+    def forward(ctx, value: Tensor, group: dist.ProcessGroup | None) -> Tensor:
         ctx.group = group
         total = value.clone()
         dist.all_reduce(total, group=group)
         return total
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:  # noqa: ANN001
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
         total = gradient.clone()
         dist.all_reduce(total, group=ctx.group)
         return total, None
