@@ -30,3 +30,12 @@ def scan(tmp_path_factory) -> Path:
     arguments = ("--schedule", "jiang:30", "--samples", 20, "--turns", 2)
     assert run("simulate", "--maps", "head:16", "--out", path, *arguments) == 0
     return path
+
+
+@pytest.fixture(scope="session")
+def small_dictionary(tmp_path_factory) -> Path:
+    """A small dictionary of the schedule of ``scan``, in the subspace of ``trained``'s rank."""
+    path = tmp_path_factory.mktemp("dictionaries") / "dict.npz"
+    arguments = ("--ti", 18, "--rank", 3, "--grid", "20x20", "--t1_ms", "[100, 5000]", "--t2_ms", "[10, 1200]")
+    assert run("dictionary", "jiang:30", "--out", path, *arguments) == 0
+    return path

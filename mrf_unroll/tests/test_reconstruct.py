@@ -11,26 +11,13 @@ from mrf_unroll.operators import toeplitz
 from shared_utils import checkpoint, files
 
 
-def test_a_scan_is_reconstructed_with_a_report(trained, scan, tmp_path):
+def test_a_scan_is_reconstructed_with_a_report(trained, scan, small_dictionary, tmp_path):
     beside = scan.with_name("scan_maps.npz")
     for method in ("unrolled", "unet", "svd_mrf", "low_rank", "lrtv", "pnp_admm", "mrfresnet"):
         out = tmp_path / method
-        assert (
-            run(
-                "reconstruct",
-                "--scan",
-                scan,
-                "--out",
-                out,
-                "--ckpt",
-                trained,
-                "--method",
-                method,
-                "--reference",
-                beside,
-            )
-            == 0
-        )
+        own = ("--ckpt", trained, "--method", method, "--reference", beside)
+        own += () if method in ("unrolled", "unet") else ("--dictionary", small_dictionary)
+        assert run("reconstruct", "--scan", scan, "--out", out, *own) == 0
         report = json.loads((out / "report.json").read_text())
         assert report["method"] == method and 0 < report["data_consistency"] < 5
         assert report["units"]["T1"] == "ms" and set(report["seconds"]) >= {"read", "operator", "reconstruction"}
@@ -78,8 +65,8 @@ def test_a_folder_of_scans_is_resumed(trained, folder, tmp_path):
     assert (out / "parts" / "b.npz").is_file() and (out / "a" / "maps.png").is_file()
 
 
-def test_resume_with_another_method_is_refused_and_names_it(folder, tmp_path, capsys):
-    arguments = ("reconstruct", folder, "--out", tmp_path / "out", "--rank", 3)
+def test_resume_with_another_method_is_refused_and_names_it(small_dictionary, folder, tmp_path, capsys):
+    arguments = ("reconstruct", folder, "--out", tmp_path / "out", "--dictionary", small_dictionary)
     assert run(*arguments, "--method", "svd_mrf") == 0
     assert run(*arguments, "--method", "low_rank", "--resume") == 2
     line = error_of(capsys)
@@ -125,7 +112,7 @@ def test_resume_with_another_network_or_another_scan_is_refused(trained, folder,
     assert "another job (scan b.npz " in error_of(capsys)
 
 
-def test_two_commands_cannot_share_one_output(scan, tmp_path, capsys):
+def test_two_commands_cannot_share_one_output(small_dictionary, scan, tmp_path, capsys):
     out = tmp_path / "out"
     assert run("reconstruct", scan, "--out", out, "--method", "svd_mrf", "--rank", 3) == 0
     with files.lock(out / ".lock", str(out)):
@@ -142,11 +129,14 @@ def test_scans_of_one_name_are_refused(scan, folder, tmp_path, capsys):
     assert "rename the scan" in error_of(capsys) and not (tmp_path / "out").exists()
 
 
-def test_scans_that_share_an_acquisition_share_their_kernels(folder, tmp_path, monkeypatch):
+def test_scans_that_share_an_acquisition_share_their_kernels(small_dictionary, folder, tmp_path, monkeypatch):
     built = []
     whole = toeplitz.kernels_of
     monkeypatch.setattr(toeplitz, "kernels_of", lambda operator: built.append(1) or whole(operator))
-    assert run("reconstruct", folder, "--out", tmp_path / "out", "--method", "svd_mrf", "--rank", 3) == 0
+    assert (
+        run("reconstruct", folder, "--out", tmp_path / "out", "--method", "svd_mrf", "--dictionary", small_dictionary)
+        == 0
+    )
     assert len(built) == 1
 
 
@@ -164,10 +154,10 @@ def test_a_scan_is_reduced_to_virtual_coils(tmp_path, capsys):
     assert "--coils 7 is more than there are" in error_of(capsys)
 
 
-def test_matching_ends_off_the_grid_where_it_is_asked_to(scan, tmp_path):
+def test_matching_ends_off_the_grid_where_it_is_asked_to(small_dictionary, scan, tmp_path):
     maps = {}
     for refine in ("false", "true"):
-        own = ("--method", "low_rank", "--rank", 3, "--options", f"{{refine: {refine}}}")
+        own = ("--method", "low_rank", "--dictionary", small_dictionary, "--options", f"{{refine: {refine}}}")
         assert run("reconstruct", scan, "--out", tmp_path / refine, *own) == 0
         maps[refine] = np.load(tmp_path / refine / "maps.npz")["T1"]
     assert len(np.unique(maps["true"])) > len(np.unique(maps["false"]))

@@ -70,7 +70,7 @@ def test_training_is_the_same_twice_and_after_an_interruption(tmp_path):
     ("changes", "said"),
     [
         ({"samples": 24}, "another trajectory"),
-        ({"schedule": "jiang:31"}, "another schedule"),
+        ({"schedule": "jiang:31"}, "basis is (30, 3) there and (31, 3) here"),
         ({"t2_ms": [10, 400]}, "another basis V"),
     ],
 )
