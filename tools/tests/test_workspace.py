@@ -135,8 +135,16 @@ if __name__ == "__main__":
     sys.exit(main())
 '''
     assert same(ROOT / project / project / "__main__.py", main)
-    asked = (ROOT / project / project / "commands" / "__init__.py").read_text()
-    assert 'find_spec("shared_utils") is None' in asked and f"{project} is not installed in this Python" in asked
+
+
+@pytest.mark.parametrize("project", PROJECTS)
+@pytest.mark.parametrize("typed", ["train.py", "-m"])
+def test_a_python_without_the_environment_answers_in_one_line(project, typed):
+    # -S: without the packages that are installed beside this interpreter.
+    command = [sys.executable, "-S", typed, *([project] if typed == "-m" else [])]
+    done = subprocess.run(command, cwd=ROOT / project, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert f"{project} is not installed in this Python" in done.stderr and "make setup" in done.stderr
 
 
 @pytest.mark.parametrize("project", PROJECTS)
