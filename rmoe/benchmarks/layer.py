@@ -83,7 +83,7 @@ def measure(tokens: int, dim: int, hidden: int) -> dict[str, float]:
     variants |= {"merged, grouped": with_backend(merged, "grouped"), "one-hot": lambda x: one_hot(layer, x)}
     wanted = dense(x)
     for name, run in variants.items():
-        error = float((run(x) - wanted).abs().max())
+        error = float((run(x) - wanted).detach().abs().max())
         assert error < 1e-4, f"{name} differs from the dense layer by {error:.2g}"
     if (tutel := tutel_layer(dim, hidden)) is not None:
         variants["tutel, capacity 1.25"] = tutel

@@ -10,10 +10,11 @@ import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from torch import nn
 
-from rmoe.moe import FeedForward, ResidualMoE, moe_layers
+from rmoe.moe import FeedForward, ResidualMoE, auxiliary_losses, moe_layers
 from rmoe.moe.convert import from_feed_forward
 from rmoe.moe.parallel import (
     clip_gradients,
+    fully_shard_around,
     finish_gradients,
     ignore_in_ddp,
     shard_experts,
@@ -24,6 +25,7 @@ from shared_utils import UserError
 
 # Tokens of the two ranks, and whether one expert gets none.
 BATCHES = {"unequal": (23, 31, False), "one rank empty": (0, 31, False), "one expert empty": (23, 31, True)}
+AUXILIARY = ("gshard", "importance", "load_importance")
 PARAMS = ("factored", "merged")
 TOLERANCE = {"rtol": 1e-12, "atol": 1e-12}
 
@@ -162,7 +164,21 @@ def worker(rank: int, port: int, folder: str) -> None:
             parameter.zero_()
     dcp.load(sharded_state_dict(loaded, mesh), checkpoint_id=f"{folder}/sharded")
     results["loaded"] = all(torch.equal(a, b) for a, b in zip(loaded.parameters(), model.parameters(), strict=True))
+    for dp, ep in ((1, 2), (2, 1)):
+        mesh = dist.device_mesh.init_device_mesh("cpu", (dp, ep), mesh_dim_names=("dp", "ep"))
+        model = Small()
+        fully_shard_around(model, mesh)
+        model(images()[4 * rank : 4 * rank + 4]).square().mean().backward()
+        finish_gradients(model)
+        results["fsdp", dp, ep] = {name: p.grad.full_tensor() for name, p in model.named_parameters()}
+    layer = made("factored")
+    layer(tokens("unequal")[rank])
+    losses = auxiliary_losses(layer, AUXILIARY, global_balance=True)
+    (sum(losses.values()) / 2).backward()
+    dist.all_reduce(layer.router.weight.grad)
+    results["global"] = {**losses, "gradient": layer.router.weight.grad}
     results["lightning"] = lightning_step(folder, 2)
+    results["global"] = {name: value.detach() for name, value in results["global"].items()}
     torch.save(results, f"{folder}/rank{rank}.pt")
     if dist.is_initialized():
         dist.destroy_process_group()
@@ -213,6 +229,30 @@ def test_a_lightning_ddp_step_equals_the_step_of_one_process(ranks, tmp_path):
         ours = torch.cat([first[name], second[name]]) if ".residual." in name else first[name]
         torch.testing.assert_close(ours, value, **TOLERANCE)
     assert any((wanted[name] - before[name]).abs().max() > 1e-3 for name in wanted)
+
+
+@pytest.mark.parametrize("mesh", [(1, 2), (2, 1)], ids=["experts over ranks", "replicas"])
+def test_fsdp_around_the_experts_equals_one_process(ranks, mesh):
+    _, found = ranks
+    first, second = (result["fsdp", *mesh] for result in found)
+    model = Small()
+    model(images()).square().mean().backward()
+    for name, parameter in model.named_parameters():
+        spread = ".residual." in name and mesh[1] == 2
+        ours = torch.cat([first[name], second[name]]) if spread else first[name]
+        torch.testing.assert_close(ours, parameter.grad, **TOLERANCE)
+
+
+def test_globally_balanced_losses_are_those_of_all_tokens(ranks):
+    _, found = ranks
+    layer = made("factored")
+    layer(torch.cat(tokens("unequal")))
+    losses = auxiliary_losses(layer, AUXILIARY)
+    sum(losses.values()).backward()
+    for result in found:
+        for name, value in losses.items():
+            torch.testing.assert_close(result["global"][name], value.detach(), **TOLERANCE)
+        torch.testing.assert_close(result["global"]["gradient"], layer.router.weight.grad, **TOLERANCE)
 
 
 def test_gradients_are_clipped_by_the_norm_over_all_shards(ranks):

@@ -200,3 +200,24 @@ def sharded_state_dict(model: nn.Module, mesh: Any) -> dict[str, Any]:
     for name, parameter in sharded_parameters(model):
         state[name] = DTensor.from_local(parameter.detach(), mesh, [Shard(0)], run_check=False)
     return state
+
+
+def fully_shard_around(model: nn.Module, mesh: Any) -> None:
+    """FSDP2 around experts over processes, in place: the experts on ``dp`` only, everything else over all ranks.
+
+    Afterwards ``finish_gradients`` makes the experts' gradients those of the mean loss, as without FSDP.
+
+    Args:
+        model: the same weights on every rank, on the mesh's device.
+        mesh: device mesh with the dimensions ``dp`` (replicas) and ``ep`` (ranks that share the experts).
+    """
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+
+    shard_experts(model, mesh.get_group("ep"))
+    for _, layer in moe_layers(model):
+        experts = _experts_of(layer)
+        # The layer asks for its weights and uses them afterwards: they stay whole until its backward.
+        fully_shard(experts, mesh=mesh["dp"], reshard_after_forward=False)
+        register_fsdp_forward_method(experts, "weights")
+    fully_shard(model, mesh=init_device_mesh(mesh.device_type, (mesh.size(),), mesh_dim_names=("all",)))
