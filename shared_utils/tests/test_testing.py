@@ -106,3 +106,17 @@ def test_a_case_without_an_adapter_fails_and_an_empty_folder_too(folder, tmp_pat
     monkeypatch.setenv("GOLDEN_DIR", str(tmp_path / "none"))
     with pytest.raises(FileNotFoundError):
         testing.golden_cases(folder)
+
+
+def test_what_is_undefined_in_both_agrees_and_in_one_fails(folder):
+    case = testing.golden_cases(folder)[0]
+    case.stored["y"] = np.array([[1.0, np.nan], [3, 100]], np.float32)
+    ours = good()
+    with pytest.raises(AssertionError, match="y"):
+        case.check(ours)
+    ours["y"] = np.array(ours["y"], np.float64)
+    ours["y"][0, 1] = np.nan
+    case.check(ours)
+    ours["y"][0, 0] = np.nan
+    with pytest.raises(AssertionError, match="y"):
+        case.check(ours)
