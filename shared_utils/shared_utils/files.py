@@ -28,7 +28,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, "Is a directory", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
     try:
         yield temporary
         with temporary.open("rb+") as stream:
@@ -45,8 +45,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 
 def _remove_left_behind(path: Path) -> None:
-    """Remove temporary files of ``path`` whose process is gone."""
-    for other in path.parent.glob(f".{glob_escape(path.name)}.*.tmp"):
+    """Remove temporary files of ``path`` whose process is gone; those of other machines are left to them."""
+    for other in path.parent.glob(f".{glob_escape(path.name)}.{glob_escape(socket.gethostname())}.*.tmp"):
         number = other.name.split(".")[-2]
         if number.isdigit() and not _alive(int(number)):
             other.unlink(missing_ok=True)

@@ -1,6 +1,7 @@
 """Files appear whole or not at all; a lock names its holder; an output that exists is refused."""
 
 import os
+import socket
 import subprocess
 import sys
 
@@ -23,11 +24,13 @@ def test_a_file_is_the_old_one_until_the_new_one_is_whole(tmp_path):
 def test_what_a_killed_process_left_behind_is_removed_and_that_of_a_living_one_is_not(tmp_path):
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    (tmp_path / f".a[1].txt.{dead.pid}.tmp").write_text("half")
-    (tmp_path / f".a[1].txt.{os.getppid()}.tmp").write_text("half")
+    here = socket.gethostname()
+    kept = {f".a[1].txt.{here}.{os.getppid()}.tmp", f".a[1].txt.another-machine.{dead.pid}.tmp"}
+    for name in (f".a[1].txt.{here}.{dead.pid}.tmp", *kept):
+        (tmp_path / name).write_text("half")
     with files.replacing(tmp_path / "a[1].txt") as temporary:
         temporary.write_text("whole")
-    assert {each.name for each in tmp_path.iterdir()} == {"a[1].txt", f".a[1].txt.{os.getppid()}.tmp"}
+    assert {each.name for each in tmp_path.iterdir()} == {"a[1].txt", *kept}
 
 
 def test_a_folder_is_not_replaced_by_a_file(tmp_path):
