@@ -121,7 +121,7 @@ def test_knn_stays_in_its_box_and_outside_the_surface(victim, clouds, labels):
     assert ((unprojected.adv - points) * normals).sum(-1).min() < -1e-3
 
 
-def test_geoa3_keeps_the_curvature_as_far_as_it_is_told_to(victim, clouds, labels):
+def test_geoa3_keeps_the_curvature_as_far_as_asked(victim, clouds, labels):
     points, normals = clouds
     bent = {}
     for curvature_weight in (0.0, 10.0):

@@ -56,7 +56,7 @@ def test_compare_prints_the_claim_and_its_verdict(capsys):
 
 
 def test_an_interrupted_attack_resumes_to_the_same_table(monkeypatch, capsys):
-    arguments = ["--attack", "si_ifgm,pgd", "--limit", "8", "--batch_size", "2"]
+    arguments = ["--attack", "si_ifgm,pgd", "--limit", "8", "--batch_size", "2", "--num_points", "256"]
     assert attack.main([*arguments, "--out", "whole"]) == 0
     calls, real = [], work.Work.write
 
@@ -83,7 +83,7 @@ def test_an_interrupted_attack_resumes_to_the_same_table(monkeypatch, capsys):
 
 
 def test_two_processes_make_the_table_of_one():
-    arguments = ["--attack", "si_ifgm,pgd", "--limit", "8", "--batch_size", "2"]
+    arguments = ["--attack", "si_ifgm,pgd", "--limit", "8", "--batch_size", "2", "--num_points", "256"]
     assert attack.main([*arguments, "--out", "one"]) == 0
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -116,7 +116,7 @@ def test_a_targeted_attack_through_a_defence():
 
 
 def test_a_random_defence_repeats_itself_after_an_interruption():
-    arguments = ["--defence", "srs", "--draws", "2", "--limit", "4", "--batch_size", "2", "--steps", "5"]
+    arguments = ["--defence", "srs", "--draws", "2", "--limit", "4", "--batch_size", "2", "--steps", "3"]
     assert attack.main([*arguments, "--out", "a"]) == 0
     assert attack.main([*arguments, "--out", "b"]) == 0
     for path in Path("b/parts").rglob("*-000002.npz"):
