@@ -133,6 +133,21 @@ def test_a_run_is_not_resumed_as_another_job(tmp_path, film, monkeypatch, capsys
     assert not (tmp_path / "out").exists()
 
 
+def test_a_file_that_the_job_names_is_compared_by_its_content(tmp_path, film, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    cv2.imwrite("shield.png", np.zeros((48, 64), np.uint8))
+    (tmp_path / "cuts.csv").write_text("0\n")
+    stop_at_the_assembly(monkeypatch)
+    given = [*film, "--protect", "shield.png", "--cuts", "cuts.csv"]
+    assert run(*given) == 130
+    cv2.imwrite("shield.png", np.full((48, 64), 255, np.uint8))
+    (tmp_path / "cuts.csv").write_text("0\n2\n")
+    capsys.readouterr()
+    assert run(*given, "--resume") == 2
+    message = error_of(capsys)
+    assert "protect " in message and "files " in message
+
+
 def test_an_interrupted_run_is_begun_again_with_overwrite(tmp_path, film, monkeypatch, capsys):
     with monkeypatch.context() as patched:
         stop_at_the_assembly(patched)

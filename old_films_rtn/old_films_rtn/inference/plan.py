@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from old_films_rtn.video.images import IMAGE_SUFFIXES
+from old_films_rtn.video.images import IMAGE_SUFFIXES, fingerprint
 from old_films_rtn.video.io import Film, check_output
 from old_films_rtn.video.writer import CONTAINERS
 from shared_utils import UserError
@@ -55,9 +55,12 @@ class Plan:
         return {"rate": self.rate, "part": self.span != (0, None), "sound": False}
 
     def job(self) -> dict[str, Any]:
-        """What the kept frames of a film depend on; tiles and memory do not change them."""
+        """What the kept frames of a film depend on; tiles and memory do not change them. Files count with their content."""
         names = ("span", "flow", "cuts", "lookahead", "precision")
-        return {name: getattr(self, name) for name in names}
+        given = [Path(self.cuts), Path(self.flow.removeprefix("raft:"))]
+        return {name: getattr(self, name) for name in names} | {
+            "files": fingerprint(path for path in given if path.is_file())
+        }
 
 
 def span(frames: str | None) -> tuple[int, int | None]:

@@ -23,7 +23,7 @@ from old_films_rtn.pretrained import Restorer
 from old_films_rtn.streaming import Cell, Restored, restore_windows
 from old_films_rtn.video.folder import FrameFolder
 from old_films_rtn.video.frame import Frame
-from old_films_rtn.video.images import encoded, read_image
+from old_films_rtn.video.images import encoded, fingerprint, read_image
 from shared_utils import UserError
 from shared_utils.checkpoint import weights_digest
 
@@ -63,7 +63,7 @@ class Restoration:
         return {
             "weights": weights_digest(self.restorer.state_dict()),
             "compositing": asdict(self.how),
-            "protect": self.protection and str(self.protection.path),
+            "protect": self.protection and fingerprint(self.protection.files),
             "dedup": self.repeats,
             "windowing": "published" if self.published_windows else "streaming",
         }
