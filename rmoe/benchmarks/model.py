@@ -35,7 +35,9 @@ def models(router_init_std: float = 1.0) -> dict[str, Segmenter]:
     return {"dense": dense, "rmoe": converted}
 
 
-def training_step(model: Segmenter, optimizer: torch.optim.Optimizer, images: torch.Tensor, labels: torch.Tensor) -> None:
+def training_step(
+    model: Segmenter, optimizer: torch.optim.Optimizer, images: torch.Tensor, labels: torch.Tensor
+) -> None:
     """Forward, backward, update."""
     losses = [*model.losses(images, labels).values(), *(0.01 * v for v in auxiliary_losses(model).values())]
     optimizer.zero_grad()

@@ -14,8 +14,8 @@ from rmoe.moe import FeedForward, ResidualMoE, auxiliary_losses, moe_layers
 from rmoe.moe.convert import from_feed_forward
 from rmoe.moe.parallel import (
     clip_gradients,
-    fully_shard_around,
     finish_gradients,
+    fully_shard_around,
     ignore_in_ddp,
     shard_experts,
     sharded_parameters,

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from rmoe.models import CvTClassifier, SwinBackbone, SwinClassifier, SwinMoE
-from rmoe.moe import convert, factor, moe_layers, to_dense
+from rmoe.moe import convert, factor, merge, moe_layers, to_dense
 from rmoe.published import (
     build_backbone,
     build_classifier,
@@ -20,6 +20,7 @@ from rmoe.published import (
     import_backbone,
     import_classifier,
     import_swin_moe,
+    import_tutel,
     import_tutel_layer,
     recognise,
     resize_bias_table,
@@ -233,6 +234,22 @@ def test_tutel_layer_round_trip():
     randomised(other)
     import_tutel_layer(other, export_tutel_layer(layer))
     assert_same(other.state_dict(), layer.state_dict())
+
+
+@pytest.mark.parametrize("ranks", [1, 4])
+def test_a_converted_model_goes_to_tutel_and_back_exactly(ranks):
+    model = SwinBackbone(**SMALL)
+    convert(model, "last2", experts=4, residual_init="noise:1")
+    states = export_swin_moe(model, ranks)
+    assert not any(".core." in name for name in states[0])
+    other = SwinBackbone(**SMALL)
+    convert(other, "last2", experts=4, param="merged")
+    report = import_tutel(other, states)
+    assert all(".core." in name for name in report.missing) and len(report.missing) == 4 * 4
+    merge(model)
+    for (name, found), (_, wanted) in zip(moe_layers(other), moe_layers(model), strict=True):
+        assert_same(found.experts.state_dict(), wanted.experts.state_dict())
+        assert torch.equal(found.router.weight, wanted.router.weight), name
 
 
 # What files may hold ---------------------------------------------------------------------------------------------

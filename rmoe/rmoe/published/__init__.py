@@ -20,6 +20,7 @@ from rmoe.published.swin_moe import (
     export_swin_moe,
     export_tutel_layer,
     import_swin_moe,
+    import_tutel,
     import_tutel_layer,
 )
 
@@ -35,6 +36,7 @@ __all__ = [
     "import_backbone",
     "import_classifier",
     "import_swin_moe",
+    "import_tutel",
     "import_tutel_layer",
     "load",
     "network_options",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,6 @@ _COMPUTED = re.compile(
 )
 
 
-class _Config(dict):
-    """What a yacs configuration is read as: the values it holds, without the class that the file names."""
-
-
 def read(path: str | Path) -> Any:
     """The content of a checkpoint file, tensors and plain values only.
 
@@ -33,7 +30,8 @@ def read(path: str | Path) -> Any:
     Raises:
         UserError: the file is missing, damaged, no checkpoint, or holds objects that only running code would make.
     """
-    with torch.serialization.safe_globals([(_Config, "yacs.config.CfgNode")]):
+    # torch's restricted reader fills only its own kinds of dict.
+    with torch.serialization.safe_globals([(OrderedDict, "yacs.config.CfgNode")]):
         return load_tensors(path)
 
 

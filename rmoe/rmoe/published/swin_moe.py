@@ -7,16 +7,18 @@ expert's hidden units, and slices of its output bias.
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rmoe.models import SwinMoE
-from rmoe.moe.layer import ResidualMoE
+from rmoe.moe.convert import merge
+from rmoe.moe.layer import ResidualMoE, moe_layers
 from rmoe.published.layouts import network_options
 from rmoe.published.loading import Report, load
 from rmoe.published.reading import rank_files, read, unwrap, without_computed
@@ -100,13 +102,14 @@ def _by_layer(state: Mapping[str, Tensor], convert: Any, found: re.Pattern[str],
 
 def to_ours(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Entries of a gathered Swin-MoE under our names."""
-    pattern = re.compile(r"(.*\.mlp\.)_moe_layer\.(.*)")
+    pattern = re.compile(r"((?:.*\.)?)_moe_layer\.(.*)")
     return _by_layer(without_computed(state), layer_to_ours, pattern, "")
 
 
 def to_theirs(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The inverse of ``to_ours``: entries of a ``SwinMoE``."""
-    pattern = re.compile(r"(.*\.mlp\.)((?:experts|router)\..*)")
+    entries = r"experts\.fc[12]_(?:weight|bias)|router\.(?:weight|temperature|projector|sim_matrix).*"
+    pattern = re.compile(rf"((?:.*\.)?)({entries})$")
     return _by_layer(state, layer_to_theirs, pattern, _MARK)
 
 
@@ -202,7 +205,28 @@ def build_swin_moe(source: str | Path, **options: Any) -> tuple[SwinMoE, Report]
     return model, load(model, ours, classes=r"^head\.", layout=layout, source=str(source))
 
 
-def export_swin_moe(model: SwinMoE, ranks: int = 1) -> list[dict[str, Tensor]]:
-    """What the published code loads: a state dict a rank."""
-    state = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
-    return split(to_theirs(state), ranks)
+def export_swin_moe(model: nn.Module, ranks: int = 1) -> list[dict[str, Tensor]]:
+    """What tutel's and Swin-MoE's code loads: a state dict a rank, of a ``SwinMoE`` or any model with mixtures.
+
+    Residuals are merged first (in a copy), and a core that only overflow would use is left out: tutel has none.
+
+    Args:
+        model: with ``ResidualMoE`` layers.
+        ranks: files to split the experts over.
+
+    Raises:
+        UserError: the experts do not divide over the ranks, or a layer is a side branch, which tutel does not have.
+    """
+    merged = copy.deepcopy(model)
+    for name, layer in moe_layers(merged):
+        if layer.form == "side_branch":
+            raise UserError(f"{name} is a side branch: tutel's layout has whole experts only")
+    merge(merged)
+    for _, layer in moe_layers(merged):
+        layer.core = None
+    return split(to_theirs({name: value.detach().cpu() for name, value in merged.state_dict().items()}), ranks)
+
+
+def import_tutel(model: nn.Module, states: Sequence[Mapping[str, Tensor]], source: str = "the checkpoint") -> Report:
+    """The inverse of ``export_swin_moe`` for any model with merged mixtures; cores, which tutel has not, stay."""
+    return load(model, to_ours(gather(states)), fresh=r"(^|\.)core\.", layout="tutel", source=source)
