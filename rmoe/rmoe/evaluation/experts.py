@@ -37,10 +37,19 @@ def expert_maps(model: nn.Module, size: tuple[int, int], choice: int = 0) -> dic
     return maps
 
 
-def _on_image(name: str, experts: Tensor, size: tuple[int, int]) -> Tensor:
-    height, width = size
+def _grids(height: int, width: int) -> Iterator[tuple[int, int, int]]:
+    """(stride, rows, columns) that the tokens of an image may lie on."""
     for stride in _STRIDES:
-        rows, columns = -(-height // stride), -(-width // stride)
+        yield stride, -(-height // stride), -(-width // stride)
+    # CvT begins with a convolution (7, stride 4, padding 2) that leaves out an incomplete last patch.
+    rows, columns = (height - 3) // 4 + 1, (width - 3) // 4 + 1
+    for stride in _STRIDES[2:]:
+        yield stride, rows, columns
+        rows, columns = -(-rows // 2), -(-columns // 2)
+
+
+def _on_image(name: str, experts: Tensor, size: tuple[int, int]) -> Tensor:
+    for stride, rows, columns in _grids(*size):
         if experts.shape[1:] == (rows, columns):
             grid = experts
         elif experts.ndim == 2 and experts.shape[1] - rows * columns in (0, 1):
@@ -48,10 +57,13 @@ def _on_image(name: str, experts: Tensor, size: tuple[int, int]) -> Tensor:
             grid = experts[:, experts.shape[1] - rows * columns :].reshape(-1, rows, columns)
         else:
             continue
-        return grid.repeat_interleave(stride, 1).repeat_interleave(stride, 2)[:, :height, :width]
-    raise UserError(
-        f"{name} has tokens {tuple(experts.shape[1:])}, which are no grid over an image of {height}x{width}"
-    )
+        row, column = (
+            (torch.arange(length, device=grid.device) // stride).clamp(max=last - 1)
+            for length, last in zip(size, (rows, columns), strict=True)
+        )
+        return grid[:, row[:, None], column]
+    tokens = "x".join(str(length) for length in experts.shape[1:])
+    raise UserError(f"{name} has {tokens} tokens, which are no grid over an image of {size[0]}x{size[1]}")
 
 
 class ExpertStatistics:

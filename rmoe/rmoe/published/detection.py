@@ -81,7 +81,7 @@ def _values_to_theirs(name: str, value: Tensor) -> Tensor:
     if ".box_predictor.cls_score." in name:
         return value.roll(-1, 0)
     rows = 4 if ".box_predictor.bbox_pred." in name else 1 if ".mask_fcn_logits." in name else 0
-    return value[rows:].clone()
+    return value[rows:].clone() if rows else value
 
 
 def import_detector(model: Detector, content: Any, *, source: str | None = None) -> Report:
