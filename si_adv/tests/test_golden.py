@@ -33,6 +33,12 @@ def _import(case, **options):
 _OPTIONS = {"dgcnn": {"k": "k"}}
 
 
+def _options(case, architecture):
+    return {
+        ours: case.config[theirs] for ours, theirs in _OPTIONS.get(architecture, {}).items() if theirs in case.config
+    }
+
+
 def _submodule(model, architecture, name):
     for alias, real in LAYOUTS[architecture].aliases:
         if f"{name}.".startswith(alias):
@@ -42,10 +48,7 @@ def _submodule(model, architecture, name):
 
 def run_victim(case, architecture):
     """The published output, its margin and the margin's gradient, and the output of every submodule that was tapped."""
-    options = {
-        ours: case.config[theirs] for ours, theirs in _OPTIONS.get(architecture, {}).items() if theirs in case.config
-    }
-    model = _import(case, architecture=architecture, **options)
+    model = _import(case, architecture=architecture, **_options(case, architecture))
     return _outputs(case, model, architecture, _tensors(case)["clouds"])
 
 
@@ -60,13 +63,40 @@ def _outputs(case, model, architecture, clouds):
                 taps[output] = result[item] if isinstance(result, tuple) else result
 
             _submodule(model, architecture, name).register_forward_hook(keep)
+    logits, loss, gradient = _margin(model, clouds)
+    return {"logits": logits, "cw_loss_sum": loss[None], "cw_grad_clouds": gradient, **taps}
+
+
+def _margin(model, clouds):
+    """Logits, the published margin with its floor of zero on the model's own prediction, and its gradient."""
     clouds = clouds.clone().requires_grad_()
     logits = model(clouds)
-    # The published margin with its floor of zero, on the model's own prediction.
     top = logits.topk(2, dim=1).values
     loss = (top[:, 0] - top[:, 1]).clamp_min(0).sum()
     (gradient,) = torch.autograd.grad(loss, clouds)
-    return {"logits": logits, "cw_loss_sum": loss[None], "cw_grad_clouds": gradient, **taps}
+    return logits, loss, gradient
+
+
+def exempt_kinks(case):
+    """Entries of the gradient where the published one is not the exact one, as long as that is one in a thousand at most.
+
+    An activation within rounding of a kink falls to one side or the other by the processor. The exact gradient is that of
+    our model in double precision; where more entries than that differ, or by more than a hundredth, none is exempt.
+    """
+    if "cw_grad_clouds" not in case.spec["outputs"]:
+        return None
+    architecture = VICTIM_MODULES[case.module.split(":")[0]]
+    model = _import(case, architecture=architecture, **_options(case, architecture)).double()
+    exact = _margin(model, _tensors(case)["clouds"].double())[2].numpy()
+    index, published = case.expected("cw_grad_clouds")
+    at = np.arange(exact.size) if index is None else index
+    error = np.abs(exact.reshape(-1)[at] - published.reshape(-1)) / np.abs(published).max()
+    differs = error > case.spec["tolerance"]
+    if differs.mean() > 1e-3 or error.max() > 1e-2:
+        return None
+    free = np.zeros(exact.size, dtype=bool)
+    free[at[differs]] = True
+    return {"cw_grad_clouds": free.reshape(exact.shape)}
 
 
 def run_bench(case, architecture):
@@ -240,8 +270,8 @@ ADAPTERS = {
     "baselines.defense:SORDefense/SRSDefense": run_sor_and_srs,
     "baselines.defense.DUP_Net.pu_net:PUNet": run_punet,
 }
-# By the case's ``runner``: masks of what the case's note excepts.
-EXEMPTIONS = {"geom": exempt_transform, "sensitivity": exempt_sensitivity}
+# By the case's ``runner``: masks of what the case's note excepts, and of what no float32 computation decides.
+EXEMPTIONS = {"geom": exempt_transform, "sensitivity": exempt_sensitivity, "victim": exempt_kinks}
 
 
 def run_on_victim(case):
