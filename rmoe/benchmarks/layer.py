@@ -4,7 +4,8 @@
 
 Forward and backward on the same input and weights, top-1 of 8 experts, fresh residuals, dropless (bmm: padded to the
 largest group; one-hot: capacity of the largest group, so that all compute the same, which is checked first). One
-process, one thread, variants interleaved, minimum of 7 after 2 warm-ups, ``time.process_time``. tutel is measured where it can be imported.
+process, one thread, variants interleaved, minimum of 7 after 2 warm-ups, ``time.process_time``. tutel is measured where
+it can be imported.
 """
 
 import sys

@@ -3,6 +3,9 @@
 import pytest
 import torch
 
+# Small tensors gain nothing from threads, and on a busy machine threads wait for each other.
+torch.set_num_threads(1)
+
 
 @pytest.fixture(autouse=True)
 def _seed():
