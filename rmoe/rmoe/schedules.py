@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
+from math import cos, pi
 
 Factor = Callable[[int], float]
 
@@ -75,5 +76,17 @@ def linear(iterations: int, warmup_iterations: int = 20, minimum: float = 0.0) -
             return (iteration + 1) / warmup_iterations
         left = max(0.0, 1 - (iteration - warmup_iterations) / max(1, iterations - warmup_iterations))
         return (1 - minimum) * left + minimum
+
+    return factor
+
+
+def cosine(iterations: int, warmup_iterations: int = 0, minimum: float = 0.01) -> Factor:
+    """Up from 1 / warmup_iterations, then half a cosine down to ``minimum``: of pre-training (Swin)."""
+
+    def factor(iteration: int) -> float:
+        if iteration < warmup_iterations:
+            return (iteration + 1) / warmup_iterations
+        done = min(1.0, (iteration - warmup_iterations) / max(1, iterations - warmup_iterations))
+        return minimum + (1 - minimum) * 0.5 * (1 + cos(pi * done))
 
     return factor

@@ -1,0 +1,236 @@
+"""What the paper claims, compared with what the pipelines measured on the procedural default."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from rmoe.pipelines import ROWS, WORLDS
+from shared_utils import UserError, cli, files
+from shared_utils.claim import Claim, Figure, Table
+
+RESULTS = "results.json"
+TIE = 1.0
+"""Points of mIoU by which a row may lie below another, on average over the seeds, and still count as not worse."""
+EXTRA, CONVERTED = 0.03, 1e-5
+CONTROL_SHARE = 0.25
+"""Of the gain of RMoE-D over dense, what the control (one rule for all domains) may show at most."""
+
+CLAIM = (
+    "Residual experts on a dense pre-trained model give most of what a mixture pre-trained as one gives, at almost the "
+    "dense model's cost: with every pipeline tuned over the same rates, mIoU rises from scratch over dense to RMoE-D in "
+    f"every seed, RMoE-D is at most {TIE:g} point above RMoE-I and RMoE-I at most {TIE:g} point above the MoE pre-trained "
+    "as one (paired means); the gain over dense needs rules that depend on the input; conversion changes no output; and a "
+    "pass costs less than 3 % more operations than the dense one."
+)
+
+
+class Finding(NamedTuple):
+    """One part of the claim: whether it holds, and by which numbers."""
+
+    holds: bool
+    sentence: str
+
+
+def read_results(folder: str | Path) -> dict[str, Any]:
+    """What ``pipeline`` has written.
+
+    Raises:
+        UserError: it is not there, or not whole.
+    """
+    path = Path(folder) / RESULTS
+    if not path.is_file():
+        raise UserError(f"{path} not found: make it with {cli.command('pipeline')} --out {folder}")
+    content = files.read_json(path, "result of pipeline")
+    if not isinstance(content, dict) or not {"plan", "rows", "grid", "conversion"} <= set(content):
+        raise UserError(f"{path} is not a result of pipeline")
+    return content
+
+
+def row_of(results: dict[str, Any], row: str, steps: int, world: str = "rules") -> dict[str, Any] | None:
+    """One row of the results; None where it was not run."""
+    found = (r for r in results["rows"] if (r["row"], r["steps"], r["world"]) == (row, steps, world))
+    return next(found, None)
+
+
+def differences(results: dict[str, Any], low: str, high: str, steps: int, world: str = "rules") -> np.ndarray:
+    """Points of mIoU by which ``high`` is above ``low``, seed by seed.
+
+    Raises:
+        UserError: one of them was not run.
+    """
+    pair = [row_of(results, row, steps, world) for row in (low, high)]
+    if None in pair:
+        missing = [row for row, found in zip((low, high), pair, strict=True) if found is None]
+        raise UserError(f"the pipelines have no {', '.join(missing)} at {steps} steps ({WORLDS[world][0]}): run them all")
+    return 100 * (np.array(pair[1]["miou"]) - np.array(pair[0]["miou"]))
+
+
+def _seeds(values: np.ndarray) -> str:
+    return f"{values.mean():+.1f} ({', '.join(f'{value:+.1f}' for value in values)})"
+
+
+def _title(row: str) -> str:
+    return ROWS[row].title
+
+
+def above(results: dict[str, Any], low: str, high: str, steps: int) -> Finding:
+    """Whether ``high`` is above ``low`` in every seed."""
+    gain = differences(results, low, high, steps)
+    return Finding(bool((gain > 0).all()), f"{_title(high)} - {_title(low)} {_seeds(gain)} at {steps} steps")
+
+
+def not_below(results: dict[str, Any], low: str, high: str, steps: int) -> Finding:
+    """Whether ``high`` is at most ``TIE`` points below ``low`` on average over the seeds."""
+    gain = differences(results, low, high, steps)
+    return Finding(bool(gain.mean() >= -TIE), f"{_title(high)} - {_title(low)} {_seeds(gain)} at {steps} steps")
+
+
+def control(results: dict[str, Any], steps: int) -> Finding:
+    """Whether the gain over dense disappears where one rule holds for all domains."""
+    gain = differences(results, "dense", "rmoe_d", steps)
+    without = differences(results, "dense", "rmoe_d", steps, "one_rule")
+    holds = abs(without.mean()) <= CONTROL_SHARE * gain.mean()
+    return Finding(bool(holds), f"with one rule for all domains RMoE-D - dense is {_seeds(without)} at {steps} steps")
+
+
+def operations(results: dict[str, Any], steps: int) -> Finding:
+    """Whether a pass costs less than 3 % more."""
+    dense, converted = (row_of(results, row, steps)["forward flops"] for row in ("dense", "rmoe_d"))
+    extra = converted / dense - 1
+    return Finding(0 <= extra < EXTRA, f"{100 * extra:.1f} % more operations a pass than dense")
+
+
+def findings(results: dict[str, Any]) -> list[Finding]:
+    """Every part of the claim, at every budget of downstream steps.
+
+    Raises:
+        UserError: a row that the claim is about was not run.
+    """
+    budgets = results["plan"]["downstream_steps"]
+    found = [above(results, "scratch", "dense", budgets[0])]
+    for steps in budgets:
+        found.append(above(results, "dense", "rmoe_d", steps))
+        found.append(not_below(results, "rmoe_d", "rmoe_i", steps))
+        found.append(not_below(results, "rmoe_i", "moe", steps))
+        found.append(control(results, steps))
+    error = results["conversion"]
+    found.append(Finding(error is not None and error <= CONVERTED, f"conversion changes outputs by at most {error:.1e}"))
+    found.append(operations(results, budgets[0]))
+    return found
+
+
+def quality_table(results: dict[str, Any], steps: int) -> list[dict[str, Any]]:
+    """mIoU of every row of every world at one budget."""
+    rows = []
+    for found in results["rows"]:
+        if found["steps"] != steps:
+            continue
+        scores = 100 * np.array(found["miou"])
+        accuracy = found["upstream accuracy"]
+        rows.append(
+            {
+                "data": WORLDS[found["world"]][0],
+                "pipeline": _title(found["row"]),
+                "mIoU": round(float(scores.mean()), 1),
+                "sd": round(float(scores.std(ddof=1)), 1) if len(scores) > 1 else None,
+                "by seed": " ".join(f"{score:.1f}" for score in scores),
+                "rate": found["rate"],
+                "upstream accuracy": None if accuracy is None else " ".join(f"{100 * a:.0f}" for a in accuracy),
+            }
+        )
+    return rows
+
+
+def cost_table(results: dict[str, Any], steps: int) -> list[dict[str, Any]]:
+    """What the rows cost, as measured here, and the paper's own figures in a column of theirs."""
+    paper = {"rmoe_d": "< 3 % over dense; > 30 % below MoE", "rmoe_i": "< 3 % over dense; > 30 % below MoE"}
+    rows = []
+    whole = sum(row_of(results, "moe", steps)["seconds"].values())
+    for name in ROWS:
+        found = row_of(results, name, steps)
+        if found is None:
+            continue
+        seconds, flops = found["seconds"], found["flops"]
+        given = sum(seconds.values()) - (seconds["upstream"] if ROWS[name].start == "dense" else 0)
+        rows.append(
+            {
+                "pipeline": _title(name),
+                "parameters": found["total"],
+                "active": found["active"],
+                "GFLOPs": round(sum(flops.values()) / 1e9, 1),
+                "GFLOPs, dense model given": round(
+                    (sum(flops.values()) - (flops["upstream"] if ROWS[name].start == "dense" else 0)) / 1e9, 1
+                ),
+                "CPU s": round(sum(seconds.values()), 1),
+                "CPU s, dense model given": round(given, 1),
+                "of MoE, dense model given": f"{100 * (given / whole - 1):+.0f} %",
+                "paper": paper.get(name, ""),
+            }
+        )
+    return rows
+
+
+def grid_table(results: dict[str, Any]) -> list[dict[str, Any]]:
+    """Validation scores of the tuning seeds over the grid; the chosen rate is marked."""
+    rates = results["plan"]["rates"]
+    groups = dict.fromkeys((each["world"], each["stage"], each["row"]) for each in results["grid"])
+    rows = []
+    for world, stage, row in groups:
+        here = (each for each in results["grid"] if (each["world"], each["stage"], each["row"]) == (world, stage, row))
+        own = {each["rate"]: each for each in here}
+        line: dict[str, Any] = {"data": WORLDS[world][0], "stage": stage.replace("_", " "), "pipeline": row}
+        for rate in rates:
+            score = 100 * float(np.mean(own[rate]["val"]))
+            line[f"{rate:g}"] = f"{score:.1f}{' *' if own[rate]['chosen'] else ''}"
+        rows.append(line)
+    return rows
+
+
+def judge(results: dict[str, Any], shown: Sequence[Figure] = ()) -> Claim:
+    """The paper's claim, judged by what was measured.
+
+    Args:
+        results: of ``pipeline``.
+        shown: figures of the claim's page.
+
+    Raises:
+        UserError: a row that the claim is about was not run.
+    """
+    found = findings(results)
+    failed = [finding.sentence for finding in found if not finding.holds]
+    budgets = results["plan"]["downstream_steps"]
+    tables = [Table(f"Test mIoU of patches, {steps} downstream steps", quality_table(results, steps)) for steps in budgets]
+    tables.append(Table(f"Cost, {budgets[0]} downstream steps", cost_table(results, budgets[0])))
+    tables.append(Table("Validation scores over the grid of rates (*: chosen)", grid_table(results)))
+    return Claim(
+        claim=CLAIM,
+        holds=not failed,
+        verdict="; ".join(failed or [finding.sentence for finding in found]),
+        tables=tables,
+        figures=list(shown),
+        seeds=list(results["plan"]["seeds"]),
+    )
+
+
+def write_claim(pipeline: str | Path, out: str | Path) -> Claim:
+    """Judge a folder of ``pipeline``; ``claim.json`` and its figures go into ``out``."""
+    from rmoe import figures
+
+    source, out = Path(pipeline), Path(out)
+    results = read_results(source)
+    judge(results)  # what cannot be judged is refused before anything is written
+    shown = []
+    for name, caption in figures.CAPTIONS.items():
+        picture = source / "figures" / name
+        if picture.is_file():
+            if picture.resolve() != (out / "figures" / name).resolve():
+                with files.replacing(out / "figures" / name) as temporary:
+                    temporary.write_bytes(picture.read_bytes())
+            shown.append(Figure(f"figures/{name}", caption))
+    judged = judge(results, shown)
+    judged.write(out)
+    return judged

@@ -1,0 +1,20 @@
+"""What a training costs in operations."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from rmoe.moe import diagnostics
+
+
+def forward_flops(model: nn.Module, images: Tensor) -> int:
+    """Operations (two a multiply-add) of one pass of a batch of one image, in evaluation."""
+    training = model.training
+    counted = diagnostics.flops(model.eval(), images)
+    model.train(training)
+    return counted
+
+
+def training_flops(model: nn.Module, images: Tensor, batch_size: int, steps: int) -> float:
+    """Three times the forward pass (the backward pass costs two), of all steps."""
+    return 3.0 * forward_flops(model, images) * batch_size * steps
