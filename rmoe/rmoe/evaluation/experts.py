@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from rmoe.moe.diagnostics import expert_map, load, residual_cosines, residual_norms
 from rmoe.moe.layer import ResidualMoE, moe_layers
 from shared_utils import UserError
-from shared_utils.distributed import sum_over_ranks
+from shared_utils.distributed import gather_objects
 
 _STRIDES = (1, 2, 4, 8, 16, 32, 64)
 
@@ -94,8 +94,9 @@ class ExpertStatistics:
             self.sums[name] += tokens * values.double()
 
     def _means(self) -> Iterator[tuple[str, ResidualMoE, int, Tensor]]:
+        ranks = gather_objects(self.sums)
         for name, layer in self.layers.items():
-            total = sum_over_ranks(self.sums[name])
+            total = sum(sums[name] for sums in ranks)
             yield name, layer, int(total[0]), total[1:] / total[0].clamp(min=1)
 
     def rows(self) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from rmoe.models.upernet import resize
 from shared_utils import UserError
-from shared_utils.distributed import sum_over_ranks
+from shared_utils.distributed import gather_objects
 
 MEAN = (123.675, 116.28, 103.53)
 STD = (58.395, 57.12, 57.375)
@@ -113,7 +113,8 @@ class ConfusionMatrix:
 
     def scores(self) -> SegmentationScores:
         """Of everything counted so far, on all ranks."""
-        counts = sum_over_ranks(self.counts).cpu().numpy().astype(np.float64)
+        # By objects: a rank without images has its counts on the CPU, where GPUs' collectives do not reach.
+        counts = sum(part.double() for part in gather_objects(self.counts.cpu())).numpy()
         hit, truth, predicted = counts.diagonal(), counts.sum(1), counts.sum(0)
         union = truth + predicted - hit
         nothing = np.full(self.num_classes, np.nan)
