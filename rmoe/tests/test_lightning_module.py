@@ -3,6 +3,7 @@
 import pytest
 import pytorch_lightning as pl
 import torch
+
 from rmoe.building import Mixture, converted, load_dense, made_backbone
 from rmoe.data.datamodule import SegmentationDataModule, UpstreamDataModule
 from rmoe.data.detection import DetectionDataModule
@@ -10,7 +11,6 @@ from rmoe.lightning_module import DetectionModule, SegmentationModule, UpstreamM
 from rmoe.models import SwinBackbone
 from rmoe.moe import convert, moe_layers
 from rmoe.optimisation import Recipe, parameter_groups
-
 from shared_utils import UserError
 
 SMALL = Recipe(learning_rate=1e-2, schedule="linear", warmup_steps=2)

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from rmoe.data.mosaic import Mosaic, to_pixels
 
+from rmoe.data.mosaic import Mosaic, to_pixels
 from shared_utils import UserError
 
 SCENE_LABELS, SCENE_MEAN = 475, 0.040183876

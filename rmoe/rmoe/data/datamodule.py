@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import torch
 from pytorch_lightning import LightningDataModule
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from rmoe.data import ade20k, coco
 from rmoe.data.folders import mask_folder
@@ -17,20 +17,22 @@ from rmoe.data.mosaic import Mosaic, Split
 from rmoe.data.readable import Prepared
 from rmoe.data.transforms import SegmentationAugmentation, SegmentationEvaluation, collate_segmentation
 from rmoe.data.upstream import ClassifierTransform, ImageFolder
-from shared_utils import UserError
+from shared_utils import UserError, distributed
 
 Layout = Literal["auto", "ade20k", "folder", "coco"]
 
 
 class Batches(LightningDataModule):
-    """Loaders over ``dataset(split)``: training shuffled, validation and test in order."""
+    """Loaders over ``dataset(split)``: training in an order that follows from (seed, epoch), the others in their own."""
 
-    def __init__(self, batch_size: int, eval_batch_size: int, num_workers: int, collate: Callable | None = None) -> None:
+    def __init__(
+        self, batch_size: int, eval_batch_size: int, num_workers: int, seed: int, collate: Callable | None = None
+    ) -> None:
         super().__init__()
         if batch_size < 1 or eval_batch_size < 1 or num_workers < 0:
             raise UserError("batch_size and eval_batch_size must be at least 1, num_workers not negative")
         self.batch_size, self.eval_batch_size, self.num_workers = batch_size, eval_batch_size, num_workers
-        self.collate = collate
+        self.order_seed, self.collate = seed, collate
 
     def dataset(self, split: Split) -> Dataset:
         """Samples as the batches have them."""
@@ -42,10 +44,12 @@ class Batches(LightningDataModule):
         size = self.batch_size if training else self.eval_batch_size
         if training and len(dataset) < size:
             raise UserError(f"{len(dataset)} training images make no batch of {size}: set data.batch_size lower")
+        # With an order of its own a continued training sees what the unbroken one would have.
+        ranks = {"num_replicas": distributed.world_size(), "rank": distributed.rank()}
         return DataLoader(
             dataset,
             size,
-            shuffle=training,
+            sampler=DistributedSampler(dataset, **ranks, seed=self.order_seed) if training else None,
             # A smaller last batch would weigh more, and BatchNorm of a single image fails.
             drop_last=training,
             num_workers=self.num_workers,
@@ -105,9 +109,9 @@ class SegmentationDataModule(Batches):
         batch_size: of training.
         eval_batch_size: 1 where images differ in size.
         num_workers: processes that load.
-        seed: of the procedural default; also num_train, num_val (of validation and test) and mosaic.
+        seed: of the order of training, and of the procedural default; also num_train, num_val and mosaic.
         num_train: scenes.
-        num_val: scenes.
+        num_val: scenes of validation, and of test.
         mosaic: other arguments of the procedural default.
     """
 
@@ -131,7 +135,7 @@ class SegmentationDataModule(Batches):
         num_val: int = 256,
         mosaic: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__(batch_size, eval_batch_size, num_workers, collate_segmentation)
+        super().__init__(batch_size, eval_batch_size, num_workers, seed, collate_segmentation)
         self.root, self.classes, self.background = None if root is None else Path(root), classes, background
         self.annotations, self.images = tuple(annotations), tuple(images)
         self.mosaic = Mosaic(**{"seed": seed, **(mosaic or {})})
@@ -213,7 +217,7 @@ class UpstreamDataModule(Batches):
         batch_size: of training.
         eval_batch_size: of validation.
         num_workers: processes that load.
-        seed: of the procedural default; also num_train, num_val and mosaic.
+        seed: of the order of training, and of the procedural default; also num_train, num_val and mosaic.
         num_train: images.
         num_val: images.
         mosaic: other arguments of the procedural default.
@@ -232,7 +236,7 @@ class UpstreamDataModule(Batches):
         num_val: int = 256,
         mosaic: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__(batch_size, eval_batch_size, num_workers, collate_segmentation)
+        super().__init__(batch_size, eval_batch_size, num_workers, seed, collate_segmentation)
         self.root, self.image_size, self.randaugment = root, image_size, randaugment
         self.mosaic = Mosaic(**{"seed": seed, **(mosaic or {})})
         self.counts = {"train": num_train, "val": num_val, "test": num_val}

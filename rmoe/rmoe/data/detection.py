@@ -33,7 +33,7 @@ class DetectionDataModule(Batches):
         batch_size: of training.
         eval_batch_size: of validation.
         num_workers: processes that load.
-        seed: of the procedural default; also num_train, num_val, image_size and mosaic.
+        seed: of the order of training, and of the procedural default; also num_train, num_val, image_size and mosaic.
         num_train: images.
         num_val: images.
         image_size: side of an image.
@@ -58,7 +58,7 @@ class DetectionDataModule(Batches):
         image_size: int = 96,
         mosaic: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__(batch_size, eval_batch_size, num_workers, collate_detection)
+        super().__init__(batch_size, eval_batch_size, num_workers, seed, collate_detection)
         if root is not None and not Path(root).is_dir():
             raise UserError(f"data.root {root} not found: a folder of data, or null for the procedural default")
         self.root, self.annotations, self.images = root, tuple(annotations), tuple(images)

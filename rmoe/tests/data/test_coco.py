@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+
 from rmoe.data import coco, mosaic_coco
 from rmoe.data.mosaic import Mosaic
-
 from shared_utils import UserError
 
 SQUARE = np.zeros((8, 10), np.uint8)

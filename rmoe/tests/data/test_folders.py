@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+
 from rmoe.data import ade20k, folders
 from rmoe.data.files import read_mask
 from rmoe.data.readable import Prepared
 from rmoe.data.upstream import ImageFolder
-
 from shared_utils import UserError
 
 SAMPLES = Path(__file__).parents[3].parent / "shared" / "data" / "rmoe" / "ade"

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
+
 from rmoe.data import transforms
 from rmoe.data.coco import DetectionSample
 from rmoe.data.files import LabelledImage
-
 from shared_utils import UserError
 
 
