@@ -110,7 +110,11 @@ def verify(conversion: Conversion, seed: int = 0) -> float:
     Raises:
         UserError: it is above 1e-5.
     """
-    difference = largest_difference(conversion.dense, conversion.converted, seed)
+    try:
+        difference = largest_difference(conversion.dense, conversion.converted, seed)
+    except ValueError as error:
+        # A back end that was asked for by name and does not take the widths.
+        raise UserError(f"the converted model cannot run: {error}") from error
     if not difference <= TOLERANCE:
         gates = {layer.gate for _, layer in moe_layers(conversion.converted.model)}
         why = f" (gate {', '.join(sorted(gates))}; straight_through, normalized and residual keep the function)"
