@@ -10,16 +10,22 @@ anywhere. In a project's ``tests/test_golden.py``::
 
 where an adapter takes the case and returns ``{output name: tensor or array}``. The folder that the environment
 variable ``GOLDEN_DIR`` names is used instead of the given one. A case without an adapter fails.
+
+``Processes`` runs code in processes of their own of which none loads the project's modules again.
 """
 
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import re
+import socket
+import sys
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +145,7 @@ class GoldenCase:
             value = ours[name]
             value = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
             assert list(value.shape) == list(shape), f"{self.name}/{name}: shape {value.shape}, published {shape}"
-            tolerance = (tolerances or {}).get(name, self.spec["tolerance"])
+            tolerance = tolerances[name] if tolerances and name in tolerances else self.spec["tolerance"]
             index, published = self.expected(name)
             free = (exempt or {}).get(name)
             if index is not None:
@@ -191,3 +197,72 @@ def adapter_for(case: GoldenCase, adapters: Mapping[str, Callable[[GoldenCase], 
 
 def _leading_name(module: str) -> str:
     return re.split("[(:,;]", module)[0].strip()
+
+
+def _execute(code: str, arguments: Sequence[str], environment: Mapping[str, str], cwd: str, output: str) -> None:
+    with open(output, "wb") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    os.environ.update(environment)
+    os.chdir(cwd)
+    sys.path[0] = ""
+    sys.argv = ["-c", *arguments]
+    exec(code, {"__name__": "__main__"})
+
+
+class Processes:
+    """Processes of their own, forked from a fresh interpreter that has loaded some modules and run nothing.
+
+    Loading torch takes seconds of every process that is started; here it is loaded once a session.
+
+    Args:
+        modules: what to load before the first process is forked.
+        folder: where what they print goes, a file for each.
+    """
+
+    def __init__(self, modules: Sequence[str], folder: str | Path) -> None:
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(list(modules))
+        self._folder = Path(folder)
+        self._outputs: dict[BaseProcess, Path] = {}
+
+    def start(
+        self, code: str, *arguments: object, cwd: str | Path = ".", environment: Mapping[str, str] | None = None
+    ) -> BaseProcess:
+        """What ``python -c code arguments`` does, in a process of its own; it is not waited for.
+
+        Args:
+            code: Python; it finds the arguments in ``sys.argv[1:]``, and ``sys.exit`` is its status.
+            *arguments: of the code.
+            cwd: the folder that it runs in.
+            environment: variables that are set besides this process's.
+
+        Returns:
+            The process, with ``pid``, ``join()``, ``kill()`` and ``exitcode``.
+        """
+        output = self._folder / f"{len(self._outputs)}.txt"
+        variables = {**os.environ, **(environment or {})}
+        given = (code, [str(argument) for argument in arguments], variables, str(Path(cwd).absolute()), str(output))
+        process = self._context.Process(target=_execute, args=given)
+        process.start()
+        self._outputs[process] = output
+        return process
+
+    def printed(self, process: BaseProcess) -> str:
+        """Everything that a process has printed so far, errors too."""
+        output = self._outputs[process]
+        return output.read_text() if output.exists() else ""
+
+    def group(self, code: str, *arguments: object, cwd: str | Path = ".") -> None:
+        """Run code in two processes of one group, described as ``torchrun`` describes it; both have to end well."""
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        group = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        running = [
+            self.start(code, *arguments, cwd=cwd, environment={**group, "RANK": str(rank), "LOCAL_RANK": str(rank)})
+            for rank in range(2)
+        ]
+        for process in running:
+            process.join()
+        assert [process.exitcode for process in running] == [0, 0], "\n".join(map(self.printed, running))

@@ -1,6 +1,7 @@
 """The golden-case machinery itself: it must be able to fail."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -120,3 +121,18 @@ def test_what_is_undefined_in_both_agrees_and_in_one_fails(folder):
     ours["y"][0, 0] = np.nan
     with pytest.raises(AssertionError, match="y"):
         case.check(ours)
+
+
+def test_processes_are_fresh_know_their_rank_and_report_their_status(tmp_path, monkeypatch):
+    monkeypatch.setenv("OF_THIS_TEST", "seen")
+    processes = testing.Processes(["numpy"], tmp_path)
+    code = "import os, sys; print(os.environ['OF_THIS_TEST'], os.getcwd(), 'numpy' in sys.modules); sys.exit(len(sys.argv))"
+    process = processes.start(code, 1, 2, cwd=tmp_path)
+    process.join()
+    assert process.exitcode == 3 and process.pid != os.getpid()
+    assert processes.printed(process) == f"seen {tmp_path} True\n"
+    code = "import os, sys; open(sys.argv[1] + os.environ['RANK'], 'x').close()"
+    processes.group(code, tmp_path / "rank")
+    assert (tmp_path / "rank0").is_file() and (tmp_path / "rank1").is_file()
+    with pytest.raises(AssertionError, match="NoSuchModule"):
+        processes.group("import NoSuchModule")
