@@ -1,10 +1,8 @@
 """Killed, resumed, started twice: nothing is lost and nothing is mixed."""
 
 import os
-import signal
-import subprocess
-import sys
 import threading
+import time
 
 import cv2
 import films
@@ -16,7 +14,7 @@ from old_films_rtn.inference import colouring, restoration
 from old_films_rtn.inference.restoration import Restoration
 from old_films_rtn.video.io import open_film
 
-RESTORE = [sys.executable, "-m", "old_films_rtn", "restore"]
+RESTORE = "import sys; from old_films_rtn.commands import restore; sys.exit(restore.main(sys.argv[1:]))"
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +51,8 @@ def stop_at_the_assembly(monkeypatch):
     monkeypatch.setattr(restoration, "write_film", interrupt)
 
 
-def test_killed_half_way_and_resumed_the_file_is_the_same(tmp_path, model):
-    source = films.write_video(tmp_path / "a.mp4", [*films.moving(26), *films.moving(10, 9)])
+def test_killed_half_way_and_resumed_the_file_is_the_same(tmp_path, model, processes, capsys):
+    source = films.write_video(tmp_path / "a.mp4", [*films.moving(14), *films.moving(5, 9)])
     arguments = [source, "--ckpt", model, "--chunk", 4, "--device", "cpu"]
     assert run(*arguments, "--out", tmp_path / "whole.mp4") == 0
     # It stops by itself where it is to be killed, so that no machine is too fast or too slow for the test.
@@ -71,13 +69,16 @@ def test_killed_half_way_and_resumed_the_file_is_the_same(tmp_path, model):
         "Shot.finish = finish_and_wait\n"
         "restore.main(sys.argv[1:])"
     )
-    command = [sys.executable, "-c", hold, *map(str, arguments), "--out", str(tmp_path / "cut.mp4")]
-    process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None and process.stdout.readline() == "here\n"
-    assert run(*arguments, "--out", tmp_path / "cut.mp4", "--resume") == 2  # the other one is still at it
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    process.stdout.close()
+    process = processes.start(hold, *arguments, "--out", tmp_path / "cut.mp4")
+    while "here\n" not in processes.printed(process):
+        assert process.exitcode is None, processes.printed(process)
+        time.sleep(0.05)
+    for flag in ("--resume", "--overwrite"):
+        capsys.readouterr()
+        assert run(*arguments, "--out", tmp_path / "cut.mp4", flag) == 2  # the other one is still at it
+        assert f"process {process.pid} on" in error_of(capsys)
+    process.kill()
+    process.join()
     work = tmp_path / ".cut.mp4.work"
     kept = {file: file.stat().st_mtime_ns for file in work.glob("parts/shot_00000/luma_*.png")}
     assert len(kept) == 8 and not (tmp_path / "cut.mp4").exists()
@@ -189,18 +190,18 @@ def test_two_commands_on_one_output(tmp_path, film, monkeypatch, capsys):
     thread = threading.Thread(target=lambda: first.append(run(*film)))
     thread.start()
     assert begun.wait(120)
-    second = subprocess.run([*RESTORE, *map(str, film), "--overwrite"], capture_output=True, text=True)
+    second = run(*film, "--overwrite")
     released.set()
     thread.join()
-    assert second.returncode == 2 and f"process {os.getpid()} on" in second.stderr
+    assert second == 2 and f"process {os.getpid()} on" in error_of(capsys)
     assert first == [0] and len(pictures(tmp_path / "out")) == 12
 
 
-def test_several_starts_at_once_leave_one_whole_film(tmp_path, film):
-    starts = [
-        subprocess.Popen([*RESTORE, *map(str, film), "--device", "cpu"], stderr=subprocess.DEVNULL) for _ in range(2)
-    ]
-    assert sorted(process.wait() for process in starts)[0] == 0
+def test_several_starts_at_once_leave_one_whole_film(tmp_path, film, processes):
+    starts = [processes.start(RESTORE, *film, "--device", "cpu") for _ in range(2)]
+    for process in starts:
+        process.join()
+    assert sorted(process.exitcode for process in starts)[0] == 0, [*map(processes.printed, starts)]
     alone = [*film[:2], tmp_path / "alone", *film[3:]]
     assert run(*alone) == 0
     assert np.array_equal(pictures(tmp_path / "out"), pictures(tmp_path / "alone"))
