@@ -200,7 +200,7 @@ def _leading_name(module: str) -> str:
 
 
 def _execute(code: str, arguments: Sequence[str], environment: Mapping[str, str], cwd: str, output: str) -> None:
-    with open(output, "wb") as file:
+    with Path(output).open("wb") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     os.environ.update(environment)
