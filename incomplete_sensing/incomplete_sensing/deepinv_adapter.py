@@ -48,7 +48,7 @@ def from_physics(physics: Sequence[Any], image_shape: Sequence[int], device: str
 def as_physics(operators: OperatorFamily, g: int) -> Any:
     """Operator ``g`` as a ``deepinv.physics.LinearPhysics``. Raises UserError where deepinv is not installed."""
     try:
-        from deepinv.physics import LinearPhysics
+        from deepinv.physics import LinearPhysics  # pyright: ignore[reportMissingImports] (an extra of its own)
     except ImportError:
         raise UserError('deepinv is not installed: pip install "tenpapers-incomplete-sensing[peer]"') from None
 

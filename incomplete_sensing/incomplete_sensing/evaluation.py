@@ -5,17 +5,17 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from incomplete_sensing.data.measurements import Batch
+from incomplete_sensing.data.measurements import Batch, Measurements
 from incomplete_sensing.data.problem import Problem
 from incomplete_sensing.metrics import consistency_residual, magnitude, nmse, psnr, ssim
 from incomplete_sensing.operators import OperatorFamily, OperatorOptions, draw_operators, read_operators
-from incomplete_sensing.reconstructor import Reconstructor, starting_image
+from incomplete_sensing.reconstructor import Reconstructor, Start, starting_image
 from shared_utils import UserError, checkpoint, distributed, work
 from shared_utils.logging import read_metrics, run_folder, write_table
 
@@ -37,7 +37,12 @@ def evaluate_batch(reconstructor: Reconstructor, operators: OperatorFamily, batc
 
 
 def evaluate_dataset(
-    reconstructor: Reconstructor, operators: OperatorFamily, dataset: Any, batch_size: int, what: str, job: work.Work
+    reconstructor: Reconstructor,
+    operators: OperatorFamily,
+    dataset: Measurements,
+    batch_size: int,
+    what: str,
+    job: work.Work,
 ) -> list[dict[str, Any]]:
     """A row an image, in order: its number, its operator and its scores.
 
@@ -135,7 +140,7 @@ def default_folder(ckpt: str | None) -> Path:
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
-    return Batch(*(None if part is None else part.to(device) for part in batch))
+    return Batch._make(None if part is None else part.to(device) for part in batch)
 
 
 def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -158,12 +163,12 @@ def draw_unseen_operators(reconstructor: Reconstructor, count: int) -> OperatorF
 
     Raises UserError where the training operators were not drawn, but read from a file.
     """
-    options = None if reconstructor.data is None else OperatorOptions(**reconstructor.data["operators"])
-    if options is None or options.kind == "file":
+    seen, data = reconstructor.operators, reconstructor.data
+    options = None if data is None else OperatorOptions(**data["operators"])
+    if seen is None or data is None or options is None or options.kind == "file":
         raise UserError("the operators were not drawn from a seed: give unseen ones as a file (--unseen_operators)")
-    first = reconstructor.operators.num_operators
     options.num_operators = count
-    return draw_operators(options, reconstructor.image_shape, reconstructor.data["seed"], first)
+    return draw_operators(options, reconstructor.image_shape, data["seed"], seen.num_operators)
 
 
 def grey_or_colour(images: Tensor, complex_valued: bool) -> np.ndarray:
@@ -173,8 +178,22 @@ def grey_or_colour(images: Tensor, complex_valued: bool) -> np.ndarray:
     return array.transpose(0, 2, 3, 1) if array.shape[1] == 3 else array[:, 0]
 
 
+class Predicts(Protocol):
+    """What the panels need of a reconstruction."""
+
+    @property
+    def start(self) -> Start: ...  # pragma: no cover
+
+    @property
+    def complex_valued(self) -> bool: ...  # pragma: no cover
+
+    def predict(
+        self, measurements: Tensor, g: Tensor, operators: OperatorFamily | None = None
+    ) -> Tensor: ...  # pragma: no cover
+
+
 @torch.inference_mode()
-def draw_panels(path: Path, reconstructor: Reconstructor, operators: OperatorFamily, batch: Batch) -> None:
+def draw_panels(path: Path, reconstructor: Predicts, operators: OperatorFamily, batch: Batch) -> None:
     """The start A^+ y, the reconstruction and, where there is truth, it and the error, for every image of a batch."""
     from incomplete_sensing import figures
 

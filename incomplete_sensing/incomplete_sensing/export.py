@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, cast
 
 import torch
 
@@ -68,7 +68,17 @@ def _onnx(network: torch.nn.Module, images: torch.Tensor, path: Path) -> torch.T
         raise UserError(
             'onnx needs the packages onnx and onnxscript: pip install "tenpapers-incomplete-sensing[onnx]"'
         ) from None
-    names = {"input_names": ["images"], "output_names": ["reconstructions"]}
-    torch.onnx.export(network, (images,), path, dynamo=True, external_data=False, verbose=False, **names)
-    model = onnx.load(path)
-    return torch.from_numpy(ReferenceEvaluator(model).run(None, {"images": images.numpy()})[0].copy())
+    torch.onnx.export(
+        network,
+        (images,),
+        path,
+        dynamo=True,
+        external_data=False,
+        verbose=False,
+        input_names=["images"],
+        output_names=["reconstructions"],
+    )
+    evaluator = ReferenceEvaluator(onnx.load(path))
+    # A list; a dictionary only where intermediate results are asked for.
+    outputs = cast("list[Any]", evaluator.run(None, {"images": images.numpy()}))
+    return torch.from_numpy(outputs[0].copy())

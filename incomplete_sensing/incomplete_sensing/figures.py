@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,11 +70,11 @@ def _label(diagram: Diagram, name: str) -> str:
 
 def _edges(values: Sequence[int]) -> np.ndarray:
     """Cell edges half-way between the values, and as far outside the first and the last."""
-    values = np.asarray(values, dtype=float)
-    if len(values) == 1:
-        return np.array([values[0] - 0.5, values[0] + 0.5])
-    middle = (values[1:] + values[:-1]) / 2
-    return np.concatenate([[2 * values[0] - middle[0]], middle, [2 * values[-1] - middle[-1]]])
+    centres = np.asarray(values, dtype=float)
+    if len(centres) == 1:
+        return np.array([centres[0] - 0.5, centres[0] + 0.5])
+    middle = (centres[1:] + centres[:-1]) / 2
+    return np.concatenate([[2 * centres[0] - middle[0]], middle, [2 * centres[-1] - middle[-1]]])
 
 
 def dimension_estimates(
@@ -103,7 +103,7 @@ def _finish(axes: Axes) -> None:
 # Reconstructions ----------------------------------------------------------------------------------------------------
 
 
-def panels(path: str | Path, columns: dict[str, np.ndarray], scores: dict[str, Sequence[str]] | None = None) -> None:
+def panels(path: str | Path, columns: dict[str, np.ndarray], scores: Mapping[str, Sequence[str]] | None = None) -> None:
     """Images side by side: a row an image, a column a kind; ``scores`` (kind -> a text a row) stand under the images.
 
     columns: kind -> (rows, H, W) grey or (rows, H, W, 3), shown from 0 to 1; kinds that begin with | from 0 to 0.3.

@@ -77,9 +77,9 @@ def answer(
     Raises UserError for what is missing or does not fit together.
     """
     made = Answer()
-    matrices = None if operators is None else read_matrices(operators, real_signals)
-    if matrices is not None:
-        n, m, G, matrices = _sizes_of(made, operators, matrices, n, m, G)
+    matrices = None
+    if operators is not None:
+        n, m, G, matrices = _sizes_of(made, operators, read_matrices(operators, real_signals), n, m, G)
     directions = None if basis is None else column_space(read_basis(basis, n))
     signals = None if data is None else read_signals(data, n)
     n = n or (len(directions) if directions is not None else signals.shape[1] if signals is not None else None)
@@ -89,8 +89,8 @@ def answer(
     n = n or (action.n if action is not None else None)
     if action is not None and G is None:
         G = 1
-    missing = [name for name, value in (("n", n), ("m", m)) if value is None]
-    if missing or (G is None and not isinstance(m, list)):
+    if n is None or m is None or (G is None and not isinstance(m, list)):
+        missing = [name for name, value in (("n", n), ("m", m)) if value is None]
         raise UserError(f"{' and '.join(missing) or 'G'} not given: give --n, --m and --G, or --operators")
     interval = None
     if k is None and directions is not None:
@@ -103,7 +103,7 @@ def answer(
         raise UserError("k not given: give --k, or --data with samples to estimate it from (estimate_dimension)")
     rows = repeated(m, G)
     decomposed = None
-    if action is not None:
+    if group is not None and action is not None:
         decomposed = irreps(action)
         _describe_group(made, group, decomposed)
     _by_theorems(made, n, rows, k, interval, decomposed)
@@ -112,7 +112,14 @@ def answer(
     return made
 
 
-def _sizes_of(made: Answer, path: str, matrices: list[np.ndarray], n, m, G):
+def _sizes_of(
+    made: Answer,
+    path: str,
+    matrices: list[np.ndarray],
+    n: int | None,
+    m: int | list[int] | None,
+    G: int | None,
+) -> tuple[int, int | list[int], int, list[np.ndarray]]:
     """n, m and G of given operators: m counts independent rows, and a repeated operator counts once."""
     kept = different_operators(matrices)
     if len(kept) < len(matrices):

@@ -229,7 +229,7 @@ def irreps(action: Action) -> Irreps:
     else:
         regular = Action(np.stack([np.argsort(group.products(g)) for g in range(group.order)]))
         dimensions, characters, _ = _decompose(regular)
-        counts = np.rint((characters.conj() @ traces).real / group.order).astype(int)
+        counts = np.rint(np.real(characters.conj() @ traces) / group.order).astype(int)
         found = [(s, int(c)) for s, c in zip(dimensions, counts, strict=True) if c]
     found.sort(reverse=True)
     assert sum(s * c for s, c in found) == group.n, "the irreps do not fill the space"

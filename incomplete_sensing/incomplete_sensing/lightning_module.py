@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from pytorch_lightning import LightningModule
@@ -104,7 +104,9 @@ class ReconstructionModule(LightningModule):
 
     @property
     def operators(self) -> OperatorFamily:
-        return self.reconstructor.operators
+        operators = self.reconstructor.operators
+        assert operators is not None, "Reconstructor.of has set them"
+        return operators
 
     def forward(self, measurements: Tensor, g: Tensor) -> Tensor:
         """(B, *measurement_shape), (B,) -> (B, C, H, W)."""
@@ -148,8 +150,9 @@ class ReconstructionModule(LightningModule):
             flag = self.reconstructor.complex_valued
             start = starting_image(batch.measurements, self.operators, batch.g, self.reconstructor.start)
             for name, values in (("test_psnr", images), ("test_psnr_start", start)):
-                self.metrics[name].update(*compared(values, batch.truth, flag))
-                self.log(name, self.metrics[name], on_epoch=True, batch_size=len(batch.g))
+                metric = cast(PeakSignalNoiseRatio, self.metrics[name])  # a ModuleDict forgets the kind
+                metric.update(*compared(values, batch.truth, flag))
+                self.log(name, metric, on_epoch=True, batch_size=len(batch.g))
             # Of small images too, which torchmetrics' window does not fit.
             logged["test_ssim"] = ssim(images, batch.truth, complex_valued=flag).mean()
         self.log_dict(logged, on_epoch=True, batch_size=len(batch.g), sync_dist=True)
@@ -158,6 +161,7 @@ class ReconstructionModule(LightningModule):
         parameters = self.reconstructor.parameters()
         optimizer = torch.optim.Adam(parameters, self.learning_rate, weight_decay=self.weight_decay, fused=True)
         epochs = self.trainer.max_epochs
+        assert epochs is not None, "Lightning sets it where the settings do not"
 
         def factor(epoch: int) -> float:
             return scheduled_rate(epoch, 1.0, epochs, self.milestones, self.cosine)
@@ -167,7 +171,7 @@ class ReconstructionModule(LightningModule):
     # A checkpoint is a reconstruction that can be used by itself: network, operators and what they were trained on.
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        data = getattr(self.trainer.datamodule, "options", None)
+        data = getattr(getattr(self.trainer, "datamodule", None), "options", None)
         checkpoint["reconstructor"] = {**self.reconstructor.config(), "data": data}
         checkpoint["operators_sha256"] = self.operators.fingerprint()
         checkpoint["method"] = self.objective.method

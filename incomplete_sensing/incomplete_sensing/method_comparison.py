@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytorch_lightning as pl
@@ -47,15 +47,20 @@ class MethodComparison(pl.Callback):
         panels: int = 6,
     ) -> None:
         self.panels = panels
-        self.methods, self.num_operators, self.seeds = list(methods), list(num_operators), list(seeds)
+        self.methods: list[Method] = list(methods)
+        self.num_operators, self.seeds = list(num_operators), list(seeds)
         self.rows: list[dict[str, Any]] = []
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: ReconstructionModule) -> None:
-        if not trainer.is_global_zero or trainer.fast_dev_run:
+        if not trainer.is_global_zero or getattr(trainer, "fast_dev_run", False):
             return
-        data: MeasurementDataModule = trainer.datamodule
+        data = cast(MeasurementDataModule, getattr(trainer, "datamodule", None))  # it trained and tested on one
+        epochs, log_dir = trainer.max_epochs, trainer.log_dir
+        assert epochs is not None and log_dir is not None, "Lightning sets them where the settings do not"
         counts = self.num_operators or [data.family.num_operators]
-        cells = [(seed, count, method) for count in counts for method in self.methods for seed in self.seeds]
+        cells: list[tuple[int, int, Method]] = [
+            (seed, count, method) for count in counts for method in self.methods for seed in self.seeds
+        ]
         results: dict[tuple[int, Method], list[dict[str, float]]] = {}
         trained: dict[Method, ReconstructionModule] = {}
         for seed, count, method in progress(cells, "comparing methods"):
@@ -63,13 +68,13 @@ class MethodComparison(pl.Callback):
             if here and method == pl_module.objective.method:
                 module, measured = pl_module, test_metrics(trainer)
             else:
-                module, measured = run_cell(pl_module, data, method, count, seed, trainer.max_epochs)
+                module, measured = run_cell(pl_module, data, method, count, seed, epochs)
             if here:
                 trained[method] = module
             results.setdefault((count, method), []).append(measured)
         transform = pl_module.objective.transform
         self.rows = [self._row(data, count, method, transform, cell) for (count, method), cell in results.items()]
-        folder = Path(trainer.log_dir)
+        folder = Path(log_dir)
         write_table(self.rows, folder / "comparison")
         figures.method_comparison(folder / "figures" / "comparison.png", self.rows)
         if trained and self.panels:
@@ -172,16 +177,18 @@ def test_metrics(trainer: pl.Trainer) -> dict[str, float]:
 def draw_panels(path: Path, trained: dict[Method, ReconstructionModule], batch: Batch, count: int) -> None:
     """The first ``count`` images of a batch: the truth, A^+ y, every method's with its PSNR, and MOI's error."""
     columns, scores = {}, {}
+    assert batch.truth is not None, "test batches hold it"
     for method, module in trained.items():
         reconstructor = module.reconstructor
         flag = reconstructor.complex_valued
-        part = to_device(Batch(*(value[:count] for value in batch)), module.device)
-        start = starting_image(part.measurements, reconstructor.operators, part.g, reconstructor.start)
+        truth = batch.truth[:count].to(module.device)
+        part = to_device(Batch(batch.measurements[:count], batch.g[:count]), module.device)
+        start = starting_image(part.measurements, module.operators, part.g, reconstructor.start)
         images = reconstructor.predict(part.measurements, part.g)
         named = {"A^+ y": start, _NAMES[method]: images}
-        columns |= {"truth": part.truth, **named}
+        columns |= {"truth": truth, **named}
         for name, values in named.items():
-            scores[name] = [f"{value:.1f} dB" for value in psnr(values, part.truth, complex_valued=flag).tolist()]
+            scores[name] = [f"{value:.1f} dB" for value in psnr(values, truth, complex_valued=flag).tolist()]
     columns = {name: grey_or_colour(images, flag) for name, images in columns.items()}
     shown = next((name for name in ("MOI", "EI", "MO-EI") if name in columns), None)
     if shown:

@@ -80,11 +80,14 @@ class Objective:
             raise UserError(f"split_share must lie between 0 and 1, got {split_share}")
         if num_transforms < 1:
             raise UserError(f"num_transforms must be at least 1, got {num_transforms}")
-        self.method, self.consistency_weight = method, consistency_weight
+        self.method: Method = method
+        self.consistency_weight = consistency_weight
         self.cross_weight, self.equivariance_weight = cross_weight, equivariance_weight
-        self.cross_draw, self.exclude_self = cross_draw, exclude_self
+        self.cross_draw: Literal["sample", "batch"] = cross_draw
+        self.exclude_self = exclude_self
         self.transform = build_transform(transform) if isinstance(transform, str) else transform
-        self.num_transforms, self.detach, self.normalise = num_transforms, detach, normalise
+        self.num_transforms, self.detach = num_transforms, detach
+        self.normalise: Literal["all", "observed"] = normalise
         self.noise, self.virtual_noise, self.tau = noise or Noise(), virtual_noise, tau
         self.split_share = split_share
 
@@ -107,7 +110,7 @@ class Objective:
                 if self.needs_truth
                 else f"method {self.method} is self-supervised: it takes no truth (data.truth: false)"
             )
-        if self.method == "sup":
+        if truth is not None:  # which sup alone takes
             loss = supervised(reconstruct(measurements, g), truth)
             return {"loss": loss, "supervised": loss}
         if self.method == "split":

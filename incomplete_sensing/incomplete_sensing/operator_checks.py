@@ -64,7 +64,10 @@ def orbit_rank(family: OperatorFamily, group: PermutationGroup) -> int | None:
     permutations = group.permutations(family.image_shape)
     if len(permutations) * int(family.num_measurements[0]) * family.num_pixels > _SVD_LIMIT:
         return None
-    matrix = family.subset([0]).as_matrices(_SVD_LIMIT)[0]
+    matrices = family.subset([0]).as_matrices(_SVD_LIMIT)
+    if matrices is None:
+        return None
+    matrix = matrices[0]
     # Row i of A T_g has entry j where T_g takes pixel j, so its columns are permuted the other way round.
     orbit = torch.cat([matrix[:, permutation.argsort()] for permutation in permutations])
     values = torch.linalg.svdvals(orbit)
@@ -102,7 +105,7 @@ def before_training(
     counts = [int(m) for g, m in enumerate(family.num_measurements.clamp(max=n)) if g not in dict(repeated)]
     lines = [f"n = {n} unknowns, m = {_counts(counts)} measurements, G = {G} operators of kind {family.kind}"]
     assessment = theory(family, method, model_dimension, transform)
-    if assessment is not None:
+    if assessment is not None and model_dimension is not None:
         lines += _assessed(assessment, model_dimension)
     elif model_dimension is not None:
         lines.append("the group is too large to decompose: its conditions are not checked")

@@ -18,7 +18,7 @@ from incomplete_sensing.evaluation import draw_panels, to_device
 from incomplete_sensing.metrics import consistency_residual
 from incomplete_sensing.operators import MultiCoilMRIOperators, OperatorFamily, estimate_coil_maps, read_operators
 from incomplete_sensing.operators.mri import to_complex, to_real
-from incomplete_sensing.reconstructor import Reconstructor
+from incomplete_sensing.reconstructor import Reconstructor, Start
 from shared_utils import UserError, checkpoint, distributed, files, work
 
 RESULT = "reconstructions.npz"
@@ -27,7 +27,7 @@ RESULT = "reconstructions.npz"
 class PseudoInverse(torch.nn.Module):
     """A^+ y in the place of a ``Reconstructor``."""
 
-    start = "pinv"
+    start: Start = "pinv"
 
     def __init__(self, operators: OperatorFamily) -> None:
         super().__init__()
@@ -82,17 +82,19 @@ def reconstruct_measurements(
     Raises:
         UserError: the measurements do not fit the operators; see ``work.begin`` for what ``out`` may hold.
     """
-    arrays = read_measurements(measurements, model.operators)
+    operators = model.operators
+    assert operators is not None, "choose_model gives no network without operators"
+    arrays = read_measurements(measurements, operators)
     if not len(arrays.g):
         raise UserError(f"{measurements} holds no measurements")
-    out, device = Path(out), model.operators.device
+    out, device = Path(out), operators.device
     parts = {f"batch-{place:06d}": rows for place, rows in enumerate(torch.arange(len(arrays.g)).split(batch_size))}
 
     @torch.inference_mode()
     def compute(name: str) -> dict[str, Tensor]:
         batch = to_device(Batch(arrays.measurements[parts[name]], arrays.g[parts[name]]), device)
         images = model.predict(batch.measurements, batch.g)
-        residual = consistency_residual(images, batch.measurements, model.operators, batch.g)
+        residual = consistency_residual(images, batch.measurements, operators, batch.g)
         return {"x": images, "residual": residual}
 
     config = {name: value for name, value in model.config().items() if name != "data"}
@@ -110,7 +112,7 @@ def reconstruct_measurements(
                 residual = np.concatenate([part["residual"] for part in done])
                 _write(out, x=np.concatenate([part["x"] for part in done]), g=arrays.g.numpy(), residual=residual)
                 first = to_device(Batch(arrays.measurements[:panels], arrays.g[:panels]), device)
-                draw_panels(out / "panels.png", model, model.operators, first)
+                draw_panels(out / "panels.png", model, operators, first)
             job.complete()
             if distributed.rank() == 0:
                 # They are in the result; images need not be kept twice.
@@ -155,7 +157,7 @@ def reconstruct_scan(
     return residuals
 
 
-def _write(out: Path, **arrays: np.ndarray) -> None:
+def _write(out: Path, **arrays: Any) -> None:
     with files.replacing(out / RESULT) as temporary, temporary.open("wb") as stream:
         np.savez(stream, **arrays)
 

@@ -49,7 +49,8 @@ class Reconstructor(nn.Module, Exportable):
         self.image_shape = tuple(image_shape)
         self.network_options = complete_network(network, image_shape)
         self.network = build_network(network, image_shape)
-        self.start, self.rescale, self.split_share, self.splits = start, rescale, split_share, splits
+        self.start: Start = start
+        self.rescale, self.split_share, self.splits = rescale, split_share, splits
         self.data = data
         self.operators: OperatorFamily | None = empty_family(operators) if operators else None
 
@@ -121,5 +122,6 @@ def starting_image(measurements: Tensor, operators: OperatorFamily, g: int | Ten
     if start == "adjoint":
         return operators.adjoint(measurements, g)
     if start == "fbp":
+        assert isinstance(operators, TomographyOperators), "Reconstructor.of refuses others"
         return operators.fbp(measurements, g)
     return operators.pinv(measurements, g)

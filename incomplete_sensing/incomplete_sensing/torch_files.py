@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy._core import multiarray
 
 from shared_utils import UserError
 from shared_utils.checkpoint import verify
@@ -26,7 +27,7 @@ def read_published(path: str | Path) -> Any:
     """
     path = Path(path)
     verify(path)
-    reconstruct, scalar = np._core.multiarray._reconstruct, np._core.multiarray.scalar
+    reconstruct, scalar = multiarray._reconstruct, multiarray.scalar
     allowed = [
         argparse.Namespace,
         torch.device,

@@ -47,4 +47,4 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return cli.run(conditions, argv)
     except SystemExit as answered:
-        return answered.code
+        return answered.code if isinstance(answered.code, int) else int(answered.code is not None)

@@ -69,20 +69,21 @@ def phase_transition(
     from incomplete_sensing.phase_diagrams.sweep import sweep
     from shared_utils import UserError, distributed, logging
 
-    chosen = {name: value for name, value in locals().items() if name in Diagram.__dataclass_fields__}
-    diagram = Diagram(**chosen | {"options": options or {}})
+    chosen: dict[str, Any] = {name: value for name, value in locals().items() if name in Diagram.__dataclass_fields__}
+    diagram = Diagram(**{**chosen, "options": options or {}})
     if (batch_size is not None and batch_size < 1) or memory_mb < 1:
         raise UserError(f"batch_size = {batch_size}, memory_mb = {memory_mb}: both are at least 1")
     if resume and out is None:
         raise UserError("--resume continues the sweep of a folder: name it with --out")
     with distributed.process_group():
-        if out is None:
-            out = distributed.broadcast(
-                str(logging.run_folder("phase_transition")) if distributed.rank() == 0 else None
-            )
-        rates = sweep(diagram, out, resume, overwrite, batch_size, memory_mb, "cpu" if device == "auto" else device)
+        folder: str = (
+            out
+            if out is not None
+            else distributed.broadcast(str(logging.run_folder("phase_transition")) if distributed.rank() == 0 else None)
+        )
+        rates = sweep(diagram, folder, resume, overwrite, batch_size, memory_mb, "cpu" if device == "auto" else device)
         if distributed.rank() == 0:
-            print(f"{summary(rates)}\n\nresults: {out}")
+            print(f"{summary(rates)}\n\nresults: {folder}")
 
 
 def with_quick(words: list[str]) -> list[str]:

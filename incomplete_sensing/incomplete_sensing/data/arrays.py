@@ -42,7 +42,7 @@ def read_signals(path: str | Path, n: int | None = None) -> np.ndarray:
         raise UserError(f"{path} has shape {signals.shape}: a data set is (N, n), one signal a row")
     signals = signals.reshape(len(signals), -1)
     if np.iscomplexobj(signals):
-        signals = np.concatenate([signals.real, signals.imag], axis=1)
+        signals = np.concatenate([np.real(signals), np.imag(signals)], axis=1)
     if n is not None and signals.shape[1] != n:
         raise UserError(f"{path} has signals of {signals.shape[1]} entries, expected n = {n}")
     return signals.astype(np.float64)
@@ -100,11 +100,12 @@ def _stored_matrices(path: Path) -> np.ndarray | None:
 def read_group(name: str, shape: list[int] | None, step: int, n: int | None) -> Action:
     """A group by name and shape, or from a .npy file of permutations (|G|, n) or matrices (|G|, n, n)."""
     if name in GROUPS:
-        if shape is None and n is None:
-            raise UserError(f"the group {name} needs the shape it acts on: give --shape [28,28]")
-        side = round(math.sqrt(n)) if shape is None else 0
-        guessed = [side, side] if shape is None and side * side == n else [n]
-        action = named_action(name, shape or guessed, step)
+        if not shape:
+            if n is None:
+                raise UserError(f"the group {name} needs the shape it acts on: give --shape [28,28]")
+            side = round(math.sqrt(n))
+            shape = [side, side] if side * side == n else [n]
+        action = named_action(name, shape, step)
     elif Path(name).suffix != ".npy":
         raise UserError(f"unknown group {name}: one of {', '.join(GROUPS)}, or a .npy file of its elements")
     else:

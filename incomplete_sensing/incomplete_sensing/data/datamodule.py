@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from incomplete_sensing.data.layouts import Layout
+from incomplete_sensing.data.measurements import Batch, Measurements
 from incomplete_sensing.data.problem import Problem
 from incomplete_sensing.operators import OperatorFamily, OperatorOptions
 from shared_utils import UserError, distributed
@@ -30,7 +31,8 @@ class BatchOrder(DistributedSampler):
     def __init__(
         self, g: Tensor, batch_size: int, order: Literal["mixed", "one_operator"], seed: int, drop_last: bool = False
     ) -> None:
-        super().__init__(g, distributed.world_size(), distributed.rank(), shuffle=True, seed=seed)
+        # It asks the data set for its length alone, which g has too.
+        super().__init__(cast(Dataset, g), distributed.world_size(), distributed.rank(), shuffle=True, seed=seed)
         self.g, self.size, self.order, self.drop_small = g, batch_size, order, drop_last
 
     def _batches(self) -> list[list[int]]:
@@ -98,7 +100,8 @@ class MeasurementDataModule(LightningDataModule):
         self.problem = Problem(
             root, layout, operators, noise_sigma, noise_gain, image_size, halve, grey, seed, num_train, num_test
         )
-        self.batch_size, self.batches, self.drop_last = batch_size, batches, drop_last
+        self.batches: Literal["mixed", "one_operator"] = batches
+        self.batch_size, self.drop_last = batch_size, drop_last
         self.eval_batch_size, self.truth, self.val_fraction = eval_batch_size, truth, val_fraction
         # What links pass on to the module.
         self.noise_sigma, self.noise_gain, self.model_dimension = noise_sigma, noise_gain, model_dimension
@@ -115,7 +118,7 @@ class MeasurementDataModule(LightningDataModule):
         return self.problem.family
 
     @cached_property
-    def _fit(self) -> tuple[Dataset, Dataset | None, Tensor]:
+    def _fit(self) -> tuple[Measurements, Measurements | None, Tensor]:
         """(training, held-out, g of the training items)."""
         dataset = self.problem.dataset("train", self.truth)
         held = round(self.val_fraction * len(dataset))
@@ -126,7 +129,7 @@ class MeasurementDataModule(LightningDataModule):
         return _Rows(dataset, kept), _Rows(dataset, rows), dataset.g[kept]
 
     @cached_property
-    def _test(self) -> Dataset:
+    def _test(self) -> Measurements:
         return self.problem.dataset("test", truth=True)
 
     def train_dataloader(self) -> DataLoader:
@@ -144,10 +147,10 @@ class MeasurementDataModule(LightningDataModule):
     def test_dataloader(self) -> DataLoader:
         return self._loader(self._test, sampler=self._in_order(self._test))
 
-    def _in_order(self, dataset: Dataset) -> list[list[int]]:
+    def _in_order(self, dataset: Measurements) -> list[list[int]]:
         return [rows.tolist() for rows in torch.arange(len(dataset)).split(self.eval_batch_size)]
 
-    def _loader(self, dataset: Dataset, **options: Any) -> DataLoader:
+    def _loader(self, dataset: Measurements, **options: Any) -> DataLoader:
         # The data set is indexed by whole batches, so the loader neither batches nor collates.
         return DataLoader(
             dataset,
@@ -159,14 +162,11 @@ class MeasurementDataModule(LightningDataModule):
         )
 
 
-class _Rows(Dataset):
-    """Some rows of a data set that is indexed by lists."""
+class _Rows(Measurements):
+    """Some rows of a data set."""
 
-    def __init__(self, dataset: Dataset, rows: Tensor) -> None:
-        self.dataset, self.rows = dataset, rows
+    def __init__(self, dataset: Measurements, rows: Tensor) -> None:
+        self.dataset, self.rows, self.g = dataset, rows, dataset.g[rows]
 
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, numbers: list[int]) -> Any:
-        return self.dataset[self.rows[torch.as_tensor(numbers)]]
+    def __getitem__(self, rows: Sequence[int] | Tensor) -> Batch:
+        return self.dataset[self.rows[torch.as_tensor(rows)]]

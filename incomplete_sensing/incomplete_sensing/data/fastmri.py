@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,6 +15,9 @@ from incomplete_sensing.data.images import ComplexImages, ImageSource, TensorIma
 from incomplete_sensing.operators.mri import ifft2c, to_real
 from incomplete_sensing.torch_files import read_published
 from shared_utils import UserError
+
+if TYPE_CHECKING:
+    import h5py
 
 log = logging.getLogger(__name__)
 TRAINING_SLICES = 900
@@ -78,7 +82,9 @@ class FastMRIVolumes:
 
     def __init__(self, files: Sequence[Path], size: int) -> None:
         self.size = size
-        self.files, self.slices, self.scales = list(files), [], {}
+        self.files = list(files)
+        self.slices: list[tuple[Path, int]] = []
+        self.scales: dict[Path, float] = {}
         self.corrupt: set[Path] = set()
         for file in self.files:
             self.slices += [(file, number) for number in range(_num_slices(file))]
@@ -116,7 +122,7 @@ class FastMRIVolumes:
             with h5py.File(file, "r") as volume:
                 if file not in self.scales:
                     self.scales[file] = _peak(volume)
-                k_space = torch.from_numpy(np.asarray(volume["kspace"][index], dtype=np.complex64))
+                k_space = torch.from_numpy(np.asarray(_k_space(volume, file)[index], dtype=np.complex64))
         except (OSError, KeyError) as error:
             raise UserError(f"{file} cannot be read as a fastMRI volume ({error})") from error
         return to_real(centre_crop(ifft2c(k_space), (self.size, self.size), str(file))[None])[0] / self.scales[file]
@@ -131,12 +137,21 @@ def _num_slices(file: Path) -> int:
                 raise UserError(
                     f"{file} has no dataset kspace (it has {', '.join(volume)}): expected fastMRI's single-coil h5"
                 )
-            shape = volume["kspace"].shape
+            shape = _k_space(volume, file).shape
     except OSError as error:
         raise UserError(f"{file} cannot be read as a fastMRI volume ({error})") from error
     if len(shape) != 3:
         raise UserError(f"{file}: kspace has shape {shape}, expected (slices, H, W) of a single-coil volume")
     return shape[0]
+
+
+def _k_space(volume: h5py.File, file: Path) -> h5py.Dataset:
+    import h5py
+
+    found = volume["kspace"]
+    if not isinstance(found, h5py.Dataset):
+        raise UserError(f"{file}: kspace is not a dataset: expected fastMRI's single-coil h5")
+    return found
 
 
 def _peak(volume) -> float:

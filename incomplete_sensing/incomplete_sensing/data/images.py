@@ -20,14 +20,22 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 class ImageSource(Protocol):
     """Images by number."""
 
-    shape: tuple[int, int, int]
-    in_memory: bool
+    @property
+    def shape(self) -> tuple[int, int, int]: ...  # pragma: no cover
+
+    @property
+    def in_memory(self) -> bool: ...  # pragma: no cover
 
     def __len__(self) -> int: ...  # pragma: no cover
 
     def batch(self, numbers: Sequence[int] | Tensor, skip_corrupt: bool = False) -> tuple[Tensor, Tensor]:
         """(images (B, C, H, W) float32, positions in ``numbers`` that could be read)."""
         ...  # pragma: no cover
+
+
+def _sizes(shape: Sequence[int]) -> tuple[int, int, int]:
+    channels, height, width = shape
+    return channels, height, width
 
 
 class TensorImages:
@@ -37,7 +45,7 @@ class TensorImages:
 
     def __init__(self, images: Tensor, scale: float = 1.0) -> None:
         self.images, self.scale = images, scale
-        self.shape = tuple(images.shape[1:])
+        self.shape = _sizes(images.shape[1:])
 
     def __len__(self) -> int:
         return len(self.images)
@@ -63,8 +71,7 @@ class FileImages:
             raise UserError("a source of images needs at least one file")
         self.paths, self.crop, self.halve, self.grey = list(paths), crop, halve, grey
         self.corrupt: set[Path] = set()
-        self.shape: tuple[int, int, int] | None = None
-        self.shape = tuple(self._read(self.paths[0]).shape)
+        self.shape = _sizes(self._read(self.paths[0], None).shape)
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -73,7 +80,7 @@ class FileImages:
         images, kept = [], []
         for position, number in enumerate(torch.as_tensor(numbers).tolist()):
             try:
-                images.append(self._read(self.paths[number]))
+                images.append(self._read(self.paths[number], self.shape))
                 kept.append(position)
             except UserError as error:
                 if not skip_corrupt:
@@ -84,17 +91,14 @@ class FileImages:
         stacked = torch.stack(images) if images else torch.zeros(0, *self.shape)
         return stacked, torch.tensor(kept, dtype=torch.long)
 
-    def _read(self, path: Path) -> Tensor:
+    def _read(self, path: Path, shape: tuple[int, int, int] | None) -> Tensor:
+        """The image of a file. shape: of the first one; None: this is the first."""
         from PIL import Image
 
         try:
             with Image.open(path) as opened:
                 # A grey file stays grey; whatever else a file is, palette or alpha, becomes RGB.
-                grey = (
-                    self.grey
-                    or (self.shape is None and opened.mode in ("L", "I;16", "1"))
-                    or (self.shape or [3])[0] == 1
-                )
+                grey = self.grey or (opened.mode in ("L", "I;16", "1") if shape is None else shape[0] == 1)
                 pixels = np.asarray(opened.convert("L" if grey else "RGB"), dtype=np.float32) / 255
         except (OSError, ValueError, SyntaxError) as error:
             raise UserError(f"{path} cannot be read as an image ({error})") from error
@@ -103,9 +107,9 @@ class FileImages:
             image = centre_crop(image, self.crop, str(path))
         if self.halve:
             image = torch.nn.functional.avg_pool2d(image, 2)
-        if self.shape is not None and tuple(image.shape) != self.shape:
+        if shape is not None and tuple(image.shape) != shape:
             raise UserError(
-                f"{path} gives an image of shape {tuple(image.shape)}, the first one {self.shape}:"
+                f"{path} gives an image of shape {tuple(image.shape)}, the first one {shape}:"
                 " set data.image_size to crop all alike"
             )
         return image
@@ -127,7 +131,8 @@ class ComplexImages:
         if source.shape[0] != 1:
             raise UserError(f"MRI needs grey images, these have {source.shape[0]} channels: set data.grey to true")
         self.source, self.in_memory = source, source.in_memory
-        self.shape = (2, *source.shape[1:])
+        _, height, width = source.shape
+        self.shape = (2, height, width)
 
     def __len__(self) -> int:
         return len(self.source)

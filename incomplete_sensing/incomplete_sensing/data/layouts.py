@@ -7,7 +7,7 @@ import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -76,7 +76,8 @@ def digits(seed: int) -> Images:
     """scikit-learn's 1797 real digits, 8 x 8, over 16; 1400 for training by a seeded permutation, 397 for test."""
     from sklearn.datasets import load_digits
 
-    images = torch.from_numpy(load_digits().images.astype(np.float32))[:, None]
+    loaded = cast(Any, load_digits())  # as a Bunch; its type knows the pairs that other arguments give too
+    images = torch.from_numpy(loaded.images.astype(np.float32))[:, None]
     order = torch.from_numpy(np.random.default_rng(seed).permutation(len(images)))
     return Images(TensorImages(images[order[:1400]], 16.0), TensorImages(images[order[1400:]], 16.0))
 

@@ -47,7 +47,19 @@ def assign_operators(num_items: int, num_operators: int, seed: int, training: bo
     return g
 
 
-class SimulatedMeasurements(Dataset):
+class Measurements(Dataset[Batch]):
+    """Measurements with their operators ``g`` (N,), indexed by a list of numbers, which gives a whole ``Batch``."""
+
+    g: Tensor
+
+    def __len__(self) -> int:
+        return len(self.g)
+
+    def __getitem__(self, rows: Sequence[int] | Tensor) -> Batch:
+        raise NotImplementedError
+
+
+class SimulatedMeasurements(Measurements):
     """y_i = A_{g_i} x_i (+ noise) of a source's images; indexed by a list of numbers, which gives a whole ``Batch``.
 
     The noise of an item follows from (seed, its number) alone. Sources in memory are measured once; after that, unless
@@ -78,9 +90,6 @@ class SimulatedMeasurements(Dataset):
             if not truth:
                 self.source = None
 
-    def __len__(self) -> int:
-        return len(self.numbers)
-
     @torch.no_grad()
     def _measure(self, rows: Tensor, images: Tensor) -> Tensor:
         clean = self.operators(images, self.g[rows])
@@ -94,26 +103,25 @@ class SimulatedMeasurements(Dataset):
             noisy.append(self.noise(values[None], observed, generator))
         return torch.cat(noisy)
 
-    def __getitem__(self, rows: Sequence[int]) -> Batch:
+    def __getitem__(self, rows: Sequence[int] | Tensor) -> Batch:
         rows = torch.as_tensor(rows)
+        if self.cached is not None and not self.truth:
+            return Batch(self.cached[rows], self.g[rows])
+        assert self.source is not None  # left out only where the measurements are kept and no truth is asked for
         if self.cached is not None:
-            truth = self.source.batch(self.numbers[rows])[0] if self.truth else None
-            return Batch(self.cached[rows], self.g[rows], truth)
+            return Batch(self.cached[rows], self.g[rows], self.source.batch(self.numbers[rows])[0])
         images, kept = self.source.batch(self.numbers[rows], self.skip_corrupt)
         rows = rows[kept]
         return Batch(self._measure(rows, images), self.g[rows], images if self.truth else None)
 
 
-class StoredMeasurements(Dataset):
+class StoredMeasurements(Measurements):
     """Measurements that a user has: y (N, *measurement_shape), g (N,), x (N, C, H, W) or None; indexed by lists."""
 
     def __init__(self, measurements: Tensor, g: Tensor, images: Tensor | None, truth: bool) -> None:
         self.measurements, self.g, self.images = measurements, g, images if truth else None
 
-    def __len__(self) -> int:
-        return len(self.g)
-
-    def __getitem__(self, rows: Sequence[int]) -> Batch:
+    def __getitem__(self, rows: Sequence[int] | Tensor) -> Batch:
         rows = torch.as_tensor(rows)
         truth = None if self.images is None else self.images[rows].float()
         return Batch(self.measurements[rows].float(), self.g[rows], truth)
@@ -153,7 +161,7 @@ def read_measurements(path: str | Path, operators: OperatorFamily) -> Arrays:
             f"{path}: y has shape {y.shape}, expected (N, {', '.join(map(str, operators.measurement_shape))})"
         )
     if not np.isfinite(y).all():
-        bad = int((~np.isfinite(y.reshape(len(y), -1)).all(1)).nonzero()[0][0])
+        bad = int(np.flatnonzero(~np.isfinite(y.reshape(len(y), -1)).all(1))[0])
         raise UserError(f"{path}: measurement {bad} holds NaN or infinite entries")
     if "g" not in arrays and operators.num_operators > 1:
         raise UserError(

@@ -10,11 +10,11 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from incomplete_sensing.data.images import ComplexImages, ImageSource
 from incomplete_sensing.data.layouts import Images, Layout, detect_layout, open_images
 from incomplete_sensing.data.measurements import (
+    Measurements,
     SimulatedMeasurements,
     StoredMeasurements,
     assign_operators,
@@ -48,7 +48,8 @@ class Problem:
         num_train: int | None = None,
         num_test: int | None = None,
     ) -> None:
-        self.root, self.layout, self.operators = root, layout, operators or OperatorOptions()
+        self.root, self.operators = root, operators or OperatorOptions()
+        self.layout: Layout = layout
         self.noise = Noise(noise_sigma, noise_gain)
         self.image_size, self.halve, self.grey = image_size, halve, grey
         self.seed, self.num_train, self.num_test = seed, num_train, num_test
@@ -71,9 +72,14 @@ class Problem:
             self.layout == "auto" and detect_layout(Path(self.root)) == "measurements"
         )
 
+    @property
+    def _place(self) -> Path:
+        """Where measurements are."""
+        assert self.root is not None, "the embedded digits are images"
+        return Path(self.root)
+
     def _measured_file(self, name: str) -> Path:
-        root = Path(self.root)
-        return root if root.is_file() else root / name
+        return self._place if self._place.is_file() else self._place / name
 
     @cached_property
     def images(self) -> Images:
@@ -86,7 +92,7 @@ class Problem:
     def family(self) -> OperatorFamily:
         """The operators."""
         if self.measured:
-            stored = Path(self.root) / "operators.npz"
+            stored = self._place / "operators.npz"
             path = self.operators.path or (stored if stored.is_file() else None)
             if path is None:
                 raise UserError(
@@ -101,7 +107,9 @@ class Problem:
             return torch.arange(count)
         return torch.from_numpy(np.sort(np.random.default_rng((self.seed, stream)).permutation(count)[:limit]))
 
-    def dataset(self, split: Literal["train", "test"], truth: bool, family: OperatorFamily | None = None) -> Dataset:
+    def dataset(
+        self, split: Literal["train", "test"], truth: bool, family: OperatorFamily | None = None
+    ) -> Measurements:
         """The measurements of a split, indexed by lists of numbers; ``family``: through these operators instead."""
         training = split == "train"
         operators = family or self.family

@@ -58,18 +58,20 @@ def real_form(operator: np.ndarray, real_signals: bool = False) -> np.ndarray:
     """A complex operator (m, n) over the reals: (2m, 2n), or (2m, n) where the signals are known to be real."""
     if not np.iscomplexobj(operator):
         return np.asarray(operator, dtype=np.float64)
-    left = np.concatenate([operator.real, operator.imag])
-    return left if real_signals else np.concatenate([left, np.concatenate([-operator.imag, operator.real])], axis=1)
+    real, imaginary = np.real(operator), np.imag(operator)
+    left = np.concatenate([real, imaginary])
+    return left if real_signals else np.concatenate([left, np.concatenate([-imaginary, real])], axis=1)
 
 
 def _singular_values(blocks: Sequence[np.ndarray]) -> np.ndarray:
     """Singular values of stacked blocks (m_g, n); tall stacks are folded by QR on the way, in memory O(n^2)."""
-    stack, height = [], 0
+    stack: list[np.ndarray] = []
+    height = 0
     for block in blocks:
         stack.append(block)
         height += len(block)
         if height > 4 * block.shape[1]:
-            stack = [np.linalg.qr(np.concatenate(stack), mode="r")]
+            stack = [np.asarray(np.linalg.qr(np.concatenate(stack), mode="r"))]
             height = len(stack[0])
     return np.linalg.svd(np.concatenate(stack), compute_uv=False)
 

@@ -36,13 +36,14 @@ class OperatorFamily(nn.Module):
 
     def __init__(self, image_shape: Sequence[int], num_operators: int, measurement_shape: Sequence[int]) -> None:
         super().__init__()
-        self.image_shape = tuple(int(size) for size in image_shape)
         self.num_operators = int(num_operators)
         self.measurement_shape = tuple(int(size) for size in measurement_shape)
         if self.num_operators < 1:
             raise UserError("a family needs at least one operator (G >= 1)")
-        if len(self.image_shape) != 3:
-            raise UserError(f"image shape is (channels, height, width), got {self.image_shape}")
+        sizes = tuple(int(size) for size in image_shape)
+        if len(sizes) != 3:
+            raise UserError(f"image shape is (channels, height, width), got {sizes}")
+        self.image_shape = sizes
         self.register_buffer("_pseudo_inverses", None, persistent=False)
 
     # What a kind defines ---------------------------------------------------------------------------------------------
@@ -173,7 +174,7 @@ class OperatorFamily(nn.Module):
         digest = hashlib.sha256(f"{self.kind} {self.options()}".encode())
         for name, value in sorted(self.stored().items()):
             digest.update(name.encode())
-            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
         return digest.hexdigest()
 
     def as_matrices(self, limit: int = 2**28) -> list[Tensor] | None:

@@ -60,7 +60,8 @@ class CallableOperators(OperatorFamily):
         if len(groups) == 1:
             return self.operators[groups[0][0]][position](values)
         parts = [self.operators[operator][position](values[rows]) for operator, rows in groups]
-        order = torch.cat([rows for _, rows in groups]).argsort()
+        # A slice stands for the whole batch, where there is one group.
+        order = torch.cat([rows for _, rows in groups if isinstance(rows, Tensor)]).argsort()
         return torch.cat(parts)[order]
 
     def _forward(self, images: Tensor, g: int | Tensor) -> Tensor:

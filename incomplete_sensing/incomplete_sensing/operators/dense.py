@@ -21,6 +21,8 @@ class DenseOperators(OperatorFamily):
     """
 
     kind = "dense"
+    matrices: Tensor
+    rows: Tensor
 
     def __init__(self, matrices: Tensor, image_shape: Sequence[int], rows: Tensor | None = None) -> None:
         matrices = torch.as_tensor(matrices)

@@ -95,9 +95,12 @@ def draw_operators(
 
 def _pixel_masks(options: OperatorOptions, height: int, width: int, seed: int, numbers: range) -> np.ndarray:
     pixels = height * width
-    if (options.keep is None) == (options.num_measurements is None):
+    if options.keep is not None and options.num_measurements is None:
+        keep = options.keep
+    elif options.keep is None and options.num_measurements is not None:
+        keep = options.num_measurements / pixels
+    else:
         raise UserError("masks need one of keep (share of pixels) and num_measurements (pixels)")
-    keep = options.keep if options.keep is not None else options.num_measurements / pixels
     if not 0 < keep <= 1:
         raise UserError(f"masks must keep more than none and at most all of {pixels} pixels, got a share of {keep:g}")
     masks = []

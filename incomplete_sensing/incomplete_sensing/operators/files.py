@@ -5,6 +5,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -73,7 +74,7 @@ def _family(arrays: dict[str, np.ndarray], image_shape: Sequence[int] | None) ->
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise UserError(f"{name} holds NaN or infinite entries")
     if "matrix" in arrays or "matrices" in arrays:
-        matrices = arrays.get("matrices", arrays.get("matrix"))
+        matrices = arrays["matrices"] if "matrices" in arrays else arrays["matrix"]
         matrices = matrices[None] if matrices.ndim == 2 else matrices
         if matrices.ndim != 3 or matrices.dtype.kind not in "fiub":
             raise UserError(f"matrices are real (G, m, n) or (m, n), found {matrices.dtype} {matrices.shape}")
@@ -107,7 +108,7 @@ def _guess_shape(n: int) -> tuple[int, int, int]:
 
 def write_operators(family: OperatorFamily, path: str | Path) -> None:
     """Write a family as ``.npz`` that ``read_operators`` reads."""
-    arrays = {name: value.cpu().numpy() for name, value in family.stored().items()}
+    arrays: dict[str, Any] = {name: value.cpu().numpy() for name, value in family.stored().items()}
     if not arrays:
         raise UserError("operators that are functions cannot be written to a file")
     if family.kind == "mri":

@@ -29,6 +29,7 @@ class MaskOperators(OperatorFamily):
     """
 
     kind = "mask"
+    masks: Tensor
 
     def __init__(self, masks: Tensor, image_shape: Sequence[int]) -> None:
         masks = torch.as_tensor(masks)

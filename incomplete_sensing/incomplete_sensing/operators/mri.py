@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -54,8 +56,9 @@ class MRIOperators(OperatorFamily):
     """
 
     kind = "mri"
+    masks: Tensor
 
-    def __init__(self, masks: Tensor, image_shape: tuple[int, int, int]) -> None:
+    def __init__(self, masks: Tensor, image_shape: Sequence[int]) -> None:
         super().__init__(image_shape, len(masks), image_shape)
         channels, height, width = self.image_shape
         if channels != 2:
@@ -86,8 +89,10 @@ class MultiCoilMRIOperators(OperatorFamily):
     """
 
     kind = "multicoil_mri"
+    masks: Tensor
+    coil_maps: Tensor
 
-    def __init__(self, masks: Tensor, coil_maps: Tensor, image_shape: tuple[int, int, int] | None = None) -> None:
+    def __init__(self, masks: Tensor, coil_maps: Tensor, image_shape: Sequence[int] | None = None) -> None:
         coil_maps = torch.as_tensor(coil_maps)
         coil_maps = coil_maps[None] if coil_maps.ndim == 3 else coil_maps
         if coil_maps.ndim != 4 or not coil_maps.is_complex() or len(coil_maps) not in (1, len(masks)):

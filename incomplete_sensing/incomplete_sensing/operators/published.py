@@ -37,10 +37,8 @@ def read_published_operators(path: str | Path, image_shape: Sequence[int] | None
     path = Path(path)
     files = [path]
     if path.is_dir():
-        files = sorted(
-            (file for file in path.iterdir() if _NUMBER.search(file.name)),
-            key=lambda file: int(_NUMBER.search(file.name)[1]),
-        )
+        numbered = {file: int(found[1]) for file in path.iterdir() if (found := _NUMBER.search(file.name))}
+        files = sorted(numbered, key=lambda file: numbered[file])
         if not files:
             raise UserError(f"{path} holds no operator files ..._g<number>.pt: expected what the published code caches")
         families = {_NUMBER.sub("", file.name) for file in files}
@@ -48,7 +46,7 @@ def read_published_operators(path: str | Path, image_shape: Sequence[int] | None
             raise UserError(
                 f"{path} holds several families ({', '.join(sorted(families))}): put one into a folder of its own"
             )
-        numbers = [int(_NUMBER.search(file.name)[1]) for file in files]
+        numbers = [numbered[file] for file in files]
         if numbers != list(range(len(numbers))):
             missing = next(g for g in range(len(numbers) + 1) if g not in numbers)
             raise UserError(f"{path} lacks operator {missing} (it has {', '.join(map(str, numbers))})")

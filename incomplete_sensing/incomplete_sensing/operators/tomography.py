@@ -27,6 +27,7 @@ class TomographyOperators(OperatorFamily):
     """
 
     kind = "ct"
+    angles: Tensor
 
     def __init__(self, angles: Tensor, image_shape: Sequence[int]) -> None:
         angles = torch.as_tensor(angles)

@@ -81,6 +81,12 @@ class Diagram:
         """(G, k) of a value of the second axis."""
         return (self.G[0], row) if self.axis == "k" else (row, self.k[0])
 
+    @property
+    def num_atoms(self) -> int:
+        """The atoms of a dictionary, the only family that has some."""
+        assert self.atoms is not None
+        return self.atoms
+
     def option(self, solver: str, name: str) -> Any:
         return self.options.get(solver, {}).get(name, OPTIONS[solver][name])
 

@@ -75,10 +75,10 @@ def _draw_invariant(diagram: Diagram, m: int, G: int, k: int, trial: int) -> tup
         for _ in range(count):
             profile = rng.standard_normal(step) + 1j * rng.standard_normal(step)
             if f == 0 or 2 * f == G:
-                columns.append(np.outer(wave.real, profile.real).reshape(n))
+                columns.append(np.outer(np.real(wave), np.real(profile)).reshape(n))
             else:
                 wide = np.outer(wave, profile).reshape(n)
-                columns += [wide.real, wide.imag]
+                columns += [np.real(wide), np.imag(wide)]
     basis = np.linalg.qr(np.stack(columns, 1))[0]
     codes = random_numbers(diagram, trial, "samples").standard_normal((diagram.n, diagram.samples))[:k]
     (operator,) = _draw_operators(diagram, m, 1, trial)
@@ -89,19 +89,20 @@ def _draw_invariant(diagram: Diagram, m: int, G: int, k: int, trial: int) -> tup
 
 
 def _draw_dictionary(diagram: Diagram, m: int, G: int, k: int, trial: int) -> tuple[np.ndarray, ...]:
-    atoms = random_numbers(diagram, trial, "model").standard_normal((diagram.n, diagram.atoms))
+    atoms = random_numbers(diagram, trial, "model").standard_normal((diagram.n, diagram.num_atoms))
     atoms /= np.linalg.norm(atoms, axis=0)
     rng = random_numbers(diagram, trial, "samples")
-    shape = (G, diagram.atoms, diagram.samples)
+    shape = (G, diagram.num_atoms, diagram.samples)
     ranks = rng.random(shape).argsort(1).argsort(1)
     codes = np.where(ranks < k, rng.standard_normal(shape), 0.0)
     return _draw_operators(diagram, m, G, trial), atoms @ codes, atoms
 
 
-def _draw_generator(diagram: Diagram, m: int, G: int, k: int, trial: int) -> tuple[np.ndarray, ...]:
-    rng = random_numbers(diagram, trial, "model")
-    weights = rng.standard_normal((diagram.hidden, diagram.n))[:, :k], rng.standard_normal((diagram.n, diagram.hidden))
-    weights = tuple(torch.as_tensor(weight)[None] for weight in weights)
+def _draw_generator(diagram: Diagram, m: int, G: int, k: int, trial: int) -> tuple[np.ndarray | Tensor, ...]:
+    rng, hidden = random_numbers(diagram, trial, "model"), diagram.hidden
+    assert hidden is not None, "a generator has hidden units"
+    inner, outer = rng.standard_normal((hidden, diagram.n))[:, :k], rng.standard_normal((diagram.n, hidden))
+    weights = torch.as_tensor(inner)[None], torch.as_tensor(outer)[None]
     seen, unseen = (
         random_numbers(diagram, trial, what).standard_normal((count, diagram.n))[:, :k]
         for what, count in (("samples", G * diagram.samples), ("unseen", 200))

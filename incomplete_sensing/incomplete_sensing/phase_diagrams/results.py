@@ -21,6 +21,9 @@ def write_results(folder: str | Path, rates: Rates) -> None:
 
     folder, diagram, curves = Path(folder), rates.diagram, rates.curves()
     files.write_json(asdict(diagram), folder / "diagram.json")
+    expected: dict[str, Any] = {
+        name: np.array([curve[name] for curve in curves.values()]) for name in curves[diagram.rows[0]]
+    }
     with files.replacing(folder / "rates.npz") as temporary, temporary.open("wb") as stream:
         np.savez(
             stream,
@@ -31,7 +34,7 @@ def write_results(folder: str | Path, rates: Rates) -> None:
             G=np.array(diagram.G),
             k=np.array(diagram.k),
             seed=np.array(diagram.seed),
-            **{name: np.array([curve[name] for curve in curves.values()]) for name in curves[diagram.rows[0]]},
+            **expected,
         )
     logging.write_table(rates.rows(), folder / "rates")
     figures.phase_diagram(folder / "diagram.png", rates)

@@ -71,7 +71,7 @@ def _solve_nuclear_norm(diagram: Diagram, cells: Cells, trials: Sequence[int], d
 def _solve_dictionary(diagram: Diagram, cells: Cells, trials: Sequence[int], device: torch.device) -> Tensor:
     ((m, G, k),) = cells
     problem = draw(diagram, m, G, k, trials, device)
-    start = _starts(diagram, trials, int(diagram.option("mod", "starts")), diagram.atoms, device)
+    start = _starts(diagram, trials, int(diagram.option("mod", "starts")), diagram.num_atoms, device)
     found = learn_dictionary(problem.operators, problem.samples, k, start, int(diagram.option("mod", "iterations")))
     return (1 - matched_similarity(found.atoms, problem.truth))[None]
 
@@ -129,7 +129,7 @@ def trial_bytes(diagram: Diagram, solver: str, cells: Cells) -> int:
     if solver == "nuclear_norm":
         return 8 * (drawn + 4 * G * n * n + 8 * G * n * N + 6 * n * n)
     if solver == "mod":
-        starts, p = int(diagram.option("mod", "starts")), diagram.atoms
+        starts, p = int(diagram.option("mod", "starts")), diagram.num_atoms
         each = 4 * (n * p) ** 2 + G * (n * n + m * n + 4 * m * N + n * N + p * N * 6 + (k + 2) * m * N)
         return 8 * (drawn + starts * each)
     width, batch = int(diagram.option(solver, "width")), int(diagram.option(solver, "batch"))
