@@ -92,8 +92,9 @@ class Letterbox(NamedTuple):
         size = (round(self.image_size[1] * self.ratio), round(self.image_size[0] * self.ratio))
         resized = image if image.shape[1::-1] == size else cv2.resize(image, size, interpolation=cv2.INTER_AREA)
         # A border of an odd number of pixels is one wider on the right and at the bottom.
-        sides = [round(self.top - 0.1), round(self.top + 0.1), round(self.left - 0.1), round(self.left + 0.1)]
-        return cv2.copyMakeBorder(resized, *sides, cv2.BORDER_CONSTANT, value=(border,) * 3)
+        top, bottom = round(self.top - 0.1), round(self.top + 0.1)
+        left, right = round(self.left - 0.1), round(self.left + 0.1)
+        return cv2.copyMakeBorder(resized, top, bottom, left, right, cv2.BORDER_CONSTANT, value=(border,) * 3)
 
     def boxes_to_input(self, boxes: np.ndarray) -> np.ndarray:
         """Pixels of the image (..., 2 n) x, y, ... -> pixels of the network input."""

@@ -60,7 +60,7 @@ def trajectories(
             color="white",
             markersize=3,
         )
-        axes.text(*place[0], str(identity), fontsize=8, color=colour, fontweight="bold")
+        axes.text(place[0, 0], place[0, 1], str(identity), fontsize=8, color=colour, fontweight="bold")
     axes.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[])
     axes.set_title(title, fontsize=10, color=_INK)
     save_figure(figure, path, colours=128 if image is None else None)

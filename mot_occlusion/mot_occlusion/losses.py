@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -217,10 +217,11 @@ class TrackingLoss(nn.Module):
         ):
             if name in maps:
                 parts[name] = masked_l1_loss(maps[name], targets[index], targets[mask], targets[offset])
-        # Always in this order, so that the sum is the same to the last bit.
-        detection = sum(weight * parts[name] for name, weight in self.weights.items() if name in parts)
+        # Always in this order, so that the sum is the same to the last bit. A tensor, as every network has some head.
+        detection = cast(Tensor, sum(weight * parts[name] for name, weight in self.weights.items() if name in parts))
         if self.reid is None or "id" not in maps:
             return {**parts, "loss": detection}
+        assert previous_maps is not None and previous_targets is not None, "embeddings are compared between two frames"
         sides = [
             [rows[mask.bool()] for rows, mask in zip(gather_cells(m["id"], t["ind"]), _reid_mask(t), strict=True)]
             for m, t in ((maps, targets), (previous_maps, previous_targets))

@@ -56,7 +56,8 @@ def load_model(source: str | Path | None = None) -> TrackingModel:
 def import_model(content: Any, name: str = "the checkpoint") -> tuple[TrackingModel, str]:
     """A model of a published file's content (see ``published.import_network``), and the report of the import."""
     network, report = import_network(content, source=name)
-    hidden = network.get_submodule("hm")[0].out_channels
+    first = next(layer for layer in network.get_submodule("hm").modules() if isinstance(layer, nn.Conv2d))
+    hidden = first.out_channels
     model = TrackingModel("dla34", network.heads, (608, 1088), tuple(report.initialised), hidden, report.uncertainties)
     model.network = network
     return model.eval(), str(report)

@@ -53,7 +53,7 @@ class PublishedReport:
 
 
 def import_network(
-    content: str | Path | State, source: str = "the state dict"
+    content: str | Path | Mapping[str, Any], source: str = "the state dict"
 ) -> tuple[HeadedNetwork, PublishedReport]:
     """The DLA-34 of a published checkpoint, in evaluation mode, and a report of the import.
 

@@ -34,7 +34,7 @@ class FileDetections:
         if made_at is not None:
             boxes = boxes * np.tile([width / made_at[0], height / made_at[1]], 2)
         centres = (boxes[:, :2] + boxes[:, 2:]) / 2
-        outside = ((centres < 0) | (centres > [width, height])).any(1)
+        outside = np.any((centres < 0) | (centres > [width, height]), axis=1)
         if len(rows.frames) and outside.mean() > 1 / 3:
             raise UserError(
                 f"{path}: {outside.sum()} of {len(outside)} boxes lie outside of the {width} x {height} video: if they were "

@@ -105,9 +105,9 @@ def _read(path: str | Path, kind: str) -> Rows:
             raise UserError(f"{path}, line {lines[int(np.flatnonzero(bad)[0])]}: {what}")
 
     numbers = table[:, :7] if identified else np.delete(table[:, :7], 1, axis=1)
-    refuse(~np.isfinite(numbers).all(1), "a value is not a number: remove the line or write it again")
+    refuse(~np.all(np.isfinite(numbers), axis=1), "a value is not a number: remove the line or write it again")
     refuse((table[:, 0] != frames) | (frames < 1), "frames are whole numbers that count from 1")
-    refuse((boxes[:, 2:] < 0).any(1), "a box of negative size: columns 3 to 6 are x,y,w,h with w and h positive")
+    refuse(np.any(boxes[:, 2:] < 0, axis=1), "a box of negative size: columns 3 to 6 are x,y,w,h with w and h positive")
     if identified:
         refuse(table[:, 1] != ids, "an id is a whole number")
         order = np.lexsort((ids, frames))

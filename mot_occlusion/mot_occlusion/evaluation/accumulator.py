@@ -7,7 +7,7 @@ OUTrack's) moreover walks only the frames in which the tracker reported somethin
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -68,8 +68,8 @@ def _most(pairs: Pairs) -> np.ndarray:
     return np.flatnonzero(matched[i, j])
 
 
-def _events(gt: Rows, results: Rows, pairs: Pairs) -> dict[str, float]:
-    """Count what happens frame by frame, and mark the ground-truth rows that are matched."""
+def _events(gt: Rows, results: Rows, pairs: Pairs) -> dict[str, Any]:
+    """Count what happens frame by frame, and mark the ground-truth rows that are matched (``matched_rows``)."""
     last: dict[int, int] = {}
     owner: dict[int, int] = {}
     seen: set[int] = set()

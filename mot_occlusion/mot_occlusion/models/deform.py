@@ -37,8 +37,16 @@ def deform_conv2d(
 
         # The kernel knows half and float32, not bfloat16; sampling positions want float32 anyway.
         with torch.autocast("cuda", enabled=False):
-            arguments = (tensor.float() for tensor in (x, offset, weight, bias))
-            return kernel(*arguments, stride, padding, mask=mask.float()).to(x.dtype)
+            moved = kernel(
+                x.float(),
+                offset.float(),
+                weight.float(),
+                bias.float(),
+                (stride, stride),
+                (padding, padding),
+                mask=mask.float(),
+            )
+            return moved.to(x.dtype)
     with torch.autocast("cpu", enabled=False):
         return _deform_conv2d_by_rows(x, offset, mask, weight, bias, stride, padding)
 
@@ -120,6 +128,7 @@ class DCN(nn.Module):
         nn.init.uniform_(self.weight, -bound, bound)
         self.conv_offset_mask = nn.Conv2d(in_channels, 3 * kernel_size**2, kernel_size, stride, padding)
         nn.init.zeros_(self.conv_offset_mask.weight)
+        assert self.conv_offset_mask.bias is not None
         nn.init.zeros_(self.conv_offset_mask.bias)
 
     def forward(self, x: Tensor) -> Tensor:

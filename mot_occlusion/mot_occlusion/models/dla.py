@@ -89,7 +89,7 @@ class Tree(nn.Module):
 
     def forward(self, x: Tensor, children: Sequence[Tensor] = ()) -> Tensor:
         bottom = self.downsample(x) if self.levels == 1 or self.level_root else None
-        if self.level_root:
+        if self.level_root and bottom is not None:
             children = [*children, bottom]
         if self.levels == 1:
             x1 = self.tree1(x, bottom if self.project is None else self.project(bottom))

@@ -14,6 +14,7 @@ HEADS = {"hm": 1, "wh": 4, "id": 128, "reg": 2, "occlusion": 1, "occlusion_offse
 def head(name: str, in_channels: int, hidden: int, out_channels: int) -> nn.Sequential:
     """conv 3 x 3, ReLU, conv 1 x 1; the heatmaps start at a probability of 0.1, as published also ``occlusion_offset``."""
     first, last = nn.Conv2d(in_channels, hidden, 3, padding=1), nn.Conv2d(hidden, out_channels, 1)
+    assert first.bias is not None and last.bias is not None
     nn.init.zeros_(first.bias)
     nn.init.constant_(last.bias, -2.19 if name == "hm" or "occlusion" in name else 0.0)
     return nn.Sequential(first, nn.ReLU(inplace=True), last)

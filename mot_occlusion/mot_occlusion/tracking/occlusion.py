@@ -55,7 +55,7 @@ def gaussian_radius(height: np.ndarray, width: np.ndarray, min_overlap: float = 
 def strictly_inside(points: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     """Which points (m, 2) lie strictly inside which boxes (n, 4): (n, m), compared in float32."""
     points, boxes = points.astype(np.float32), boxes.astype(np.float32)[:, None]
-    return ((points > boxes[..., :2]) & (points < boxes[..., 2:])).all(2)
+    return np.all((points > boxes[..., :2]) & (points < boxes[..., 2:]), axis=2)
 
 
 def centre_probability(known: np.ndarray, lost: np.ndarray, centres: np.ndarray) -> np.ndarray:
@@ -64,7 +64,7 @@ def centre_probability(known: np.ndarray, lost: np.ndarray, centres: np.ndarray)
     d is the distance to the centre of the overlap, r the Gaussian radius of its size; 0 where the boxes do not meet.
     """
     common = overlap(known, lost)
-    meet = (common[..., 2:] > common[..., :2]).all(-1)
+    meet = np.all(common[..., 2:] > common[..., :2], axis=-1)
     size = np.where(meet[..., None], np.ceil(common[..., 2:] - common[..., :2]), 1.0)
     radius = gaussian_radius(size[..., 1], size[..., 0])
     squared = ((centres - (common[..., :2] + common[..., 2:]) / 2) ** 2).sum(-1)
@@ -104,7 +104,7 @@ def recover(
     if not (len(known) and len(lost) and len(centres)):
         return recovered, refined, moved
     in_lost, in_known = strictly_inside(centres, lost), strictly_inside(centres, known)
-    recovered = (in_lost & in_known.any(0)).any(1)
+    recovered = np.any(in_lost & np.any(in_known, axis=0), axis=1)
     for index in np.flatnonzero(recovered):
         which_known, which_centre = np.nonzero(in_known & in_lost[index])
         pairs = known[which_known], np.broadcast_to(lost[index], (len(which_known), 4)), centres[which_centre]
