@@ -79,7 +79,9 @@ class RandomState(Callback):
 
 def _generators(device: torch.device) -> dict[str, Any]:
     """The states of this process's random generators, as tensors and plain values."""
-    name, keys, position, has_gauss, gauss = np.random.get_state()  # noqa: NPY002 (libraries draw from it)
+    state = np.random.get_state()  # noqa: NPY002 (libraries draw from it)
+    assert isinstance(state, tuple), "a dictionary only where legacy=False asks for it"
+    name, keys, position, has_gauss, gauss = state
     return {
         "python": random.getstate(),
         "numpy": (name, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, gauss),

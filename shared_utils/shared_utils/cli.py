@@ -146,6 +146,7 @@ def _script(package: str) -> str:
 def _verbs(package: str) -> dict[str, str]:
     """The commands of a package with the first line of their docstrings, without importing them."""
     spec = importlib.util.find_spec(f"{package}.commands")
+    assert spec is not None and spec.origin is not None, f"{package} has a package of commands"
     folder = Path(spec.origin).parent
     found = {}
     for path in sorted(folder.glob("*.py")):

@@ -70,7 +70,7 @@ class WorkspaceCLI(LightningCLI):
             raise UserError("--resume and --ckpt_path are two beginnings: give one of them")
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        settings = self.config_init.trainer
+        settings = self.config_init["trainer"]
         self._find_start()
         # What is kept of the run is how to make it, not how it was started this time.
         self.config.resume, self.config.debug = False, False

@@ -76,7 +76,7 @@ class Work:
 
     def write(self, name: str, /, **arrays: Any) -> None:
         """Keep the arrays of a part (anything ``numpy.asarray`` takes but objects, torch tensors included)."""
-        plain = {key: _array(key, value) for key, value in arrays.items()}
+        plain: dict[str, Any] = {key: _array(key, value) for key, value in arrays.items()}
         with files.replacing(self._file(name)) as temporary, temporary.open("wb") as stream:
             np.savez(stream, **plain)
 

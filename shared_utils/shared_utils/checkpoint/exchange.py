@@ -23,6 +23,7 @@ class Exportable(PyTorchModelHubMixin):
     """
 
     def _save_pretrained(self, save_directory: Path) -> None:
+        assert isinstance(self, torch.nn.Module)
         save_safetensors(self.state_dict(), Path(save_directory) / "model.safetensors", {"format": "pt"})
 
     @classmethod

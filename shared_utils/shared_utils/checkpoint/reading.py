@@ -83,9 +83,10 @@ def _unreadable(path: Path, error: BaseException) -> UserError:
 def _numpy_scalars() -> list:
     """What a pickled numpy number is made of: published files often carry an accuracy as one. Harmless to call."""
     import numpy as np
+    from numpy._core import multiarray
 
     kinds = [type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i4", "i8", "u1", "?")]
-    scalar = np._core.multiarray.scalar
+    scalar = multiarray.scalar
     return [scalar, (scalar, "numpy.core.multiarray.scalar"), np.dtype, *kinds]
 
 

@@ -7,7 +7,7 @@ import os
 import struct
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO, cast
 
 import torch
 from safetensors.torch import save as safetensors_bytes
@@ -48,7 +48,7 @@ def save(content: Any, path: str | Path) -> None:
     with replacing(path) as temporary, temporary.open("wb+") as stream:
         file = _File(stream)
         try:
-            torch.save(content, file)
+            torch.save(content, cast("IO[bytes]", file))  # it asks for write and flush alone
         except RuntimeError as error:
             raise (file.error or error) from None
         stream.seek(0)
