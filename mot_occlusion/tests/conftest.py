@@ -3,6 +3,8 @@ from pathlib import Path
 
 import pytest
 
+from shared_utils.testing import Processes
+
 PROJECT = Path(__file__).parents[1]
 sys.path[:0] = [str(PROJECT), str(PROJECT / "tests")]
 
@@ -21,6 +23,13 @@ def real_data():
     if not folder.is_dir():
         pytest.skip("no ../shared/data/mot_occlusion beside the workspace")
     return folder
+
+
+@pytest.fixture(scope="session")
+def processes(tmp_path_factory):
+    """Starts processes of their own that have the losses and what tracking needs already loaded."""
+    loaded = ("mot_occlusion.losses", "mot_occlusion.commands.track", "mot_occlusion.tracking_run")
+    return Processes(loaded, tmp_path_factory.mktemp("processes"))
 
 
 @pytest.fixture

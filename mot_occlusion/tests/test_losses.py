@@ -1,9 +1,10 @@
+import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-import torch.multiprocessing as mp
 
 from mot_occlusion.losses import TrackingLoss, UnsupervisedReIDLoss, focal_loss, masked_l1_loss
 from mot_occlusion.targets import detection_targets
@@ -168,11 +169,18 @@ def test_uncertainties_learn_to_weigh():
     assert loss.s_id.exp().item() == pytest.approx(found["id"].item(), rel=0.05)
 
 
-def _one_rank(rank, meeting, results):
-    torch.distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
-    torch.set_num_threads(1)
-    results[rank] = _loss_and_gradient(rank, 1)
-    torch.distributed.destroy_process_group()
+_ONE_RANK = """
+import json, os, sys
+sys.path.insert(0, sys.argv[1])
+import torch
+from test_losses import _loss_and_gradient
+rank = int(os.environ["RANK"])
+torch.set_num_threads(1)
+torch.distributed.init_process_group("gloo")
+with open(f"{rank}.json", "w") as file:
+    json.dump(_loss_and_gradient(rank, 1), file)
+torch.distributed.destroy_process_group()
+"""
 
 
 def _loss_and_gradient(first, count):
@@ -188,9 +196,7 @@ def _loss_and_gradient(first, count):
     return [total.item(), *[gradient.item() for gradient in gradients]]
 
 
-def test_two_processes_average_to_the_loss_and_gradient_of_one(tmp_path):
-    with mp.Manager() as manager:
-        results = manager.dict()
-        mp.spawn(_one_rank, args=(tmp_path / "meeting", results), nprocs=2)
-        average = np.mean([results[0], results[1]], axis=0)
+def test_two_processes_average_to_the_loss_and_gradient_of_one(tmp_path, processes):
+    processes.group(_ONE_RANK, Path(__file__).parent, cwd=tmp_path)
+    average = np.mean([json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)], axis=0)
     assert average == pytest.approx(_loss_and_gradient(0, 2), rel=1e-5)

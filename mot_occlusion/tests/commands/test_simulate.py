@@ -9,7 +9,7 @@ from mot_occlusion.commands import simulate as simulate_command
 
 
 def test_simulation_on_ground_truth(scratch, capsys):
-    gt, _ = random_sequence(5, people=12)
+    gt, _ = random_sequence(5, people=6)
     rng = np.random.default_rng(0)
     write_gt(scratch / "MOT17-90", gt._replace(visibility=rng.choice([0.2, 1.0], len(gt.ids))))
     arguments = ["--data", "MOT17-90", "--seeds", "0,1", "--windows", "1,5", "--out", "a"]

@@ -51,12 +51,7 @@ def test_help_and_a_wrong_argument_answer_before_torch_is_loaded():
     assert "min_reid_visibility: 0.5" in done.stdout  # train's help shows the default config
 
 
-def test_the_package_costs_what_is_used():
-    done = python("-c", _LIGHT)
-    assert done.returncode == 0, done.stderr
-
-
-def test_the_project_runs_as_a_module_from_outside_its_folder(tmp_path):
+def test_the_package_costs_what_is_used_and_runs_as_a_module_from_outside_its_folder(tmp_path):
     """As an installed package is used; the script of a verb is proved by the kill in test_track."""
     (tmp_path / "images").mkdir()
     for frame in range(1, 5):
@@ -64,7 +59,8 @@ def test_the_project_runs_as_a_module_from_outside_its_folder(tmp_path):
     lines = [f"{frame},-1,{x},{y},{w},{h},0.9\n" for frame in range(1, 5) for x, y, w, h in scene(frame)]
     (tmp_path / "det.txt").write_text("".join(lines))
     arguments = ["images", "--detections", "det.txt", "--embeddings", "false"]
-    done = python("-m", "mot_occlusion", "track", *arguments, "--video", "false", "--out", "a", cwd=tmp_path)
+    code = f"{_LIGHT}\nimport runpy\nrunpy.run_module('mot_occlusion', run_name='__main__', alter_sys=True)"
+    done = python("-c", code, "track", *arguments, "--video", "false", "--out", "a", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert len((tmp_path / "a" / "images.txt").read_text().splitlines()) == 8 and "results: a" in done.stdout
 
