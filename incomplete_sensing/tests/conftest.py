@@ -1,11 +1,10 @@
 import importlib
 import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from shared_utils.testing import Processes
 
 # Set before torch loads, as the commands do: MKL's last bits then do not depend on where a matrix lies in memory.
 os.environ.setdefault("MKL_CBWR", "AUTO")
@@ -63,27 +62,27 @@ def fails(run, capsys):
     return check
 
 
+@pytest.fixture(scope="session")
+def processes(tmp_path_factory):
+    """Starts processes of their own that have what the verbs need already loaded, Lightning excepted."""
+    loaded = (
+        *("incomplete_sensing.commands.evaluate", "incomplete_sensing.evaluation", "incomplete_sensing.pretrained"),
+        *("incomplete_sensing.commands.phase_transition", "incomplete_sensing.phase_diagrams.sweep"),
+    )
+    return Processes(loaded, tmp_path_factory.mktemp("processes"))
+
+
+@pytest.fixture(scope="session")
+def script():
+    """Python code that runs the script which its first argument names, with the other arguments, as a shell does."""
+    return "import runpy, sys; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
+
+
 @pytest.fixture
-def two_processes(project):
+def two_processes(project, processes, script):
     """Run a script of the project in two processes of one group, described as torchrun describes it."""
 
     def launch(*arguments):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
-        running = [
-            subprocess.Popen(
-                [sys.executable, *map(str, arguments)],
-                cwd=project,
-                env={**os.environ, **group, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-            for rank in range(2)
-        ]
-        printed = [process.communicate()[0] for process in running]
-        assert [process.returncode for process in running] == [0, 0], "\n".join(printed)
+        processes.group(script, *arguments, cwd=project)
 
     return launch

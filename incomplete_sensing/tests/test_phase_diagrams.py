@@ -2,10 +2,6 @@
 
 import csv
 import json
-import os
-import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
@@ -110,22 +106,19 @@ def test_an_interrupted_sweep_keeps_its_cells_and_ends_the_same(tmp_path, monkey
     assert np.array_equal(resumed.errors, whole.errors)
 
 
-def test_a_killed_sweep_continues_where_it_was_and_no_bit_depends_on_the_batch(tmp_path, project, run):
+def test_a_killed_sweep_continues_where_it_was_and_no_bit_depends_on_the_batch(
+    tmp_path, project, run, processes, script
+):
     arguments = ["--quick", "--trials", "6", "--m", "[4,8]", "--G", "[5,20]"]
-    arguments += ["--solvers", "[closed_form,als,nuclear_norm]", "--options", json.dumps({"als": {"iterations": 60}})]
+    options = {"als": {"iterations": 60}, "nuclear_norm": {"iterations": 60}}
+    arguments += ["--solvers", "[closed_form,als,nuclear_norm]", "--options", json.dumps(options)]
     killed = [*arguments, "--out", str(tmp_path / "killed"), "--batch_size", "1"]
     parts = tmp_path / "killed" / "parts"
-    running = subprocess.Popen(
-        [sys.executable, "phase_transition.py", *killed],
-        cwd=project,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    while running.poll() is None and len(list(parts.glob("*.npz"))) < 4:
+    running = processes.start(script, "phase_transition.py", *killed, cwd=project)
+    while running.exitcode is None and len(list(parts.glob("*.npz"))) < 4:
         time.sleep(0.002)
-    running.send_signal(signal.SIGKILL)
-    running.wait()
+    running.kill()
+    running.join()
     kept = {path: path.stat().st_mtime_ns for path in parts.glob("*.npz")}
     assert run("phase_transition", *killed, "--resume") == 0
     assert run("phase_transition", *arguments, "--out", tmp_path / "whole", "--batch_size", "50") == 0

@@ -2,8 +2,6 @@
 
 import csv
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 
@@ -54,15 +52,15 @@ def test_scores_do_not_depend_on_the_number_of_processes(trained, tmp_path, run,
     assert (tmp_path / "one" / "scores.csv").read_text() == (tmp_path / "two" / "scores.csv").read_text()
 
 
-def test_verbs_that_do_not_train_leave_lightning_alone(trained, tmp_path, project):
+def test_verbs_that_do_not_train_leave_lightning_alone(trained, tmp_path, processes):
     code = (
         "import sys; from incomplete_sensing.commands import evaluate; status = evaluate.main(sys.argv[1:])\n"
         "heavy = [name for name in ('pytorch_lightning', 'torchmetrics', 'torchvision') if name in sys.modules]\n"
         "assert status == 0 and not heavy, heavy"
     )
-    arguments = ["--ckpt", str(trained), "--out", str(tmp_path), "--limit", "20"]
-    done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=project, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    done = processes.start(code, "--ckpt", trained, "--out", tmp_path, "--limit", 20)
+    done.join()
+    assert done.exitcode == 0, processes.printed(done)
 
 
 def test_missing_and_foreign_checkpoints_are_named(tmp_path, fails):
