@@ -28,12 +28,14 @@ def run_dla(case):
     assert set(report.initialised) == set(network.heads) - set(case.config["heads"])
     network.train(case.spec["mode"] == "train")
     image = torch.from_numpy(case.inputs()["image"])
+    levels, ups, features = [], [], []
+    network.base.register_forward_hook(lambda module, given, found: levels.extend(found))
+    network.dla_up.register_forward_hook(lambda module, given, found: ups.extend(found))
+    network.ida_up.register_forward_hook(lambda module, given, found: features.extend(found))
     with torch.no_grad():
-        levels = network.base(image)
-        ups = network.dla_up(levels[2:])
-        out = {f"base.level{number}": level for number, level in enumerate(levels)}
-        out |= {f"dla_up.{number}": up for number, up in enumerate(ups)}
-        return out | {"feature": network.features(image)} | network(image)
+        out = network(image)
+    out |= {f"base.level{number}": level for number, level in enumerate(levels)}
+    return out | {f"dla_up.{number}": up for number, up in enumerate(ups)} | {"feature": features[-1]}
 
 
 def _targets(labels, config, thr=0.7):

@@ -5,29 +5,14 @@ import shutil
 import huggingface_hub
 import pytest
 import torch
+from published_files import FAIRMOT, published_file
 
 from mot_occlusion import load
 from mot_occlusion.losses import TrackingLoss
-from mot_occlusion.models import DLA34, HEADS, build_network
+from mot_occlusion.models import HEADS, build_network
 from mot_occlusion.models.tracking_model import TrackingModel
 from mot_occlusion.pretrained import BUNDLED, initialise, load_model
 from shared_utils import UserError, checkpoint
-
-FAIRMOT = {"hm": 1, "wh": 4, "id": 12, "reg": 2}
-
-
-def _file(tmp_path, heads, name="model.pth", change=lambda state: state, hidden=16, **content):
-    """A published file as the authors save it: not a zip, with the epoch beside the weights."""
-    torch.manual_seed(0)
-    network = DLA34(heads, hidden)
-    path = tmp_path / name
-    torch.save(
-        {"epoch": 30, "state_dict": change(dict(network.state_dict())), **content},
-        path,
-        _use_new_zipfile_serialization=False,
-    )
-    return network, path
-
 
 SIZE = (64, 96)
 
@@ -101,7 +86,7 @@ def test_what_save_pretrained_wrote_is_read_back(tmp_path):
 
 
 def test_a_published_file_is_imported(tmp_path):
-    original, path = _file(tmp_path, FAIRMOT)
+    original, path = published_file(tmp_path, FAIRMOT)
     detector = load(path, "cpu", input_size=SIZE)
     assert torch.equal(detector.network.hm[0].weight, original.hm[0].weight)
     assert detector.untrained == {"occlusion", "occlusion_offset"}
@@ -164,7 +149,7 @@ def test_arguments_of_the_detector_are_passed_on(tmp_path):
 def test_training_starts_from_a_published_file(tmp_path):
     """Sizes that differ start afresh, and the report names them."""
     losses = {"s_det": torch.tensor([-1.7]), "s_id": torch.tensor([-0.9])}
-    original, path = _file(tmp_path, FAIRMOT, loss_state_dict=losses, hidden=256)
+    original, path = published_file(tmp_path, FAIRMOT, loss_state_dict=losses, hidden=256)
     network, loss = build_network("dla34", {**HEADS, "id": 16}), TrackingLoss()
     report = initialise(network, path, loss)
     assert torch.equal(network.hm[0].weight, original.hm[0].weight) and loss.s_det.item() == pytest.approx(-1.7)
@@ -172,6 +157,6 @@ def test_training_starts_from_a_published_file(tmp_path):
 
 
 def test_small_network_starts_from_no_dla34(tmp_path):
-    _, path = _file(tmp_path, FAIRMOT)
+    _, path = published_file(tmp_path, FAIRMOT)
     with pytest.raises(UserError, match="holds a dla34.*SmallNetwork"):
         initialise(build_network("small", HEADS), path)

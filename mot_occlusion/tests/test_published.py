@@ -1,35 +1,21 @@
 import numpy as np
 import pytest
 import torch
+from published_files import FAIRMOT, published_file
 
 from mot_occlusion.commands import export as export_command
 from mot_occlusion.commands import import_checkpoint as import_command
-from mot_occlusion.models import DLA34, HEADS, build_network
+from mot_occlusion.models import HEADS, build_network
 from mot_occlusion.pretrained import load_model
 from mot_occlusion.published import export_published, import_network
 from shared_utils import UserError
 from shared_utils.checkpoint import load_tensors
 
-FAIRMOT = {"hm": 1, "wh": 4, "id": 12, "reg": 2}
-
-
-def _file(tmp_path, heads, name="model.pth", change=lambda state: state, hidden=16, **content):
-    """A published file as the authors save it: not a zip, with the epoch beside the weights."""
-    torch.manual_seed(0)
-    network = DLA34(heads, hidden)
-    path = tmp_path / name
-    torch.save(
-        {"epoch": 30, "state_dict": change(dict(network.state_dict())), **content},
-        path,
-        _use_new_zipfile_serialization=False,
-    )
-    return network, path
-
 
 def test_outtrack_file_round_trip_is_equal_to_the_bit(tmp_path):
     losses = {"s_det": torch.tensor([-1.7]), "s_id": torch.tensor([-0.9])}
     heads = {**FAIRMOT, "occlusion": 1, "occlusion_offset": 2}
-    original, path = _file(tmp_path, heads, loss_state_dict=losses, optimizer={"lr": 1e-4})
+    original, path = published_file(tmp_path, heads, loss_state_dict=losses, optimizer={"lr": 1e-4})
     assert import_command.main([str(path), "--out", str(tmp_path / "ours")]) == 0
     arguments = ["--ckpt", str(tmp_path / "ours"), "--to", "published", "--out", str(tmp_path / "back.pth")]
     assert export_command.main(arguments) == 0
@@ -48,7 +34,7 @@ def test_prefix_and_imagenet_classifier_and_absent_counters_are_nothing_to_compl
             "module.base.fc.bias": torch.zeros(1000),
         }
 
-    original, path = _file(tmp_path, {**FAIRMOT, "occlusion": 1, "occlusion_offset": 2}, change=change)
+    original, path = published_file(tmp_path, {**FAIRMOT, "occlusion": 1, "occlusion_offset": 2}, change=change)
     network, report = import_network(path)
     assert all(torch.equal(a, b) for a, b in zip(network.parameters(), original.parameters(), strict=True))
     assert list(report.ignored) == ["base.fc"] and not report.initialised
@@ -57,7 +43,7 @@ def test_prefix_and_imagenet_classifier_and_absent_counters_are_nothing_to_compl
 def test_fairmot_file_gets_occlusion_heads_that_are_reported_and_not_used(tmp_path, capsys):
     from mot_occlusion.detector import Detector
 
-    _, path = _file(tmp_path, FAIRMOT)
+    _, path = published_file(tmp_path, FAIRMOT)
     assert import_command.main([str(path), "--out", str(tmp_path / "ours")]) == 0
     out = capsys.readouterr().out
     assert "FairMOT" in out and "initialised occlusion: 1 channels" in out and "initialised occlusion_offset" in out
@@ -66,13 +52,13 @@ def test_fairmot_file_gets_occlusion_heads_that_are_reported_and_not_used(tmp_pa
 
 
 def test_older_fairmot_sizes_follow_from_the_file(tmp_path):
-    _, path = _file(tmp_path, {"hm": 1, "wh": 2, "id": 20, "reg": 2})
+    _, path = published_file(tmp_path, {"hm": 1, "wh": 2, "id": 20, "reg": 2})
     network, _ = import_network(path)
     assert network.heads["wh"] == 2 and network.heads["id"] == 20
 
 
 def test_centernet_file_gives_its_trunk_alone(tmp_path):
-    original, path = _file(tmp_path, {"hm": 80, "wh": 2, "reg": 2})
+    original, path = published_file(tmp_path, {"hm": 80, "wh": 2, "reg": 2})
     network, report = import_network(path)
     assert torch.equal(network.base.level5.tree1.conv1.weight, original.base.level5.tree1.conv1.weight)
     assert (
@@ -93,7 +79,7 @@ def test_centertrack_file_loses_its_second_input_and_its_heads(tmp_path):
             "tracking.2.weight": torch.zeros(2, 16, 1, 1),
         }
 
-    _, path = _file(tmp_path, {"hm": 1, "reg": 2, "wh": 2}, change=change)
+    _, path = published_file(tmp_path, {"hm": 1, "reg": 2, "wh": 2}, change=change)
     _, report = import_network(path)
     assert {"base.pre_img_layer", "base.pre_hm_layer", "tracking"} <= set(report.ignored)
 
@@ -121,7 +107,7 @@ def test_trunk_of_another_shape_and_missing_entries_are_named(tmp_path):
         del state["ida_up.up_1.weight"]
         return state
 
-    _, path = _file(tmp_path, FAIRMOT, change=change)
+    _, path = published_file(tmp_path, FAIRMOT, change=change)
     with pytest.raises(UserError, match=r"model.pth.*ida_up.up_1.weight.*level2.root.conv.weight \(64, 100, 1, 1\)"):
         import_network(path)
 
@@ -132,7 +118,7 @@ def test_values_that_are_not_finite_are_named(tmp_path):
         return state
 
     with pytest.raises(UserError, match=r"hm.2.bias.*not finite"):
-        import_network(_file(tmp_path, FAIRMOT, change=change)[1])
+        import_network(published_file(tmp_path, FAIRMOT, change=change)[1])
 
 
 def test_what_is_no_checkpoint_ends_in_one_line_and_status_two(tmp_path, capsys):
