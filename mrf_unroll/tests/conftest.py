@@ -6,6 +6,8 @@ from commands import run, train
 
 # Set before torch loads, as the commands do: MKL's last bits then do not depend on where a matrix lies in memory.
 os.environ.setdefault("MKL_CBWR", "AUTO")
+# Small tensors gain nothing from threads, and on a busy machine threads wait for each other. Processes inherit it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture
@@ -13,6 +15,23 @@ def scratch(tmp_path, monkeypatch):
     """An empty folder to run a command in."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def few_settings():
+    """Classical methods are tuned over two values of everything, in few iterations: a whole grid is not what a test is of."""
+    from mrf_unroll.methods import GRIDS
+
+    few = {
+        "low_rank": {"lam": (0.0, 3e-3), "iterations": (10, 20)},
+        "lrtv": {"lam": (2e-3, 8e-3), "iterations": (40,)},
+        "pnp_admm": {"gamma": (0.01, 0.1), "iterations": (10,)},
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for method, grid in few.items():
+            assert set(grid) == set(GRIDS[method])
+            patch.setitem(GRIDS, method, grid)
+        yield
 
 
 @pytest.fixture(scope="session")

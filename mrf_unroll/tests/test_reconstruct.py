@@ -17,6 +17,7 @@ def test_a_scan_is_reconstructed_with_a_report(trained, scan, small_dictionary, 
         out = tmp_path / method
         own = ("--ckpt", trained, "--method", method, "--reference", beside)
         own += () if method in ("unrolled", "unet") else ("--dictionary", small_dictionary)
+        own += ("--options", "{iterations: 20}") if method == "lrtv" else ()
         assert run("reconstruct", "--scan", scan, "--out", out, *own) == 0
         report = json.loads((out / "report.json").read_text())
         assert report["method"] == method and 0 < report["data_consistency"] < 5
@@ -114,10 +115,11 @@ def test_resume_with_another_network_or_another_scan_is_refused(trained, folder,
 
 def test_two_commands_cannot_share_one_output(small_dictionary, scan, tmp_path, capsys):
     out = tmp_path / "out"
-    assert run("reconstruct", scan, "--out", out, "--method", "svd_mrf", "--rank", 3) == 0
+    arguments = ("reconstruct", scan, "--out", out, "--method", "svd_mrf", "--dictionary", small_dictionary)
+    assert run(*arguments) == 0
     with files.lock(out / ".lock", str(out)):
         for how in ("--resume", "--overwrite"):
-            assert run("reconstruct", scan, "--out", out, "--method", "svd_mrf", "--rank", 3, how) == 2
+            assert run(*arguments, how) == 2
             assert "is in use by process" in error_of(capsys)
     assert run("evaluate", "--out", out, "--resume") == 2
     assert "begun as another job" in error_of(capsys)
@@ -140,17 +142,18 @@ def test_scans_that_share_an_acquisition_share_their_kernels(small_dictionary, f
     assert len(built) == 1
 
 
-def test_a_scan_is_reduced_to_virtual_coils(tmp_path, capsys):
+def test_a_scan_is_reduced_to_virtual_coils(small_dictionary, tmp_path, capsys):
     path, beside = tmp_path / "scan.npz", tmp_path / "scan_maps.npz"
     arguments = ("--schedule", "jiang:30", "--samples", 200, "--turns", 12, "--coils", 6)
     assert run("simulate", "head:16", "--out", path, *arguments) == 0
     errors = {}
     for coils in (6, 4):
-        own = ("--method", "low_rank", "--rank", 3, "--coils", coils, "--reference", beside)
+        own = ("--method", "low_rank", "--dictionary", small_dictionary, "--coils", coils, "--reference", beside)
         assert run("reconstruct", path, "--out", tmp_path / str(coils), *own) == 0
         errors[coils] = json.loads((tmp_path / str(coils) / "report.json").read_text())["errors"]["T1_NRMSE"]
     assert errors[4] < 1.2 * errors[6]
-    assert run("reconstruct", path, "--out", tmp_path / "more", "--coils", 7, "--method", "svd_mrf") == 2
+    own = ("--method", "svd_mrf", "--dictionary", small_dictionary, "--coils", 7)
+    assert run("reconstruct", path, "--out", tmp_path / "more", *own) == 2
     assert "--coils 7 is more than there are" in error_of(capsys)
 
 
