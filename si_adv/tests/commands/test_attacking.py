@@ -1,12 +1,12 @@
 """``attack`` and ``claim``: what they leave, and what becomes of it when they are interrupted or repeated."""
 
 import os
-import subprocess
-import sys
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch.distributed.run
 from result_tables import stripped, table
 
 from shared_utils import work
@@ -18,13 +18,15 @@ from si_adv.victim import Victim
 pytestmark = pytest.mark.usefixtures("scratch")
 
 
-def test_attack_leaves_tables_clouds_and_figures(capsys):
-    assert attack.main(["--limit", "10", "--out", "a", "--save", "npz,ply,txt", "--attack", "si_ifgm,ifgm"]) == 0
-    printed = capsys.readouterr().out
-    assert "si_ifgm" in printed and "results: a" in printed
-    rows = table("a")
-    assert [row["attack"] for row in rows] == ["si_ifgm", "ifgm"]
-    assert all(float(row["asr"]) >= 0.8 and float(row["asr_low"]) < float(row["asr"]) for row in rows)
+def test_attack_leaves_tables_clouds_and_figures(compared):
+    folder, printed = compared
+    assert "si_ifgm" in printed and f"results: {folder}" in printed
+    rows = table(folder)
+    assert [row["attack"] for row in rows] == attack.COMPARED.split(",")
+    rows = [row for row in rows if row["attack"] in ("si_ifgm", "ifgm")]
+    assert len(rows) == 2 and all(
+        float(row["asr"]) >= 0.8 and float(row["asr_low"]) < float(row["asr"]) for row in rows
+    )
     for name in (
         "table.json",
         "table.md",
@@ -32,19 +34,18 @@ def test_attack_leaves_tables_clouds_and_figures(capsys):
         "success_against_surface.png",
         "success_over_steps.png",
     ):
-        assert (Path("a") / name).stat().st_size > 100, name
-    (clouds,) = Path("a/clouds").glob("*-si_ifgm-0.npz")
+        assert (folder / name).stat().st_size > 100, name
+    (clouds,) = (folder / "clouds").glob("*-si_ifgm-0.npz")
     with np.load(clouds) as arrays:
-        assert arrays["adv"].shape == (10, 1024, 3) and arrays["adv"].dtype == np.float32
+        assert arrays["adv"].shape == (6, 1024, 3) and arrays["adv"].dtype == np.float32
         text = clouds.with_suffix("") / f"{arrays['name'][0]}.txt"
     assert np.loadtxt(text).shape == (1024, 6)
     assert text.with_suffix(".ply").is_file()
 
 
-def test_compare_prints_the_claim_and_its_verdict(capsys):
-    assert attack.main(["--compare", "--limit", "5", "--seeds", "0", "--out", "c"]) == 0
-    printed = capsys.readouterr().out
-    assert "1 of 1 runs show it" in printed and "random_tangent" in printed
+def test_compare_prints_the_claim_and_its_verdict(compared, capsys):
+    assert "1 of 1 runs show it" in compared.printed and "random_tangent" in compared.printed
+    shutil.copytree(compared.folder, "c")
     assert claim.main(["c"]) == 0
     assert "1 of 1 runs show it" in capsys.readouterr().out
     judged = Claim.read("c")
@@ -55,9 +56,18 @@ def test_compare_prints_the_claim_and_its_verdict(capsys):
     assert all((Path("elsewhere") / figure.file).is_file() for figure in judged.figures)
 
 
-def test_an_interrupted_attack_resumes_to_the_same_table(monkeypatch, capsys):
-    arguments = ["--attack", "si_ifgm,pgd", "--limit", "8", "--batch_size", "2", "--num_points", "256"]
-    assert attack.main([*arguments, "--out", "whole"]) == 0
+FEW = ["--attack", "si_ifgm,pgd", "--limit", "8", "--batch_size", "2", "--num_points", "256", "--steps", "10"]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The folder of an attack by one process, from its beginning to its end."""
+    folder = tmp_path_factory.mktemp("one_process") / "whole"
+    assert attack.main([*FEW, "--out", str(folder)]) == 0
+    return folder
+
+
+def test_an_interrupted_attack_resumes_to_the_same_table(whole, monkeypatch, capsys):
     calls, real = [], work.Work.write
 
     def interrupted(self, name, /, **arrays):
@@ -67,31 +77,31 @@ def test_an_interrupted_attack_resumes_to_the_same_table(monkeypatch, capsys):
         real(self, name, **arrays)
 
     monkeypatch.setattr(work.Work, "write", interrupted)
-    assert attack.main([*arguments, "--out", "broken"]) == 130
+    assert attack.main([*FEW, "--out", "broken"]) == 130
     assert not Path("broken/table.csv").exists()
     finished = {path: path.stat().st_mtime_ns for path in Path("broken/parts").rglob("*.npz")}
     assert len(finished) == 3
     monkeypatch.setattr(work.Work, "write", real)
-    assert attack.main([*arguments, "--out", "broken", "--resume"]) == 0
+    assert attack.main([*FEW, "--out", "broken", "--resume"]) == 0
     assert all(path.stat().st_mtime_ns == made for path, made in finished.items())
-    assert stripped("broken") == stripped("whole")
+    assert stripped("broken") == stripped(whole)
     with (
-        np.load(next(Path("whole/clouds").glob("*pgd*"))) as a,
-        np.load(next(Path("broken/clouds").glob("*pgd*"))) as b,
+        np.load(next((whole / "clouds").glob("*pgd*.npz"))) as a,
+        np.load(next(Path("broken/clouds").glob("*pgd*.npz"))) as b,
     ):
         np.testing.assert_array_equal(a["adv"], b["adv"])
 
 
-def test_two_processes_make_the_table_of_one():
-    arguments = ["--attack", "si_ifgm,pgd", "--limit", "8", "--batch_size", "2", "--num_points", "256"]
-    assert attack.main([*arguments, "--out", "one"]) == 0
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*launch, "-m", "si_adv", "attack", *arguments, "--out", "two"], env=environment, capture_output=True, text=True
+def test_two_processes_make_the_table_of_one(whole, capfd):
+    """As torchrun starts them (its main, in this process): the root script, its arguments in a file."""
+    Path("run.yaml").write_text(
+        "".join(f"{name.removeprefix('--')}: {value}\n" for name, value in zip(FEW[::2], FEW[1::2], strict=True))
     )
-    assert done.returncode == 0, done.stderr
-    for ours, theirs in zip(stripped("one"), stripped("two"), strict=True):
+    script = Path(__file__).parents[2] / "attack.py"
+    launcher = ["--standalone", "--nproc_per_node", "2", str(script)]
+    torch.distributed.run.main([*launcher, "--config", "run.yaml", "--out", "two"])
+    assert "results: two" in capfd.readouterr().out
+    for ours, theirs in zip(stripped(whole), stripped("two"), strict=True):
         for key, value in ours.items():
             try:
                 assert float(value) == pytest.approx(float(theirs[key]), rel=1e-4), key
@@ -100,7 +110,7 @@ def test_two_processes_make_the_table_of_one():
 
 
 def test_a_sweep_draws_success_over_the_budget():
-    few = ["--limit", "4", "--steps", "25"]
+    few = ["--limit", "4", "--steps", "10", "--num_points", "512"]
     assert attack.main(["--attack", "si_ifgm,ifgm", "--sweep", "eps:0.001,0.16", *few, "--out", "s"]) == 0
     rates = {row["attack"]: float(row["asr"]) for row in table("s")}
     assert rates["si_ifgm eps=0.001"] < rates["si_ifgm eps=0.16"]
@@ -108,7 +118,8 @@ def test_a_sweep_draws_success_over_the_budget():
 
 
 def test_a_targeted_attack_through_a_defence():
-    assert attack.main(["--target", "next", "--limit", "4", "--defence", "sor", "--steps", "20", "--out", "t"]) == 0
+    few = ["--limit", "4", "--steps", "20", "--num_points", "512", "--out", "t"]
+    assert attack.main(["--target", "next", "--defence", "sor", *few]) == 0
     (clouds,) = Path("t/clouds").glob("*.npz")
     with np.load(clouds) as arrays:
         reached = arrays["prediction"] == (arrays["label"] + 1) % 10
@@ -116,7 +127,8 @@ def test_a_targeted_attack_through_a_defence():
 
 
 def test_a_random_defence_repeats_itself_after_an_interruption():
-    arguments = ["--defence", "srs", "--draws", "2", "--limit", "4", "--batch_size", "2", "--steps", "3"]
+    few = ["--limit", "4", "--batch_size", "2", "--steps", "3", "--num_points", "512"]
+    arguments = ["--defence", "srs", "--draws", "2", *few]
     assert attack.main([*arguments, "--out", "a"]) == 0
     assert attack.main([*arguments, "--out", "b"]) == 0
     for path in Path("b/parts").rglob("*-000002.npz"):

@@ -1,9 +1,5 @@
 """Laws of the victims: published sizes, independence of the batch, and one result whichever way the layers run."""
 
-import json
-import subprocess
-import sys
-
 import pytest
 import torch
 from torch import nn
@@ -67,13 +63,13 @@ def test_parameter_count_is_the_published_one(name):
 
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_a_cloud_gets_the_same_output_and_gradient_alone_and_in_a_batch(name):
-    victim, clouds = lively(name), make_clouds(4)
+    victim, clouds = lively(name), make_clouds(2, 512)
     output, gradient = output_and_gradient(victim, clouds)
-    alone, alone_gradient = output_and_gradient(victim, clouds[2:3])
-    assert output.shape == (4, 5) and torch.isfinite(gradient).all() and gradient.abs().sum() > 0
+    alone, alone_gradient = output_and_gradient(victim, clouds[1:])
+    assert output.shape == (2, 5) and torch.isfinite(gradient).all() and gradient.abs().sum() > 0
     # Rounding of matrix products of other sizes; a point whose maximum switches may move its gradient.
-    torch.testing.assert_close(output[2:3], alone, rtol=1e-4, atol=1e-4)
-    assert (gradient[2:3] - alone_gradient).norm() <= 1e-2 * alone_gradient.norm()
+    torch.testing.assert_close(output[1:], alone, rtol=1e-4, atol=1e-4)
+    assert (gradient[1:] - alone_gradient).norm() <= 1e-2 * alone_gradient.norm()
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
@@ -163,16 +159,6 @@ def test_an_unknown_option_is_named():
 def test_a_victim_without_classes_is_refused():
     with pytest.raises(UserError, match="num_classes=0"):
         build_victim("pointnet", 0)
-
-
-def test_building_a_victim_imports_its_architecture_alone():
-    program = (
-        "import json, sys; from si_adv.models import build_victim; build_victim('pointnet', 4);"
-        "print(json.dumps([name for name in sys.modules if name.startswith('si_adv.models.')"
-        " or name.split('.')[0] in ('scipy', 'torchvision', 'huggingface_hub', 'pytorch_lightning')]))"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert sorted(json.loads(done.stdout)) == ["si_adv.models.pointnet", "si_adv.models.pointwise"]
 
 
 def test_transform_regulariser_vanishes_on_rotations_alone():
