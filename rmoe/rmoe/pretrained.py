@@ -117,6 +117,7 @@ def start_backbone(backbone: nn.Module, source: str | Path) -> ImportReport:
         # What only the source's form has: norm and head of a classifier, the norms of a dense backbone.
         drop="|".join(rf"^{name}\." for name in _ENDS if name not in roots) or r"(?!)",
         classes=r"^head\.",
+        layout="rmoe",
         source=str(source),
     )
 

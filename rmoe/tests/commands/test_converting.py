@@ -27,7 +27,7 @@ def test_an_official_swin_t_is_converted_with_proof_and_trains(capsys):
     assert "new: residual.* zero, router.* drawn N(0, 0.02)" in printed
     pairs("data")
     small = ["--data.layout", "folder", "--data.crop", "64", "--data.short", "64", "--model.head_channels", "8"]
-    small += ["--model.backbone", "{name: swin_t}", "--trainer.max_steps", "2"]
+    small += ["--model.backbone", "{name: swin_t}", "--trainer.max_steps", "2", "--trainer.val_check_interval", "2"]
     weights = ["--model.weights", "rmoe_swin_t", "--data.root", "data"]
     assert train.main(["--config", "ade20k_sample.yaml", *weights, *small, "--name", "tuned"]) == 0
     tuned = pretrained.load("runs/tuned")
