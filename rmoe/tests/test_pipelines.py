@@ -1,9 +1,15 @@
 """The comparison of pipelines: what is trained, what is chosen, that it can be continued. Mechanics only, no ranking."""
 
+import json
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
 from rmoe import cost, stages
+from rmoe.commands.pipeline import main
 from rmoe.data.mosaic import Mosaic
 from rmoe.evaluation.experts import shared_information
 from rmoe.models.mosaic_net import MosaicNet
@@ -141,3 +147,15 @@ def test_plans_that_make_no_sense_are_refused(changes, message):
 
 def test_names_of_rows_are_those_of_the_figures():
     assert len({row.title for row in ROWS.values()}) == len(ROWS)
+
+
+def test_two_processes_get_the_numbers_of_one(tmp_path):
+    arguments = ["--which", "scratch,dense", "--worlds", "rules", "--seeds", "0", "--rates", "4e-3,8e-3", "--steps", "2"]
+    arguments += ["--upstream_steps", "1", "--upstream_images", "32", "--scenes", "32", "--held", "8"]
+    project = Path(__file__).parents[1]
+    assert main([*arguments, "--out", str(tmp_path / "one")]) == 0
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "pipeline.py"]
+    subprocess.run([*launch, *arguments, "--out", str(tmp_path / "two")], cwd=project, check=True, capture_output=True)
+    one, two = (json.loads((tmp_path / name / "results.json").read_text()) for name in ("one", "two"))
+    assert [row["miou"] for row in one["rows"]] == [row["miou"] for row in two["rows"]]
+    assert one["grid"] == two["grid"]
