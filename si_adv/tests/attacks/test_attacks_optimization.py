@@ -83,7 +83,8 @@ def test_a_weight_that_is_too_high_falls(victim, clouds, labels):
 @pytest.mark.parametrize("name", ["cw", "knn", "geoa3"])
 def test_a_cloud_is_attacked_alike_alone_and_in_any_batch(name, victim, clouds, labels):
     points, normals = clouds
-    attack = build_attack(name, victim, micro_batch=6, iterations=20)
+    search = {} if name == "knn" else {"search_steps": 3}
+    attack = build_attack(name, victim, micro_batch=6, iterations=20, **search)
     together = attack.run(points, labels, normals)
     alone = attack.run(points[4:5], labels[4:5], normals[4:5], ids=torch.tensor([4]))
     assert together.success[4] == alone.success[0]
