@@ -72,7 +72,8 @@ def test_a_resumed_run_ends_where_an_unbroken_one_does(crowd, tmp_path):
     def weights(name, *more):
         root = tmp_path / name
         arguments = _arguments(crowd, "--trainer.default_root_dir", str(root), "--model.schedule", "constant")
-        arguments += ["--trainer.limit_val_batches", "1", "--trainer.limit_test_batches", "0"]
+        arguments += ["--trainer.limit_train_batches", "3", "--trainer.limit_val_batches", "1"]
+        arguments += ["--trainer.limit_test_batches", "0"]
         for extra in more:
             assert train_command.main([*arguments, *extra]) == 0
         return torch.load(next(root.glob("*/version_*/checkpoints/last.ckpt")), weights_only=True)["state_dict"]

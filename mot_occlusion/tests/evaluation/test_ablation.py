@@ -14,7 +14,7 @@ from mot_occlusion.evaluation import ablation
 from mot_occlusion.models.tracking_model import TrackingModel
 from mot_occlusion.pretrained import BUNDLED, load_model
 
-ARGUMENTS = ["--sequences", "1", "--tuning", "1", "--frames", "12", "--device", "cpu"]
+ARGUMENTS = ["--sequences", "1", "--tuning", "1", "--frames", "8", "--device", "cpu"]
 
 
 @pytest.fixture(scope="module")
