@@ -130,11 +130,11 @@ def test_kernels_are_those_of_the_definition():
 
 @pytest.mark.parametrize("coils", [0, 2])
 def test_gradients_in_double_precision(coils):
-    operator = make((4, 5), coils, rank=2, frames=3, samples=5)
+    operator = make((3, 4), coils, rank=2, frames=3, samples=4)
     toeplitz = ToeplitzNormal.from_operator(operator)
-    complex_x = draw(1, 2, 4, 5, dtype=torch.complex128).requires_grad_()
-    real_x = draw(1, 2, 4, 5, dtype=torch.float64).requires_grad_()
-    y = draw(1, max(coils, 1), 3, 5, dtype=torch.complex128).requires_grad_()
+    complex_x = draw(1, 2, 3, 4, dtype=torch.complex128).requires_grad_()
+    real_x = draw(1, 2, 3, 4, dtype=torch.float64).requires_grad_()
+    y = draw(1, max(coils, 1), 3, 4, dtype=torch.complex128).requires_grad_()
     assert torch.autograd.gradcheck(operator, complex_x)
     assert torch.autograd.gradcheck(operator, real_x)
     assert torch.autograd.gradcheck(operator.adjoint, y)

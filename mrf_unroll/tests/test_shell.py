@@ -4,10 +4,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
+import yaml
 from commands import run
 
 PROJECT = Path(__file__).parents[1]
+CONFIGS = PROJECT / "mrf_unroll" / "configs"
 VERBS = sorted(path.stem for path in (PROJECT / "mrf_unroll" / "commands").glob("[!_]*.py"))
 
 
@@ -23,18 +24,21 @@ def test_a_script_answers_to_help_before_torch_is_loaded():
     assert done.returncode == 0 and "usage" in done.stdout.lower(), done.stderr
 
 
-def test_the_package_lists_and_runs_its_commands_from_anywhere(scan, scratch):
+def test_the_package_lists_and_runs_its_commands_from_anywhere(scan, small_dictionary, scratch):
     listed = shell(scratch, "-m", "mrf_unroll")
     assert listed.returncode == 0 and all(verb in listed.stdout for verb in VERBS)
-    own = ("--out", "out", "--method", "svd_mrf", "--rank", 3)
+    own = ("--out", "out", "--method", "svd_mrf", "--dictionary", small_dictionary)
     done = shell(scratch, "-m", "mrf_unroll", "reconstruct", scan, *own)
     assert done.returncode == 0 and (scratch / "out" / "maps.npz").is_file(), done.stderr
 
 
-@pytest.mark.parametrize("name", ["configs/default.yaml", "large.yaml"])
-def test_configs_are_found_from_outside_the_folder(name, scratch, capsys):
-    assert run("train", "--config", name, "--print_config") == 0
-    assert "encoder:" in capsys.readouterr().out
+def test_configs_are_found_from_outside_the_folder(scratch, capsys):
+    """By the name with and without its folder; the later one counts."""
+    assert run("train", "--config", "configs/default.yaml", "--config", "large.yaml", "--print_config") == 0
+    printed = yaml.safe_load(capsys.readouterr().out)
+    default, large = (yaml.safe_load((CONFIGS / name).read_text()) for name in ("default.yaml", "large.yaml"))
+    assert printed["name"] == large["name"] != default["name"]
+    assert printed["model"]["encoder"] == large["model"]["encoder"]
 
 
 def test_importing_the_package_loads_neither_torch_nor_lightning():
