@@ -270,8 +270,8 @@ ADAPTERS = {
     "baselines.defense:SORDefense/SRSDefense": run_sor_and_srs,
     "baselines.defense.DUP_Net.pu_net:PUNet": run_punet,
 }
-# By the case's ``runner``: masks of what the case's note excepts, and of what no float32 computation decides.
-EXEMPTIONS = {"geom": exempt_transform, "sensitivity": exempt_sensitivity, "victim": exempt_kinks}
+# By the case's ``runner``: masks of what the case's note excepts.
+EXEMPTIONS = {"geom": exempt_transform, "sensitivity": exempt_sensitivity}
 
 
 def run_on_victim(case):
@@ -285,5 +285,13 @@ ADAPTERS.update(dict.fromkeys(VICTIM_MODULES, run_on_victim))
 
 @pytest.mark.parametrize("case", golden_cases(Path(__file__).parent / "golden"), ids=str)
 def test_golden(case):
-    exempt = EXEMPTIONS.get(case.spec.get("runner"), lambda case: None)(case)
-    case.check(adapter_for(case, ADAPTERS)(case), exempt=exempt)
+    runner = case.spec.get("runner")
+    exempt = EXEMPTIONS.get(runner, lambda case: None)(case)
+    ours = adapter_for(case, ADAPTERS)(case)
+    try:
+        case.check(ours, exempt=exempt)
+    except AssertionError:
+        if runner != "victim":
+            raise
+        # What no float32 computation decides; in double precision, which takes long, only where it is needed.
+        case.check(ours, exempt=exempt_kinks(case))
