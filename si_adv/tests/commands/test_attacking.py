@@ -127,7 +127,7 @@ def test_a_targeted_attack_through_a_defence():
 
 
 def test_a_random_defence_repeats_itself_after_an_interruption():
-    few = ["--limit", "4", "--batch_size", "2", "--steps", "3", "--num_points", "512"]
+    few = ["--limit", "4", "--batch_size", "2", "--steps", "3"]
     arguments = ["--defence", "srs", "--draws", "2", *few]
     assert attack.main([*arguments, "--out", "a"]) == 0
     assert attack.main([*arguments, "--out", "b"]) == 0
