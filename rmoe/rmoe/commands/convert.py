@@ -5,7 +5,7 @@ from typing import Any, Literal
 from shared_utils import cli
 
 
-def convert(
+def convert_checkpoint(
     ckpt: str | None = None,
     out: str = "runs/converted",
     arch: str | None = None,
@@ -70,4 +70,4 @@ def convert(
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; the exit status."""
-    return cli.run(convert, argv)
+    return cli.run(convert_checkpoint, argv)
