@@ -65,7 +65,9 @@ def differences(results: dict[str, Any], low: str, high: str, steps: int, world:
     pair = [row_of(results, row, steps, world) for row in (low, high)]
     if None in pair:
         missing = [row for row, found in zip((low, high), pair, strict=True) if found is None]
-        raise UserError(f"the pipelines have no {', '.join(missing)} at {steps} steps ({WORLDS[world][0]}): run them all")
+        raise UserError(
+            f"the pipelines have no {', '.join(missing)} at {steps} steps ({WORLDS[world][0]}): run them all"
+        )
     return 100 * (np.array(pair[1]["miou"]) - np.array(pair[0]["miou"]))
 
 
@@ -118,7 +120,9 @@ def findings(results: dict[str, Any]) -> list[Finding]:
         found.append(not_below(results, "rmoe_i", "moe", steps))
         found.append(control(results, steps))
     error = results["conversion"]
-    found.append(Finding(error is not None and error <= CONVERTED, f"conversion changes outputs by at most {error:.1e}"))
+    found.append(
+        Finding(error is not None and error <= CONVERTED, f"conversion changes outputs by at most {error:.1e}")
+    )
     found.append(operations(results, budgets[0]))
     return found
 
@@ -203,7 +207,9 @@ def judge(results: dict[str, Any], shown: Sequence[Figure] = ()) -> Claim:
     found = findings(results)
     failed = [finding.sentence for finding in found if not finding.holds]
     budgets = results["plan"]["downstream_steps"]
-    tables = [Table(f"Test mIoU of patches, {steps} downstream steps", quality_table(results, steps)) for steps in budgets]
+    tables = [
+        Table(f"Test mIoU of patches, {steps} downstream steps", quality_table(results, steps)) for steps in budgets
+    ]
     tables.append(Table(f"Cost, {budgets[0]} downstream steps", cost_table(results, budgets[0])))
     tables.append(Table("Validation scores over the grid of rates (*: chosen)", grid_table(results)))
     return Claim(

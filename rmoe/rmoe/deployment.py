@@ -260,7 +260,9 @@ def _onnx(given: Predictor, out: Path, image: Tensor) -> str:
     def write(path: Path) -> None:
         with warnings.catch_warnings(), _quiet("onnxscript", "onnx_ir", "torch.onnx"):
             warnings.simplefilter("ignore")
-            made = torch.onnx.export(program, (image,), dynamo=True, optimize=False, verbose=False, input_names=["image"])
+            made = torch.onnx.export(
+                program, (image,), dynamo=True, optimize=False, verbose=False, input_names=["image"]
+            )
         path.write_bytes(made.model_proto.SerializeToString())
 
     def run(path: Path) -> list[Tensor]:

@@ -20,9 +20,7 @@ CAPTIONS = {
     "load.png": "share of the patches that each expert gets, and the size of its residual over the core's",
 }
 _INK = "#1d2430"
-_COLOURS = dict(
-    zip(ROWS, ("#8d99ae", "#1d2430", "#d1495b", "#e08e45", "#17a589", "#7b6cd9", "#4a90c2"), strict=True)
-)
+_COLOURS = dict(zip(ROWS, ("#8d99ae", "#1d2430", "#d1495b", "#e08e45", "#17a589", "#7b6cd9", "#4a90c2"), strict=True))
 
 
 def cost_quality(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -61,14 +61,18 @@ def parameter_groups(
             continue
         expert = id(parameter) in experts
         decayed = decays(name, parameter.ndim, id(parameter) in routers, expert)
-        groups.setdefault(f"{'experts' if expert else 'shared'}, {'decay' if decayed else 'no decay'}", []).append(parameter)
+        groups.setdefault(f"{'experts' if expert else 'shared'}, {'decay' if decayed else 'no decay'}", []).append(
+            parameter
+        )
     own_decay = weight_decay if residual_weight_decay is None else residual_weight_decay
     return [
         {
             "name": name,
             "params": parameters,
             "lr": learning_rate * (residual_lr_mult if name.startswith("experts") else 1.0),
-            "weight_decay": (own_decay if name.startswith("experts") else weight_decay) if "no decay" not in name else 0.0,
+            "weight_decay": (own_decay if name.startswith("experts") else weight_decay)
+            if "no decay" not in name
+            else 0.0,
         }
         for name, parameters in groups.items()
     ]

@@ -264,7 +264,10 @@ class Comparison:
         if spec.mixture is not None:
             convert(net, stages.BLOCKS, **{**stages.MIXTURE, **spec.mixture})
         if spec.intermediate and not converted_only:
-            _load(net, self.work.read(Cell(world, seed, "intermediate", row, self.chosen[world, "intermediate", row]).name))
+            _load(
+                net,
+                self.work.read(Cell(world, seed, "intermediate", row, self.chosen[world, "intermediate", row]).name),
+            )
         return net
 
     def trained(self, world: str, row: str, seed: int, steps: int) -> nn.Module:
@@ -364,4 +367,3 @@ def _packed(model: nn.Module) -> dict[str, Tensor]:
 def _load(model: nn.Module, part: Mapping[str, np.ndarray]) -> None:
     state = {name.removeprefix("state."): torch.from_numpy(v) for name, v in part.items() if name.startswith("state.")}
     model.load_state_dict(state)
-

@@ -1,6 +1,7 @@
 """Small networks that several test files share."""
 
 import torch
+
 from rmoe.models import SwinBackbone
 from rmoe.models.detection import cascade_mask_rcnn, mask_rcnn
 from rmoe.models.segmenter import upernet

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from rmoe.evaluation.detection import category_ids, encode_mask, evaluate, to_results
 
+from rmoe.evaluation.detection import category_ids, encode_mask, evaluate, to_results
 from shared_utils import UserError
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "rmoe" / "coco" / "annotations"

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import small_models
 import torch
+
 from rmoe.evaluation.experts import ExpertStatistics, colours, contingency, expert_maps, shared_information
 from rmoe.models import CvTBackbone
 from rmoe.moe import convert, moe_layers
-
 from shared_utils import UserError
 
 

@@ -5,6 +5,7 @@ import small_models
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+
 from rmoe.evaluation import detection
 from rmoe.evaluation.experts import ExpertStatistics
 from rmoe.evaluation.segmentation import ConfusionMatrix

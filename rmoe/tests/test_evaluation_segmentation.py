@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 import torch
-from rmoe.evaluation.segmentation import MULTI_SCALE, ConfusionMatrix, SegmentationPredictor, evaluate
 from torch import nn
 
+from rmoe.evaluation.segmentation import MULTI_SCALE, ConfusionMatrix, SegmentationPredictor, evaluate
 from shared_utils import UserError
 
 

@@ -18,7 +18,12 @@ EXPERTS = Mixture([[1]], 4, options={"router_init_std": 0.2})
 
 
 def trainer(steps=2, **options):
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+    quiet = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
     return pl.Trainer(accelerator="cpu", max_steps=steps, **{**quiet, **options})
 
 

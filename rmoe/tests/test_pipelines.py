@@ -89,7 +89,9 @@ def test_a_part_that_is_missing_is_trained_to_the_same_numbers(finished):
 
 def test_rows_start_from_what_they_say(finished):
     _, comparison, _ = finished
-    dense, direct, upcycled, fresh = (comparison.start("rules", row, 0) for row in ("dense", "rmoe_d", "upcycled", "moe"))
+    dense, direct, upcycled, fresh = (
+        comparison.start("rules", row, 0) for row in ("dense", "rmoe_d", "upcycled", "moe")
+    )
     image = torch.zeros(1, 3, 32, 32)
     assert torch.allclose(dense.eval()(image)[0], direct.eval()(image)[0], atol=1e-6)
     assert not torch.allclose(dense(image)[0], upcycled.eval()(image)[0], atol=1e-6), "its gate changes the function"
@@ -128,7 +130,9 @@ def test_a_training_lowers_its_loss():
 def test_patch_miou_and_information_are_right_where_they_are_known():
     labels = torch.tensor([[0, 0, 1, 1]])
     assert stages.patch_miou(torch.tensor([[0, 0, 1, 0]]), labels, 3) == pytest.approx((2 / 3 + 1 / 2) / 2)
-    assert shared_information(torch.eye(4)) == pytest.approx(1) and shared_information(torch.ones(4, 4)) == pytest.approx(0)
+    assert shared_information(torch.eye(4)) == pytest.approx(1) and shared_information(
+        torch.ones(4, 4)
+    ) == pytest.approx(0)
 
 
 @pytest.mark.parametrize(
@@ -150,7 +154,18 @@ def test_names_of_rows_are_those_of_the_figures():
 
 
 def test_two_processes_get_the_numbers_of_one(tmp_path):
-    arguments = ["--which", "scratch,dense", "--worlds", "rules", "--seeds", "0", "--rates", "4e-3,8e-3", "--steps", "2"]
+    arguments = [
+        "--which",
+        "scratch,dense",
+        "--worlds",
+        "rules",
+        "--seeds",
+        "0",
+        "--rates",
+        "4e-3,8e-3",
+        "--steps",
+        "2",
+    ]
     arguments += ["--upstream_steps", "1", "--upstream_images", "32", "--scenes", "32", "--held", "8"]
     project = Path(__file__).parents[1]
     assert main([*arguments, "--out", str(tmp_path / "one")]) == 0

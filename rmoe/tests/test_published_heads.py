@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import small_models
 import torch
+
 from rmoe.models.detection.cascade import CascadeRoIHeads
 from rmoe.moe import convert
 from rmoe.published.detection import build_detector, export_detector, import_detector
 from rmoe.published.segmentation import build_segmenter, export_segmenter, import_segmenter
 from rmoe.published.whole import class_names
-
 from shared_utils import UserError
 
 GOLDEN = Path(__file__).parent / "golden"

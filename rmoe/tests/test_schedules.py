@@ -1,6 +1,7 @@
 """The step schedule by hand, and the ends of the others (poly has a golden case)."""
 
 import pytest
+
 from rmoe.schedules import linear, poly, step
 
 

@@ -3,11 +3,11 @@
 import pytest
 import small_models
 import torch
+from torch.nn import functional
+
 from rmoe.models import CvTBackbone
 from rmoe.models.segmenter import segmentation_loss, upernet
 from rmoe.moe import auxiliary_losses, convert, moe_layers
-from torch.nn import functional
-
 from shared_utils import UserError
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from rmoe.models.upernet import FCNHead, UperNetHead
 
+from rmoe.models.upernet import FCNHead, UperNetHead
 from shared_utils import UserError
 
 

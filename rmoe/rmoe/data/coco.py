@@ -88,10 +88,14 @@ def read_annotations(path: str | Path) -> Annotations:
         if missing:
             raise UserError(f"{path}: annotation {number} has no {missing[0]}")
         if annotation["category_id"] not in known:
-            raise UserError(f"{path}: annotation {number} has the category {annotation['category_id']}, which is not listed")
+            raise UserError(
+                f"{path}: annotation {number} has the category {annotation['category_id']}, which is not listed"
+            )
         image = images.get(annotation["image_id"])
         if image is None:
-            raise UserError(f"{path}: annotation {number} is of the image {annotation['image_id']}, which is not listed")
+            raise UserError(
+                f"{path}: annotation {number} is of the image {annotation['image_id']}, which is not listed"
+            )
         if _box(annotation, image["width"], image["height"]) is None:
             without_area += 1
             continue
@@ -124,7 +128,9 @@ def decode(segmentation: Any, height: int, width: int, source: str = "an annotat
     try:
         if isinstance(segmentation, Mapping):
             counts = segmentation["counts"]
-            compressed = api.frPyObjects(segmentation, height, width) if isinstance(counts, list) else dict(segmentation)
+            compressed = (
+                api.frPyObjects(segmentation, height, width) if isinstance(counts, list) else dict(segmentation)
+            )
             if isinstance(compressed["counts"], str):
                 compressed["counts"] = compressed["counts"].encode()
             mask = api.decode(compressed)
@@ -196,7 +202,9 @@ class CocoDetection(Dataset):
             "labels": torch.tensor([labels[each["category_id"]] + 1 for each in found], dtype=torch.int64),
             "masks": torch.from_numpy(np.stack(masks)) if masks else torch.zeros((0, height, width), dtype=torch.uint8),
             "iscrowd": torch.tensor(crowd, dtype=torch.int64),
-            "area": torch.tensor([each.get("area", float(m.sum())) for each, m in zip(found, masks, strict=True)]).float(),
+            "area": torch.tensor(
+                [each.get("area", float(m.sum())) for each, m in zip(found, masks, strict=True)]
+            ).float(),
             "image_id": torch.tensor(entry["id"]),
         }
         return DetectionSample(image, target, entry["file_name"])
@@ -253,7 +261,9 @@ def find(root: str | Path, split: str) -> tuple[Path, Path] | None:
     return next((pair for pair in (official, (export, export.parent)) if pair[0].is_file()), None)
 
 
-def locate(root: str | Path, split: str, annotations: Sequence[str] = (), images: Sequence[str] = ()) -> tuple[Path, Path]:
+def locate(
+    root: str | Path, split: str, annotations: Sequence[str] = (), images: Sequence[str] = ()
+) -> tuple[Path, Path]:
     """(json, folder of images) of a split.
 
     Args:
@@ -268,10 +278,14 @@ def locate(root: str | Path, split: str, annotations: Sequence[str] = (), images
     root = Path(root)
     if annotations:
         if len(annotations) != 2 or len(images) != 2:
-            raise UserError("data.annotations and data.images name two files and two folders each: training, validation")
+            raise UserError(
+                "data.annotations and data.images name two files and two folders each: training, validation"
+            )
         place = int(split != "train")
         return root / annotations[place], root / images[place]
     found = find(root, split)
     if found is None:
-        raise UserError(f"annotations/instances_{_YEARS[split]}.json not found in {root} (the layout of COCO 2017): {WHERE}")
+        raise UserError(
+            f"annotations/instances_{_YEARS[split]}.json not found in {root} (the layout of COCO 2017): {WHERE}"
+        )
     return found

@@ -139,7 +139,9 @@ class Mosaic:
         images = self._render(textures, domains, rng)
         return Scenes(images, self.rule()[domains[:, None, None], textures], domains, textures)
 
-    def instances(self, split: Split, number: int, size: int = 96, objects: int = 5) -> tuple[np.ndarray, list[Instance]]:
+    def instances(
+        self, split: Split, number: int, size: int = 96, objects: int = 5
+    ) -> tuple[np.ndarray, list[Instance]]:
         """One image of objects that cover each other, on a mosaic of textures without a class.
 
         Args:

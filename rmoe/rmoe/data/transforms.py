@@ -138,7 +138,12 @@ class SegmentationAugmentation:
         missing = [0, self.crop - label.shape[1], 0, self.crop - label.shape[0]]
         padding = torch.nn.functional.pad(torch.zeros_like(label, dtype=torch.bool), missing, value=True)
         label = torch.nn.functional.pad(label, missing, value=IGNORE)
-        return {"image": torch.nn.functional.pad(image, missing), "label": label, "padding": padding, "name": sample.name}
+        return {
+            "image": torch.nn.functional.pad(image, missing),
+            "label": label,
+            "padding": padding,
+            "name": sample.name,
+        }
 
 
 class SegmentationEvaluation:

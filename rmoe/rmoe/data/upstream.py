@@ -14,7 +14,11 @@ from rmoe.data.files import IMAGE_ENDINGS, read_image
 from rmoe.data.transforms import MEAN, STD
 from shared_utils import UserError
 
-_FOLDERS = {"train": ("train", "training"), "val": ("val", "validation", "valid"), "test": ("test", "val", "validation")}
+_FOLDERS = {
+    "train": ("train", "training"),
+    "val": ("val", "validation", "valid"),
+    "test": ("test", "val", "validation"),
+}
 
 
 class ImageFolder(Dataset):

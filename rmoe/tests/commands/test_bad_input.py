@@ -21,7 +21,9 @@ def refused(command, arguments, words, capsys):
     errors = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
     assert len(errors) == 1 and words in errors[0], errors
     after = {path: path.stat().st_mtime_ns for path in Path().rglob("*")}
-    made = [path for path in after if after[path] != before.get(path) and path.suffix in (".png", ".json", ".pth", ".csv")]
+    made = [
+        path for path in after if after[path] != before.get(path) and path.suffix in (".png", ".json", ".pth", ".csv")
+    ]
     assert [path for path in made if path.name != "job.json"] == []
 
 

@@ -56,7 +56,9 @@ def test_a_run_that_is_continued_is_the_run_that_was_not_interrupted(tmp_path):
     assert train(tmp_path / "parts", *config, epochs, 1) == 0
     assert train(tmp_path / "parts", *config, epochs, 2, "--resume") == 0
     whole, parts = (
-        torch.load(tmp_path / name / "default" / "version_0" / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+        torch.load(tmp_path / name / "default" / "version_0" / "checkpoints" / "last.ckpt", weights_only=True)[
+            "state_dict"
+        ]
         for name in ("whole", "parts")
     )
     assert all(torch.equal(value, parts[name]) for name, value in whole.items())
@@ -84,10 +86,11 @@ def test_the_published_recipes_train_on_the_real_samples(tmp_path):
     alone = ("--trainer.accelerator", "cpu", "--trainer.devices", 1, "--data.num_workers", 0)
     quick = ("--trainer.fast_dev_run", "true", "--model.backbone", SMALL_SWIN, "--data.batch_size", 2)
     ade = ("--data.root", DATA / "ade", "--data.crop", 64, "--data.short", 64, "--model.head_channels", 8)
-    assert train(tmp_path, "--config", "ade20k_swin_t.yaml", *alone, *quick, *ade, "--trainer.sync_batchnorm", "false") == 0
-    options = (
-        "{train_sizes: [], channels: 8, width: 16, min_size: 96, max_size: 128, proposals: 20, rpn_samples: 16, samples: 8}"
+    assert (
+        train(tmp_path, "--config", "ade20k_swin_t.yaml", *alone, *quick, *ade, "--trainer.sync_batchnorm", "false")
+        == 0
     )
+    options = "{train_sizes: [], channels: 8, width: 16, min_size: 96, max_size: 128, proposals: 20, rpn_samples: 16, samples: 8}"
     coco = ("--data.root", DATA / "coco", "--data.short_sides", "[96]", "--data.long", 128)
     arguments = (*alone, *quick, *coco, "--model.detector_options", options)
     assert train(tmp_path, "--config", "coco_mask_rcnn_swin_t_1x.yaml", *arguments) == 0

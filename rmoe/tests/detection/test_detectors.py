@@ -3,12 +3,12 @@
 import pytest
 import small_models
 import torch
+from torch.nn import functional
+
 from rmoe.models import CvTBackbone
 from rmoe.models.detection import mask_rcnn
 from rmoe.models.detection.roi import Samples
 from rmoe.moe import auxiliary_losses, convert, moe_layers
-from torch.nn import functional
-
 from shared_utils import UserError
 
 MODELS = pytest.mark.parametrize("make", [small_models.detector, small_models.cascade])

@@ -4,10 +4,11 @@ import math
 
 import pytest
 import torch
-from rmoe.models.detection import AnchorGenerator, BoxCoder, DetectionTransform, RoIPooler, paste_masks, resized_sides
-from rmoe.models.detection.roi import mask_targets
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import MultiScaleRoIAlign, roi_align
+
+from rmoe.models.detection import AnchorGenerator, BoxCoder, DetectionTransform, RoIPooler, paste_masks, resized_sides
+from rmoe.models.detection.roi import mask_targets
 
 
 def test_strides_of_anchors_do_not_depend_on_the_batchs_size():
