@@ -72,7 +72,8 @@ class UperNetHead(nn.Module):
 
     def _refuse_single_image(self, batch: int) -> None:
         # BatchNorm has no variance to train on where a channel has a single value: one image pooled to 1 x 1.
-        for scale, (_, block) in zip(self.pool_scales, self.psp_modules, strict=True):
+        for scale, branch in zip(self.pool_scales, self.psp_modules, strict=True):
+            block = branch[1]
             synced = isinstance(block.bn, nn.SyncBatchNorm) and world_size() > 1
             if scale == 1 and batch == 1 and block.bn.training and not synced:
                 raise UserError(
