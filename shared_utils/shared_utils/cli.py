@@ -127,7 +127,10 @@ def project(package: str, argv: Sequence[str] | None = None) -> int:
         return 2
     global _running
     _running = f"{_script(package)} {verb}"
-    return importlib.import_module(f"{package}.commands.{verb}").main(arguments[1:])
+    try:
+        return importlib.import_module(f"{package}.commands.{verb}").main(arguments[1:])
+    finally:
+        _running = None
 
 
 def command(verb: str) -> str:
