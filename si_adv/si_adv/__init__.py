@@ -4,7 +4,16 @@ from si_adv import ShapeInvariantIFGM, load_victim
 adversarial = ShapeInvariantIFGM(load_victim())(clouds, labels)
 """
 
-import lazy_loader
+import sys
+
+try:
+    import lazy_loader
+except ModuleNotFoundError:  # a clone, and a Python without the environment
+    sys.stderr.write(
+        "si_adv is not installed in this Python: run `make setup` in the workspace, then "
+        "`source ../.venv/bin/activate` (or install it alone, see README.md)\n"
+    )
+    raise SystemExit(2) from None
 
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 __version__ = "0.1.0"
