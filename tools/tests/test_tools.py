@@ -223,7 +223,9 @@ def spaced(tmp_path):
 
 
 def make(folder, *arguments, **options):
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS", "YES"))}
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS", "YES", "PROJECT"))
+    }
     return subprocess.run(
         ["make", *arguments],
         cwd=folder,
