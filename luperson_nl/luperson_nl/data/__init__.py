@@ -1,0 +1,1 @@
+"""Data sets, their file formats and augmentations, and the procedural default."""

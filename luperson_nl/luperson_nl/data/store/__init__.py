@@ -1,0 +1,1 @@
+"""Millions of crops on disk, with an index of memory-mapped arrays."""

@@ -1,0 +1,1 @@
+"""Pre-training on noisy labels, step by step as in the paper, and its baselines."""

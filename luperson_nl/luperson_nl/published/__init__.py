@@ -1,0 +1,1 @@
+"""How other people's checkpoints are laid out, and how they map onto our modules, both ways."""

@@ -1,0 +1,1 @@
+"""Rankings and what is measured of them, streamed."""

@@ -1,0 +1,1 @@
+"""From video and boxes to crops with noisy identities."""

@@ -1,0 +1,19 @@
+"""What several test files share."""
+
+import pytest
+import torch
+
+# Small tensors gain nothing from threads, and on a busy machine threads wait for each other.
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def scratch(tmp_path, monkeypatch):
+    """An empty folder to run a command in."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
