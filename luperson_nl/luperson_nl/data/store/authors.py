@@ -19,11 +19,6 @@ KEYS = "keys.pkl"
 _WIDTHS = (5, 6, 7, 2)  # of the four numbers of a key
 
 
-def crop_key(video: int, track: int, frame: int, box: int) -> str:
-    """The published name of a crop."""
-    return f"{video:05d}_{track:06d}_{frame:07d}_{box:02d}"
-
-
 def source(folder: Path) -> dict[str, Any]:
     """What changes when the file of keys is replaced."""
     found = (folder / KEYS).stat()

@@ -9,6 +9,7 @@ from typing import Protocol
 
 import lmdb
 
+from luperson_nl.data.store.crops import image_name
 from luperson_nl.data.store.index import Index
 from shared_utils import UserError
 
@@ -38,9 +39,13 @@ class _Environment:
         assert self.transaction is not None
         return self.transaction
 
-    def __del__(self) -> None:
+    def close(self) -> None:
+        """Until it is read again."""
         if self.environment is not None:
             self.environment.close()
+        self.environment, self.transaction, self.pid = None, None, 0
+
+    __del__ = close
 
 
 _environments: weakref.WeakValueDictionary[str, _Environment] = weakref.WeakValueDictionary()
@@ -109,7 +114,7 @@ class FolderReader:
 
     def get(self, index: Index, i: int) -> bytes | None:
         try:
-            return (self.folder / image_name(int(index.identity[index.label[i]]), index.key[i])).read_bytes()
+            return (self.folder / image_name(int(index.identity[index.label[i]]), index.key[i].decode())).read_bytes()
         except FileNotFoundError:
             return None
 
@@ -119,13 +124,3 @@ READERS = {"lmdb": LmdbReader, "shards": ShardReader, "folder": FolderReader}
 
 def shard_name(number: int) -> str:
     return f"{number:06d}.tar"
-
-
-def identity_of(video: int, track: int) -> int:
-    """A number of its own for every track of every video: ids of two videos never coincide."""
-    return (video << 32) | track
-
-
-def image_name(identity: int, key: bytes) -> str:
-    """``00003_000017/<key>.jpg``: the video and track of an identity (or 0 and a published id), then the crop."""
-    return f"{identity >> 32:05d}_{identity & 0xFFFFFFFF:06d}/{key.decode()}.jpg"
