@@ -5,12 +5,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from rmoe import models, published
+from rmoe.models import Backbone
 from rmoe.models.mosaic_net import MosaicNet
 from rmoe.moe import convert, moe_layers, to_dense
 from shared_utils import UserError
@@ -41,8 +42,8 @@ class Mixture:
         return asdict(self)
 
 
-def made_backbone(options: Mapping[str, Any], weights: str | None = None, classifier: bool = False) -> nn.Module:
-    """A backbone (or classifier) by the ``name`` in its options, with a published file's weights where one is given.
+def made_backbone(options: Mapping[str, Any], weights: str | None = None) -> Backbone:
+    """A backbone by the ``name`` in its options, with a published file's weights where one is given.
 
     Raises:
         UserError: no such name or option, or the file is of another architecture.
@@ -52,20 +53,39 @@ def made_backbone(options: Mapping[str, Any], weights: str | None = None, classi
     if name is None:
         raise UserError(f"the backbone needs a name: mosaic_net, {', '.join(models.NAMES)}")
     try:
-        if name == "mosaic_net":
-            net: nn.Module = MosaicNet(**options)
-        else:
-            net = (models.classifier if classifier else models.backbone)(name, **options)
+        net = MosaicNet(**options) if name == "mosaic_net" else models.backbone(name, **options)
     except TypeError as error:
         raise UserError(f"the backbone {name}: {error}") from error
     if weights is not None:
         if name == "mosaic_net":
             raise UserError("model.weights is for published backbones: mosaic_net has none")
-        (published.import_classifier if classifier else published.import_backbone)(net, weights)
+        published.import_backbone(net, weights)
     return net
 
 
-def converted(model: nn.Module, mixture: Mixture | None) -> nn.Module:
+def made_classifier(options: Mapping[str, Any], weights: str | None = None) -> nn.Module:
+    """A classifier by the ``name`` in its options, see ``made_backbone``.
+
+    Raises:
+        UserError: no such name or option, or the file is of another architecture.
+    """
+    options = dict(options)
+    name = options.pop("name", None)
+    if name is None:
+        raise UserError(f"the classifier needs a name: {', '.join(models.NAMES)}")
+    try:
+        net = models.classifier(name, **options)
+    except TypeError as error:
+        raise UserError(f"the classifier {name}: {error}") from error
+    if weights is not None:
+        published.import_classifier(net, weights)
+    return net
+
+
+M = TypeVar("M", bound=nn.Module)
+
+
+def converted(model: M, mixture: Mixture | None) -> M:
     """The model with the mixture's layers converted, in place; as it is where there is none."""
     if mixture is not None:
         convert(model, mixture.blocks, **mixture.switches())
@@ -86,7 +106,9 @@ def load_dense(model: nn.Module, state: Mapping[str, Tensor]) -> None:
         if name in own:
             own[name].copy_(value)
     for name, layer in moe_layers(model):
-        fc1, fc2 = (twin.get_submodule(f"{name}.{part}") for part in layer.dense_form[1])
-        for target, source in zip(layer.core.parameters(), (*fc1.parameters(), *fc2.parameters()), strict=True):
+        parts = ("fc1", "fc2") if layer.dense_form is None else layer.dense_form[1]
+        fc1, fc2 = (twin.get_submodule(f"{name}.{part}") for part in parts)
+        core = layer.core_module().parameters()
+        for target, source in zip(core, (*fc1.parameters(), *fc2.parameters()), strict=True):
             target.copy_(source)
         layer.reset_experts()

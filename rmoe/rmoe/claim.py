@@ -56,19 +56,31 @@ def row_of(results: dict[str, Any], row: str, steps: int, world: str = "rules") 
     return next(found, None)
 
 
+def required(results: dict[str, Any], row: str, steps: int, world: str = "rules") -> dict[str, Any]:
+    """One row of the results.
+
+    Raises:
+        UserError: it was not run.
+    """
+    found = row_of(results, row, steps, world)
+    if found is None:
+        raise UserError(f"the pipelines have no {row} at {steps} steps ({WORLDS[world][0]}): run them all")
+    return found
+
+
 def differences(results: dict[str, Any], low: str, high: str, steps: int, world: str = "rules") -> np.ndarray:
     """Points of mIoU by which ``high`` is above ``low``, seed by seed.
 
     Raises:
         UserError: one of them was not run.
     """
-    pair = [row_of(results, row, steps, world) for row in (low, high)]
-    if None in pair:
-        missing = [row for row, found in zip((low, high), pair, strict=True) if found is None]
+    below, above = (row_of(results, row, steps, world) for row in (low, high))
+    if below is None or above is None:
+        missing = [row for row, found in ((low, below), (high, above)) if found is None]
         raise UserError(
             f"the pipelines have no {', '.join(missing)} at {steps} steps ({WORLDS[world][0]}): run them all"
         )
-    return 100 * (np.array(pair[1]["miou"]) - np.array(pair[0]["miou"]))
+    return 100 * (np.array(above["miou"]) - np.array(below["miou"]))
 
 
 def _seeds(values: np.ndarray) -> str:
@@ -101,7 +113,7 @@ def control(results: dict[str, Any], steps: int) -> Finding:
 
 def operations(results: dict[str, Any], steps: int) -> Finding:
     """Whether a pass costs less than 3 % more."""
-    dense, converted = (row_of(results, row, steps)["forward flops"] for row in ("dense", "rmoe_d"))
+    dense, converted = (required(results, row, steps)["forward flops"] for row in ("dense", "rmoe_d"))
     extra = converted / dense - 1
     return Finding(0 <= extra < EXTRA, f"{100 * extra:.1f} % more operations a pass than dense")
 
@@ -153,7 +165,7 @@ def cost_table(results: dict[str, Any], steps: int) -> list[dict[str, Any]]:
     """What the rows cost, as measured here, and the paper's own figures in a column of theirs."""
     paper = {"rmoe_d": "< 3 % over dense; > 30 % below MoE", "rmoe_i": "< 3 % over dense; > 30 % below MoE"}
     rows = []
-    whole = sum(row_of(results, "moe", steps)["seconds"].values())
+    whole = sum(required(results, "moe", steps)["seconds"].values())
     for name in ROWS:
         found = row_of(results, name, steps)
         if found is None:

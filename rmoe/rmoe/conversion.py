@@ -84,7 +84,7 @@ def outputs(given: Predictor, inputs: Tensor) -> list[Tensor]:
     """What a model makes of normalised images: logits of a classifier or segmenter, maps of a backbone or pyramid."""
     model = given.model.eval()
     if given.task == "detection":
-        maps = model.neck(model.backbone(inputs))
+        maps = model.get_submodule("neck")(model.get_submodule("backbone")(inputs))
         return list(maps.values() if isinstance(maps, Mapping) else maps)
     made = model(inputs)
     return list(made) if isinstance(made, list | tuple) else [made]

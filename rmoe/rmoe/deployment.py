@@ -47,6 +47,8 @@ class Program(nn.Module):
         super().__init__()
         mean, std = given.normalisation
         self.task, self.model = given.task, model
+        self.mean: Tensor
+        self.std: Tensor
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
 
@@ -54,7 +56,8 @@ class Program(nn.Module):
         """See the class."""
         images = (image - self.mean) / self.std
         if self.task == "detection":
-            return tuple(self.model.neck(self.model.backbone(images)).values())
+            maps = self.model.get_submodule("backbone")(images)
+            return tuple(self.model.get_submodule("neck")(maps).values())
         made = self.model(images)
         return made[-1] if self.task == "classification" and isinstance(made, list) else made
 
@@ -73,6 +76,11 @@ class PlainMixture(nn.Module):
         self.k, self.gate, self.form, self.act = layer.k, layer.gate, layer.form, layer.act
         self.router, self.core, self.dim = layer.router, layer.core, layer.dim
         self.twice = layer.gate == "residual" or layer.form == "side_branch"
+        self.fc1_weight: Tensor
+        self.fc1_bias: Tensor | None
+        self.fc2_weight: Tensor
+        self.fc2_bias: Tensor | None
+        self.selection_bias: Tensor | None
         with torch.no_grad():
             for name, tensor in layer.expert_weights()._asdict().items():
                 self.register_buffer(name, None if tensor is None else tensor.detach().clone())
@@ -95,7 +103,7 @@ class PlainMixture(nn.Module):
         gates = probability.gather(1, expert)
         if not self.twice and self.gate != "prob":
             gates = torch.ones_like(gates) if self.k == 1 else gates / gates.sum(1, keepdim=True)
-        core = self.core(tokens) if self.twice else None
+        core = self.core(tokens) if self.twice and self.core is not None else None
         total = torch.zeros_like(tokens) if core is None else core
         for choice in range(self.k):
             y = torch.zeros_like(tokens)
@@ -263,9 +271,11 @@ def _onnx(given: Predictor, out: Path, image: Tensor) -> str:
             made = torch.onnx.export(
                 program, (image,), dynamo=True, optimize=False, verbose=False, input_names=["image"]
             )
+        assert made is not None  # the exporter of dynamo returns what it has made
         path.write_bytes(made.model_proto.SerializeToString())
 
     def run(path: Path) -> list[Tensor]:
-        return [torch.from_numpy(v.copy()) for v in ReferenceEvaluator(str(path)).run(None, {"image": image.numpy()})]
+        found: Any = ReferenceEvaluator(str(path)).run(None, {"image": image.numpy()})
+        return [torch.from_numpy(values.copy()) for values in found]
 
     return _compared(out, write, run, _listed(wanted(image)))

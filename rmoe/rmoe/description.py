@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import nn
 
-from rmoe.building import made_backbone
+from rmoe.building import made_backbone, made_classifier
 from rmoe.models import SwinMoE
 from rmoe.models.detection import cascade_mask_rcnn, mask_rcnn
 from rmoe.models.mosaic_net import LinearHead, PooledClassifier
@@ -99,7 +99,7 @@ def _dense(description: Description) -> nn.Module:
             return PooledClassifier(made_backbone(backbone), counts)
         if backbone.pop("name") == "swin_moe":
             return SwinMoE(num_classes=counts[0], **backbone)
-        return made_backbone({**network["backbone"], "num_classes": counts[0]}, classifier=True)
+        return made_classifier({**network["backbone"], "num_classes": counts[0]})
     net = made_backbone(backbone)
     if description.task == "backbone":
         return net

@@ -33,10 +33,9 @@ def find_samples(given: Predictor, data: str | None, limit: int) -> tuple[int, C
     made = scoring.scoring(given, scoring.Options(data, limit=limit))
 
     def sample(number: int) -> tuple[Tensor, Tensor | None]:
-        if data is None and hasattr(made.raw, "domains"):
-            return made.image(number), made.raw.domains[number : number + 1]
-        if given.task == "segmentation":
-            return made._item(number)
+        if isinstance(made, scoring.SegmentationScoring):
+            domains = made.domains
+            return made.item(number) if domains is None else (made.image(number), domains[number : number + 1])
         return made.image(number), None
 
     return made.count, sample
@@ -64,10 +63,12 @@ def inspect(given: Predictor, data: str | None, out: str | Path, limit: int) -> 
         image, groups = sample(number)
         maps = given.expert_maps(image)
         statistics.update()
-        for name, found in maps.items() if groups is not None else ():
-            group_count = 256 if groups.ndim == 1 else len(given.class_names)
-            counts = contingency(found[None], groups if groups.ndim == 1 else groups[None], sizes[name], group_count)
-            met[name] = met.get(name, 0) + counts
+        for name, found in maps.items():
+            if groups is not None:
+                group_count = 256 if groups.ndim == 1 else len(given.class_names)
+                these = groups if groups.ndim == 1 else groups[None]
+                counts = contingency(found[None], these, sizes[name], group_count)
+                met[name] = met[name] + counts if name in met else counts
         if number in shown:
             rows.append(
                 {"image": panels.as_pixels(image)}

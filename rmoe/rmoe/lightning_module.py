@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from pytorch_lightning import LightningModule
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rmoe.building import Mixture
+from rmoe.data.detection import DetectionDataModule
 from rmoe.evaluation.detection import evaluate as average_precision
 from rmoe.evaluation.detection import to_results
 from rmoe.evaluation.segmentation import ConfusionMatrix
@@ -22,7 +23,7 @@ from rmoe.moe import auxiliary_losses, describe, update_balance
 from rmoe.moe.diagnostics import load
 from rmoe.moe.layer import moe_layers
 from rmoe.optimisation import Recipe, parameter_groups
-from rmoe.pretrained import started_backbone
+from rmoe.pretrained import started_backbone, started_classifier
 from shared_utils import UserError
 
 
@@ -49,10 +50,11 @@ class Trained(LightningModule):
 
         Under gradient accumulation Lightning divides the sum, so that both count alike.
         """
-        task = sum(terms.values())
+        first, *rest = terms.values()
+        task = sum(rest, first)
         weights = self.recipe.auxiliary_losses
         balance = auxiliary_losses(self.model, tuple(weights), self.recipe.global_balance) if weights else {}
-        loss = task + sum(weights[name] * value for name, value in balance.items())
+        loss = sum((weights[name] * value for name, value in balance.items()), task)
         logged = {"train_loss": loss, "train_task_loss": task}
         logged |= {f"train_{name}": value for name, value in terms.items() if len(terms) > 1}
         logged |= {f"train_aux_{name}": value for name, value in balance.items()}
@@ -86,7 +88,9 @@ class Trained(LightningModule):
             recipe.residual_weight_decay,
         )
         fused = self.device.type in ("cpu", "cuda")
-        optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=tuple(recipe.betas), fused=fused)
+        optimizer = torch.optim.AdamW(
+            groups, lr=recipe.learning_rate, betas=(recipe.betas[0], recipe.betas[1]), fused=fused
+        )
         steps = int(trainer.estimated_stepping_batches)
         epochs = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else 1
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, recipe.factor(steps, max(1, steps // epochs)))
@@ -96,8 +100,8 @@ class Trained(LightningModule):
         """What was converted, so that the model can be built again from the file alone."""
         checkpoint["rmoe"] = describe(self.model)
         checkpoint["network"] = self.network
-        data = self._trainer and self._trainer.datamodule
-        if getattr(data, "root", "") is None:
+        data = getattr(self._trainer, "datamodule", None)
+        if data is not None and getattr(data, "root", "") is None:
             checkpoint["mosaic"] = asdict(data.mosaic)  # its rules follow from its seed
 
 
@@ -135,9 +139,9 @@ class SegmentationModule(Trained):
         super().__init__(recipe)
         names = [str(name) for name in class_names or (f"class {number}" for number in range(num_classes))]
         net = started_backbone(backbone, weights, mixture)
-        options = {"ignore_in_mean": ignore_in_mean, "mask_padding": mask_padding}
+        options: dict[str, Any] = {"ignore_in_mean": ignore_in_mean, "mask_padding": mask_padding}
         if head == "linear":
-            self.model = Segmenter(net, LinearHead(net.channels, num_classes), **options)
+            self.model: Segmenter = Segmenter(net, LinearHead(net.channels, num_classes), **options)
         else:
             self.model = upernet(net, num_classes, head_channels, head_channels // 2, auxiliary_head, **options)
         self.mask_padding = mask_padding
@@ -250,7 +254,7 @@ class DetectionModule(Trained):
             self.seen.append(number)
 
     def _truth(self) -> dict[str, Any]:
-        return self.trainer.datamodule.truth
+        return cast(DetectionDataModule, getattr(self.trainer, "datamodule", None)).truth
 
     def validation_step(self, batch: list[Any], batch_index: int) -> None:
         self._evaluate(batch)
@@ -299,7 +303,7 @@ class UpstreamModule(Trained):
         if network.get("name") == "mosaic_net":
             self.model: nn.Module = PooledClassifier(started_backbone(network, weights, mixture), num_classes)
         elif len(num_classes) == 1:
-            self.model = started_backbone({**network, "num_classes": num_classes[0]}, weights, mixture, classifier=True)
+            self.model = started_classifier({**network, "num_classes": num_classes[0]}, weights, mixture)
         else:
             raise UserError(f"{network.get('name')} has one head: it cannot tell {len(num_classes)} things")
         self.label_smoothing = label_smoothing
@@ -312,7 +316,8 @@ class UpstreamModule(Trained):
 
     def _loss(self, logits: list[Tensor], targets: Tensor, smoothing: float = 0.0) -> Tensor:
         pairs = zip(logits, targets.unbind(1), strict=True)
-        return sum(functional.cross_entropy(x.float(), target, label_smoothing=smoothing) for x, target in pairs)
+        first, *rest = (functional.cross_entropy(x.float(), y, label_smoothing=smoothing) for x, y in pairs)
+        return sum(rest, first)
 
     def training_step(self, batch: dict[str, Any] | None, batch_index: int) -> Tensor | None:
         if batch is None:

@@ -65,7 +65,7 @@ def draw(comparison: Comparison, results: dict[str, Any], folder: Path) -> None:
             shares[ROWS[row].title] = contingency(experts[:, None], domains, layer.num_experts, mosaic.domains).numpy()
             maps[row] = (predicted, experts.reshape(labels.shape), layer.num_experts)
     figures.experts_by_domain(folder / "experts_by_domain.png", shares)
-    found = {ROWS[row].title: claim.row_of(results, row, steps) for row in rows}
+    found = {ROWS[row].title: claim.required(results, row, steps) for row in rows}
     loads, residuals = ({title: row[key] for title, row in found.items()} for key in ("load", "residual"))
     figures.load(folder / "load.png", loads, residuals)
     predicted, experts, count = maps[rows[0]]

@@ -136,7 +136,9 @@ class Comparison:
     def run(self) -> dict[str, Any]:
         """Train everything that is missing; the results as plain values (see ``results``)."""
         upstream = {
-            (self._upstream_world(world), ROWS[row].start) for world, row in self._rows() if ROWS[row].start is not None
+            (self._upstream_world(world), start)
+            for world, row in self._rows()
+            if (start := ROWS[row].start) is not None
         }
         self._finish("upstream", sorted(upstream), "pre-training")
         intermediate = [(world, row) for world, row in self._rows() if ROWS[row].intermediate]

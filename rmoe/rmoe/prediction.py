@@ -14,7 +14,7 @@ from rmoe.data.files import IMAGE_ENDINGS, read_image
 from rmoe.evaluation import detection
 from rmoe.evaluation.segmentation import MULTI_SCALE
 from rmoe.moe import moe_layers
-from rmoe.predictors import Predictor
+from rmoe.predictors import ImageSegmenter, Predictor
 from shared_utils import UserError, distributed, files
 from shared_utils.logging import progress
 from shared_utils.work import Work
@@ -70,7 +70,7 @@ class Writer:
         if given.task == "backbone":
             raise UserError("this is a backbone without a head, which predicts nothing: train it with train.py first")
         self.given, self.out, self.experts, self.score = given, Path(out), experts, score
-        if given.task == "segmentation":
+        if isinstance(given, ImageSegmenter):
             self.segment = given.configured(MULTI_SCALE if ms_flip else (1.0,), ms_flip)
 
     def __call__(self, name: str, path: Path) -> str:

@@ -17,6 +17,8 @@ from torchvision.transforms.v2 import functional
 from rmoe.description import Description, experts_of
 from rmoe.evaluation.experts import expert_maps
 from rmoe.evaluation.segmentation import MEAN, STD, SegmentationPredictor
+from rmoe.models.detection import Detector
+from rmoe.models.segmenter import Segmenter
 from rmoe.moe import moe_layers
 from shared_utils import UserError, checkpoint, files
 
@@ -113,12 +115,14 @@ class _OnGrid(SegmentationPredictor):
     patch = 4
 
     def resized(self, height: int, width: int, ratio: float) -> tuple[int, int]:
-        sides = super().resized(height, width, ratio)
-        return tuple(max(self.patch, -(-side // self.patch) * self.patch) for side in sides)
+        height, width = (-(-side // self.patch) * self.patch for side in super().resized(height, width, ratio))
+        return max(self.patch, height), max(self.patch, width)
 
 
 class ImageSegmenter(Predictor):
     """The class of every pixel."""
+
+    model: Segmenter
 
     def configured(
         self, ratios: Sequence[float] = (1.0,), flip: bool = False, window: int | None = None
@@ -143,12 +147,15 @@ class ImageSegmenter(Predictor):
         """See ``Predictor``."""
         made = self.configured()
         made(image)
-        size = made.resized(*image.shape[1:], 1.0)
+        height, width = image.shape[1:]
+        size = made.resized(height, width, 1.0)
         return _to_image(expert_maps(self.model, size), size, image.shape[1:])
 
 
 class ObjectDetector(Predictor):
     """Boxes, classes and masks of objects."""
+
+    model: Detector
 
     @torch.inference_mode()
     def __call__(self, image: Tensor) -> dict[str, Tensor]:
@@ -161,7 +168,8 @@ class ObjectDetector(Predictor):
         """See ``Predictor``."""
         batch, _ = self.model.transform([image.to(self.device).float() / 255])
         self.model.features(batch)
-        maps = expert_maps(self.model, tuple(batch.tensors.shape[2:]))
+        height, width = batch.tensors.shape[2:]
+        maps = expert_maps(self.model, (height, width))
         return _to_image(maps, batch.image_sizes[0], image.shape[1:])
 
 
@@ -180,7 +188,7 @@ class ImageClassifier(Predictor):
         image = image.to(self.device)
         if self.description.architecture != "mosaic_net":
             size = getattr(self.model, "image_size", 224)
-            image = functional.resize(image, round(size * 8 / 7), interpolation=functional.InterpolationMode.BICUBIC)
+            image = functional.resize(image, [round(size * 8 / 7)], interpolation=functional.InterpolationMode.BICUBIC)
             image = functional.center_crop(image, [size, size])
         return ((image.float() - mean) / std)[None]
 
@@ -189,8 +197,8 @@ class ImageClassifier(Predictor):
         """See ``Predictor``; of the part of the image that the model sees, spread over the whole."""
         prepared = self.prepared(image)
         self.model(prepared)
-        size = tuple(prepared.shape[2:])
-        return _to_image(expert_maps(self.model, size), size, image.shape[1:])
+        height, width = prepared.shape[2:]
+        return _to_image(expert_maps(self.model, (height, width)), (height, width), image.shape[1:])
 
 
 class BareBackbone(Predictor):

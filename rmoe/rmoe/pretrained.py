@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
 from rmoe import published, released
-from rmoe.building import Mixture, converted, made_backbone
+from rmoe.building import M, Mixture, converted, made_backbone, made_classifier
 from rmoe.description import Description, build, experts_of
+from rmoe.models import Backbone
 from rmoe.moe import apply_description, describe, moe_layers
 from rmoe.predictors import ImageClassifier, ImageSegmenter, ObjectDetector, Predictor, predictor
 from rmoe.published.reading import rank_files
@@ -35,6 +36,7 @@ __all__ = [
     "load_with_report",
     "start_backbone",
     "started_backbone",
+    "started_classifier",
 ]
 
 
@@ -122,21 +124,32 @@ def start_backbone(backbone: nn.Module, source: str | Path) -> ImportReport:
     )
 
 
-def started_backbone(
-    options: Mapping[str, Any], weights: str | Path | None, mixture: Mixture | None, classifier: bool = False
-) -> nn.Module:
-    """The backbone, or classifier, that a training starts from.
+def started_backbone(options: Mapping[str, Any], weights: str | Path | None, mixture: Mixture | None) -> Backbone:
+    """The backbone that a training starts from.
 
     Args:
         options: ``{"name": ..., **options}``, see ``building.made_backbone``.
         weights: a released file of any layout, or any model of ours (see ``load``): a run, an exported folder, a file of
             convert, whose mixtures come with it; None: fresh.
         mixture: what is converted where the weights bring no mixtures.
-        classifier: with norm and head.
     """
+    return _started(made_backbone, options, weights, mixture)
+
+
+def started_classifier(options: Mapping[str, Any], weights: str | Path | None, mixture: Mixture | None) -> nn.Module:
+    """The same with norm and head; see ``started_backbone``."""
+    return _started(made_classifier, options, weights, mixture)
+
+
+def _started(
+    make: Callable[[Mapping[str, Any], str | None], M],
+    options: Mapping[str, Any],
+    weights: str | Path | None,
+    mixture: Mixture | None,
+) -> M:
     if weights is None or not _is_ours(weights):
-        return converted(made_backbone(options, None if weights is None else str(weights), classifier), mixture)
-    net = made_backbone(options, None, classifier)
+        return converted(make(options, None if weights is None else str(weights)), mixture)
+    net = make(options, None)
     report = start_backbone(net, weights)
     log.info("%s: %s", weights, report)
     if not any(True for _ in moe_layers(net)):

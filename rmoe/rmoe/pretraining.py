@@ -10,6 +10,7 @@ import torch
 
 from rmoe import stages
 from rmoe.building import load_dense
+from rmoe.models import Backbone
 from rmoe.moe import to_dense
 from shared_utils import UserError
 
@@ -34,16 +35,18 @@ class DensePretraining(pl.Callback):
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.steps < 1 or trainer.ckpt_path is not None:
             return
-        mosaic = getattr(trainer.datamodule, "mosaic", None)
-        if mosaic is None or trainer.datamodule.root is not None:
+        data = getattr(trainer, "datamodule", None)
+        mosaic = getattr(data, "mosaic", None)
+        if data is None or mosaic is None or data.root is not None:
             raise UserError(
                 "DensePretraining is for the procedural default: give model.weights with data of your own, and "
                 "--trainer.callbacks null"
             )
-        backbone = pl_module.model.backbone
+        backbone = pl_module.get_submodule("model.backbone")
         with torch.random.fork_rng(devices=[]), torch.enable_grad():
             torch.manual_seed(mosaic.seed)  # every process trains the same
             dense = to_dense(copy.deepcopy(backbone)).cpu()
+            assert isinstance(dense, Backbone)
             classifier = stages.classifier(dense, mosaic)
             tensors = stages.upstream_tensors(mosaic, "train", self.images)
             fit = stages.Fit(self.steps, self.learning_rate, mosaic.seed)

@@ -12,6 +12,7 @@ from rmoe import published
 from rmoe.description import Description
 from rmoe.models.detection import Detector
 from rmoe.models.detection.cascade import CascadeRoIHeads
+from rmoe.models.segmenter import Segmenter
 from rmoe.published.detection import build_detector
 from rmoe.published.layouts import network_options
 from rmoe.published.loading import Report
@@ -90,7 +91,7 @@ def _backbone_of(model: nn.Module) -> dict[str, Any]:
     return {"name": "cvt_13" if "dims" in options else "swin_t", **options}
 
 
-def _of_segmenter(model: nn.Module, names: list[str] | None) -> dict[str, Any]:
+def _of_segmenter(model: Segmenter, names: list[str] | None) -> dict[str, Any]:
     auxiliary = model.auxiliary_head
     width = model.decode_head.conv_seg.in_channels
     return {
@@ -107,13 +108,14 @@ def _of_segmenter(model: nn.Module, names: list[str] | None) -> dict[str, Any]:
 
 def _of_detector(model: Detector, names: list[str] | None) -> dict[str, Any]:
     cascade = isinstance(model.roi_heads, CascadeRoIHeads)
-    head = model.roi_heads.stages[0] if cascade else model.roi_heads
-    channels = model.state_dict()["neck.pyramid.layer_blocks.0.0.weight"].shape[0]
+    state = model.state_dict()
+    channels = state["neck.pyramid.layer_blocks.0.0.weight"].shape[0]
+    width = state[f"roi_heads.{'stages.0.' if cascade else ''}box_predictor.cls_score.weight"].shape[1]
     return {
         "task": "detection",
         "backbone": _backbone_of(model),
         "detector": "cascade_mask_rcnn" if cascade else "mask_rcnn",
-        "detector_options": {"channels": channels, "width": head.box_predictor.cls_score.in_features},
+        "detector_options": {"channels": channels, "width": width},
         "num_classes": model.num_classes,
         "class_names": names,
     }

@@ -13,13 +13,21 @@ import torch
 from torch import Tensor
 
 from rmoe import panels
-from rmoe.data.datamodule import MosaicScenes, MosaicUpstream, SegmentationDataModule, UpstreamDataModule
+from rmoe.data.datamodule import (
+    Background,
+    Labelled,
+    Layout,
+    MosaicScenes,
+    MosaicUpstream,
+    SegmentationDataModule,
+    UpstreamDataModule,
+)
 from rmoe.data.detection import DetectionDataModule
 from rmoe.data.upstream import ImageFolder
 from rmoe.evaluation import detection
 from rmoe.evaluation.segmentation import MULTI_SCALE, ConfusionMatrix
 from rmoe.moe import moe_layers
-from rmoe.predictors import Predictor
+from rmoe.predictors import ImageSegmenter, Predictor
 from shared_utils import UserError, distributed, files, logging
 from shared_utils.checkpoint import weights_digest
 from shared_utils.work import Work
@@ -48,9 +56,9 @@ class Options:
 
     data: str | None = None
     split: Literal["val", "test"] = "val"
-    layout: str = "auto"
+    layout: Layout = "auto"
     classes: Sequence[str] | None = None
-    background: str = "ignore"
+    background: Background = "ignore"
     annotations: Sequence[str] = ()
     images: Sequence[str] = ()
     ms_flip: bool = False
@@ -134,24 +142,35 @@ class SegmentationScoring(Scoring):
         if own != found:
             raise UserError(f"the model has {own} classes, the data {found}: they are not of one class list")
         self.names = made.class_names
-        self.raw = MosaicScenes(made.mosaic, "test", count) if options.data is None else made._raw(options.split)
+        self.raw: MosaicScenes | Labelled = (
+            MosaicScenes(made.mosaic, "test", count) if options.data is None else made.raw(options.split)
+        )
         self.count = self.limited(len(self.raw))
+        if not isinstance(given, ImageSegmenter):
+            raise UserError(f"this model is for {given.task}, not segmentation")
         self.predict = given.configured(MULTI_SCALE if options.ms_flip else (1.0,), options.ms_flip, options.window)
 
-    def _item(self, number: int) -> tuple[Tensor, Tensor]:
-        item = self.raw[number]
-        if self.options.data is None:
+    @property
+    def domains(self) -> Tensor | None:
+        """The domain of each image of the procedural default; None of other data."""
+        return self.raw.domains if isinstance(self.raw, MosaicScenes) else None
+
+    def item(self, number: int) -> tuple[Tensor, Tensor]:
+        """An image (3, H, W) of 0..255 and its class map (H, W)."""
+        if isinstance(self.raw, MosaicScenes):
+            scene = self.raw[number]
             # In the units of pictures, which the predictor turns back; not rounded.
-            return 128 + 40 * item["image"], item["label"]
-        return item.image, item.label
+            return 128 + 40 * scene["image"], scene["label"]
+        found = self.raw[number]
+        return found.image, found.label
 
     def image(self, number: int) -> Tensor:
-        return self._item(number)[0]
+        return self.item(number)[0]
 
     def part(self, numbers: Sequence[int]) -> dict[str, Any]:
         matrix = ConfusionMatrix(len(self.names))
         for number in numbers:
-            image, label = self._item(number)
+            image, label = self.item(number)
             matrix.update(self.predict(image).cpu(), label)
         return {"counts": matrix.counts}
 
@@ -159,12 +178,12 @@ class SegmentationScoring(Scoring):
         matrix = ConfusionMatrix(len(self.names))
         # Every rank has read all parts, and the scores are summed over ranks: one of them gives them.
         if distributed.rank() == 0:
-            matrix.counts = torch.from_numpy(sum(part["counts"] for part in parts))
+            matrix.counts = torch.from_numpy(np.sum([part["counts"] for part in parts], 0))
         found = matrix.scores()
         return Scores(found.summary(), found.rows(self.names), "IoU", "segmentation")
 
     def picture(self, number: int) -> dict[str, np.ndarray]:
-        (image, label), count = self._item(number), len(self.names)
+        (image, label), count = self.item(number), len(self.names)
         made = {"image": panels.as_pixels(image), "truth": panels.class_image(label, count)}
         made["predicted"] = panels.class_image(self.predict(image).cpu(), count)
         return self._with_experts(number, made)
@@ -235,6 +254,7 @@ class ClassificationScoring(Scoring):
         super().__init__(given, options)
         count = options.limit or 256
         made = UpstreamDataModule(options.data, num_val=count, mosaic=self._mosaic())
+        self.raw: MosaicUpstream | ImageFolder
         if options.data is None:
             self.raw, self.names = MosaicUpstream(made.mosaic, "test", count), given.class_names
         else:
@@ -245,10 +265,10 @@ class ClassificationScoring(Scoring):
         self.count = self.limited(len(self.raw))
 
     def _item(self, number: int) -> tuple[Tensor, int]:
-        item = self.raw[number]
-        if self.options.data is None:
-            return 128 + 40 * item["image"], int(item["target"][-1])
-        return item
+        if isinstance(self.raw, MosaicUpstream):
+            drawn = self.raw[number]
+            return 128 + 40 * drawn["image"], int(drawn["target"][-1])
+        return self.raw[number]
 
     def image(self, number: int) -> Tensor:
         return self._item(number)[0]

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from rmoe import schedules
 from rmoe.data.mosaic import Mosaic, Split
+from rmoe.models import Backbone
 from rmoe.models.mosaic_net import LinearHead, MosaicNet, PooledClassifier
 from rmoe.models.segmenter import Segmenter
 from rmoe.moe import auxiliary_losses, convert
@@ -79,12 +80,15 @@ def train(
 
 def classification_loss(model: nn.Module, images: Tensor, *targets: Tensor) -> Tensor:
     """The sum of the heads' cross entropies."""
-    return sum(functional.cross_entropy(logits, target) for logits, target in zip(model(images), targets, strict=True))
+    pairs = zip(model(images), targets, strict=True)
+    first, *rest = (functional.cross_entropy(logits, target) for logits, target in pairs)
+    return sum(rest, first)
 
 
-def segmentation_loss(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+def segmentation_loss(model: Segmenter, images: Tensor, labels: Tensor) -> Tensor:
     """The sum of the segmenter's terms."""
-    return sum(model.losses(images, labels).values())
+    first, *rest = model.losses(images, labels).values()
+    return sum(rest, first)
 
 
 @lru_cache(maxsize=4)
@@ -107,7 +111,7 @@ def backbone(hidden: int, mixture: Mapping[str, Any] | None = None, **options: A
     return net
 
 
-def classifier(net: MosaicNet, mosaic: Mosaic) -> PooledClassifier:
+def classifier(net: Backbone, mosaic: Mosaic) -> PooledClassifier:
     """Fresh heads for domain and class."""
     return PooledClassifier(net, (mosaic.domains, mosaic.classes))
 

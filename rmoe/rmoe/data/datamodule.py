@@ -9,17 +9,19 @@ from typing import Any, Literal
 
 import torch
 from pytorch_lightning import LightningDataModule
-from torch.utils.data import DataLoader, Dataset, DistributedSampler
+from torch.utils.data import DataLoader, DistributedSampler
 
 from rmoe.data import ade20k, coco
-from rmoe.data.folders import mask_folder
+from rmoe.data.folders import MaskFolder, mask_folder
 from rmoe.data.mosaic import Mosaic, Split
-from rmoe.data.readable import Prepared
+from rmoe.data.readable import Prepared, Samples
 from rmoe.data.transforms import SegmentationAugmentation, SegmentationEvaluation, collate_segmentation
 from rmoe.data.upstream import ClassifierTransform, ImageFolder
 from shared_utils import UserError, distributed
 
 Layout = Literal["auto", "ade20k", "folder", "coco"]
+Background = Literal["ignore", "class"]
+Labelled = MaskFolder | coco.CocoSegmentation
 
 
 class Batches(LightningDataModule):
@@ -34,7 +36,7 @@ class Batches(LightningDataModule):
         self.batch_size, self.eval_batch_size, self.num_workers = batch_size, eval_batch_size, num_workers
         self.order_seed, self.collate = seed, collate
 
-    def dataset(self, split: Split) -> Dataset:
+    def dataset(self, split: Split) -> Samples:
         """Samples as the batches have them."""
         raise NotImplementedError
 
@@ -45,11 +47,11 @@ class Batches(LightningDataModule):
         if training and len(dataset) < size:
             raise UserError(f"{len(dataset)} training images make no batch of {size}: set data.batch_size lower")
         # With an order of its own a continued training sees what the unbroken one would have.
-        ranks = {"num_replicas": distributed.world_size(), "rank": distributed.rank()}
+        ranks, rank = distributed.world_size(), distributed.rank()
         return DataLoader(
             dataset,
             size,
-            sampler=DistributedSampler(dataset, **ranks, seed=self.order_seed) if training else None,
+            sampler=DistributedSampler(dataset, ranks, rank, seed=self.order_seed) if training else None,
             # A smaller last batch would weigh more, and BatchNorm of a single image fails.
             drop_last=training,
             num_workers=self.num_workers,
@@ -58,7 +60,7 @@ class Batches(LightningDataModule):
             pin_memory=torch.cuda.is_available(),
         )
 
-    def _datasets(self, split: Split) -> Dataset:
+    def _datasets(self, split: Split) -> Samples:
         known = self.__dict__.setdefault("_known", {})
         if split not in known:
             known[split] = self.dataset(split)
@@ -74,7 +76,7 @@ class Batches(LightningDataModule):
         return self._loader("test")
 
 
-class MosaicScenes(Dataset):
+class MosaicScenes(Samples):
     """Scenes of the procedural default with a class for every pixel, as tensors ready for the model."""
 
     def __init__(self, mosaic: Mosaic, split: Split, count: int) -> None:
@@ -120,7 +122,7 @@ class SegmentationDataModule(Batches):
         root: str | None = None,
         layout: Layout = "auto",
         classes: Sequence[str] | None = None,
-        background: Literal["ignore", "class"] = "ignore",
+        background: Background = "ignore",
         annotations: Sequence[str] = (),
         images: Sequence[str] = (),
         crop: int = 512,
@@ -136,16 +138,16 @@ class SegmentationDataModule(Batches):
         mosaic: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(batch_size, eval_batch_size, num_workers, seed, collate_segmentation)
-        self.root, self.classes, self.background = None if root is None else Path(root), classes, background
+        self.root, self.classes = None if root is None else Path(root), classes
+        self.background: Background = background
         self.annotations, self.images = tuple(annotations), tuple(images)
         self.mosaic = Mosaic(**{"seed": seed, **(mosaic or {})})
         self.counts = {"train": num_train, "val": num_val, "test": num_val}
-        self.augmentation = SegmentationAugmentation(crop, long, short, tuple(ratios))
+        self.augmentation = SegmentationAugmentation(crop, long, short, (ratios[0], ratios[1]))
         self.evaluation = SegmentationEvaluation(long, short)
-        self.layout = layout if self.root is None else self._recognised(layout)
+        self.layout = layout if self.root is None else self._recognised(self.root, layout)
 
-    def _recognised(self, layout: Layout) -> Layout:
-        root = self.root
+    def _recognised(self, root: Path, layout: Layout) -> Layout:
         if not root.is_dir():
             raise UserError(f"data.root {root} not found: a folder of data, or null for the procedural default")
         if layout != "auto":
@@ -170,30 +172,36 @@ class SegmentationDataModule(Batches):
             return ade20k.class_names(self.root)
         if self.layout == "folder":
             return mask_folder(self.root, "train", self.classes)[1]
-        return self._raw("val").names
+        return self._coco(self.root, "val").names
 
     @property
     def num_classes(self) -> int:
         """How many."""
         return len(self.class_names)
 
-    def _raw(self, split: Split) -> Dataset:
+    def raw(self, split: Split) -> Labelled:
+        """Images with their class maps as they are on disk."""
+        if self.root is None:
+            raise UserError("the procedural default is not on disk: give data.root")
         if self.layout == "ade20k":
             return ade20k.ade20k(self.root, split)
         if self.layout == "folder":
             return mask_folder(self.root, split, self.classes)[0]
-        path, images = coco.locate(self.root, split, self.annotations, self.images)
+        return self._coco(self.root, split)
+
+    def _coco(self, root: Path, split: Split) -> coco.CocoSegmentation:
+        path, images = coco.locate(root, split, self.annotations, self.images)
         return coco.CocoSegmentation(coco.read_annotations(path), images, self.background)
 
-    def dataset(self, split: Split) -> Dataset:
+    def dataset(self, split: Split) -> Samples:
         """See ``Batches``: dictionaries of ``image``, ``label``, ``name``, in training also ``padding``."""
         if self.root is None:
             return MosaicScenes(self.mosaic, split, self.counts[split])
         training = split == "train"
-        return Prepared(self._raw(split), self.augmentation if training else self.evaluation, skip=training)
+        return Prepared(self.raw(split), self.augmentation if training else self.evaluation, skip=training)
 
 
-class MosaicUpstream(Dataset):
+class MosaicUpstream(Samples):
     """Images of one texture of the procedural default, with their domain and class."""
 
     def __init__(self, mosaic: Mosaic, split: Split, count: int) -> None:
@@ -250,7 +258,7 @@ class UpstreamDataModule(Batches):
             return (self.mosaic.domains, self.mosaic.classes)
         return (len(ImageFolder(self.root, "train").names),)
 
-    def dataset(self, split: Split) -> Dataset:
+    def dataset(self, split: Split) -> Samples:
         """See ``Batches``: dictionaries of ``image`` and ``target`` (things to tell,)."""
         if self.root is None:
             return MosaicUpstream(self.mosaic, split, self.counts[split])

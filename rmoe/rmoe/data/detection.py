@@ -8,8 +8,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from torch.utils.data import Dataset
-
 from rmoe.data import coco, mosaic_coco
 from rmoe.data.datamodule import Batches
 from rmoe.data.mosaic import Mosaic, Split
@@ -103,7 +101,7 @@ class DetectionDataModule(Batches):
             return self.mosaic.classes
         return len(self.categories.category_ids)
 
-    def dataset(self, split: Split) -> Dataset:
+    def dataset(self, split: Split) -> Prepared:
         """See ``Batches``: ``DetectionSample`` with float images of 0 to 1."""
         training = split == "train"
         raw = coco.CocoDetection(*self._annotations(split), training, self.crowd_as_objects)

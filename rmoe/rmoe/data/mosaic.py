@@ -179,7 +179,7 @@ def to_pixels(values: np.ndarray) -> np.ndarray:
 def _voronoi(rng: np.random.Generator, count: int, side: int, regions: int, textures: int) -> np.ndarray:
     """(count, side, side): the texture of each cell of the nearest of ``regions`` random centres."""
     centres = rng.uniform(0, side, (count, regions, 2))
-    cells = np.stack(np.mgrid[:side, :side], -1) + 0.5
+    cells = np.stack(list(np.mgrid[:side, :side]), -1) + 0.5
     distance = np.square(cells[None, :, :, None] - centres[:, None, None]).sum(-1)
     own = rng.integers(textures, size=(count, regions))
     return np.take_along_axis(own[:, None, None], distance.argmin(-1)[..., None], axis=-1)[..., 0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Any, Protocol
 
 from torch.utils.data import Dataset
 
@@ -13,7 +13,22 @@ from rmoe.data.transforms import Transform
 log = logging.getLogger(__name__)
 
 
-class Prepared(Dataset):
+class Readable(Protocol):
+    """Samples by number."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, number: int, /) -> Any: ...
+
+
+class Samples(Dataset):
+    """A data set that knows its length."""
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+
+class Prepared(Samples):
     """A data set and what is done to its samples.
 
     Args:
@@ -22,7 +37,7 @@ class Prepared(Dataset):
         skip: a picture that cannot be read becomes None, for the batch to leave out; false: it is an error.
     """
 
-    def __init__(self, dataset: Dataset, transform: Transform | None = None, skip: bool = False) -> None:
+    def __init__(self, dataset: Readable, transform: Transform | None = None, skip: bool = False) -> None:
         self.dataset, self.transform, self.skip = dataset, transform, skip
         self.skipped: set[int] = set()
 

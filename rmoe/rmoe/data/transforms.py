@@ -122,12 +122,13 @@ class SegmentationAugmentation:
     def __init__(
         self, crop: int = 512, long: int = 2048, short: int = 512, ratios: tuple[float, float] = (0.5, 2.0)
     ) -> None:
-        self.crop, self.long, self.short, self.ratios = crop, long, short, tuple(ratios)
+        self.crop, self.long, self.short, self.ratios = crop, long, short, (ratios[0], ratios[1])
 
     def __call__(self, sample: LabelledImage) -> dict[str, Any]:
         """``image`` (3, crop, crop) normalised, ``label`` (crop, crop), ``padding`` (crop, crop) bool."""
         ratio = _uniform(*self.ratios)
-        size = fitted(*sample.label.shape, int(self.long * ratio), int(self.short * ratio))
+        height, width = sample.label.shape
+        size = fitted(height, width, int(self.long * ratio), int(self.short * ratio))
         image, label = resize_image(sample.image, size), resize_mask(sample.label, size)
         top, left = crop_window(label, self.crop)
         image = image[:, top : top + self.crop, left : left + self.crop]
@@ -154,7 +155,8 @@ class SegmentationEvaluation:
 
     def __call__(self, sample: LabelledImage) -> dict[str, Any]:
         """``image`` (3, h, w) normalised, ``label`` (H, W)."""
-        size = fitted(*sample.label.shape, self.long, self.short)
+        height, width = sample.label.shape
+        size = fitted(height, width, self.long, self.short)
         return {"image": normalise(resize_image(sample.image, size)), "label": sample.label, "name": sample.name}
 
 

@@ -96,7 +96,7 @@ class ExpertStatistics:
     def _means(self) -> Iterator[tuple[str, ResidualMoE, int, Tensor]]:
         ranks = gather_objects(self.sums)
         for name, layer in self.layers.items():
-            total = sum(sums[name] for sums in ranks)
+            total = torch.stack([sums[name] for sums in ranks]).sum(0)
             yield name, layer, int(total[0]), total[1:] / total[0].clamp(min=1)
 
     def rows(self) -> list[dict[str, Any]]:

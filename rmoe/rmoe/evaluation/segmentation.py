@@ -114,7 +114,7 @@ class ConfusionMatrix:
     def scores(self) -> SegmentationScores:
         """Of everything counted so far, on all ranks."""
         # By objects: a rank without images has its counts on the CPU, where GPUs' collectives do not reach.
-        counts = sum(part.double() for part in gather_objects(self.counts.cpu())).numpy()
+        counts = torch.stack(gather_objects(self.counts.cpu())).double().sum(0).numpy()
         hit, truth, predicted = counts.diagonal(), counts.sum(1), counts.sum(0)
         union = truth + predicted - hit
         nothing = np.full(self.num_classes, np.nan)
@@ -155,7 +155,7 @@ class SegmentationPredictor:
             raise UserError(f"a stride of {stride} leaves gaps between windows of {window}")
         self.model, self.scale, self.ratios, self.flip = model, scale, tuple(ratios), flip
         self.window = window
-        self.stride = stride or (None if window is None else max(1, window * 2 // 3))
+        self.stride = stride or max(1, (window or 1) * 2 // 3)
         self.mean, self.std = torch.tensor(mean).view(3, 1, 1), torch.tensor(std).view(3, 1, 1)
 
     def resized(self, height: int, width: int, ratio: float) -> tuple[int, int]:
@@ -179,7 +179,8 @@ class SegmentationPredictor:
         device = next(self.model.parameters()).device
         height, width = image.shape[1:]
         image = image.to(device).float()
-        total, passes = None, 0
+        total: Tensor | None = None
+        passes = 0
         for ratio in self.ratios:
             size = self.resized(height, width, ratio)
             scaled = image if size == (height, width) else resize(image[None], size)[0]
@@ -189,6 +190,7 @@ class SegmentationPredictor:
                 found = resize(logits, (height, width)).softmax(dim=1)[0]
                 found = found.flip(2) if mirrored else found
                 total, passes = found if total is None else total + found, passes + 1
+        assert total is not None  # there is a ratio
         return total / passes
 
     def __call__(self, image: Tensor) -> Tensor:
@@ -196,15 +198,16 @@ class SegmentationPredictor:
         return self.probabilities(image).argmax(dim=0)
 
     def _logits(self, image: Tensor) -> Tensor:
-        if self.window is None:
+        window = self.window
+        if window is None:
             return self.model(image)
         height, width = image.shape[2:]
-        total = weight = None
-        for top in _starts(height, self.window, self.stride):
-            for left in _starts(width, self.window, self.stride):
-                rows, columns = slice(top, top + self.window), slice(left, left + self.window)
+        total = weight = image.new_zeros(())
+        for top in _starts(height, window, self.stride):
+            for left in _starts(width, window, self.stride):
+                rows, columns = slice(top, top + window), slice(left, left + window)
                 logits = self.model(image[:, :, rows, columns])
-                if total is None:
+                if total.ndim == 0:
                     total = logits.new_zeros((1, logits.shape[1], height, width))
                     weight = logits.new_zeros((1, 1, height, width))
                 total[:, :, rows, columns] += logits

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rmoe.models.drop_path import DropPath
+from rmoe.models.maps import Backbone
 from rmoe.models.swin import init_weights
 from rmoe.moe.feed_forward import FeedForward
 
@@ -195,7 +196,7 @@ class CvTClassifier(CvT):
         return self.head(self.norm(token)[:, 0])
 
 
-class CvTBackbone(CvT):
+class CvTBackbone(CvT, Backbone):
     """CvT for dense prediction: maps of strides 4, 8, 16, each with a LayerNorm of its own [ours, as Swin's].
 
     The class token stays: the published weights were trained with it among the keys.

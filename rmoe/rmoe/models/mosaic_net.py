@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rmoe.models.maps import Backbone
 from rmoe.moe.feed_forward import FeedForward
 
 
@@ -41,7 +42,7 @@ class Block(nn.Module):
         return x + self.mlp(self.norm2(x))
 
 
-class MosaicNet(nn.Module):
+class MosaicNet(Backbone):
     """Patches of 4 pixels, whole-image attention; returns maps like any backbone, and has ``channels``, ``strides``.
 
     Args:
@@ -107,7 +108,7 @@ class PooledClassifier(nn.Module):
         num_classes: of each head.
     """
 
-    def __init__(self, backbone: nn.Module, num_classes: Sequence[int]) -> None:
+    def __init__(self, backbone: Backbone, num_classes: Sequence[int]) -> None:
         super().__init__()
         self.backbone = backbone
         self.heads = nn.ModuleList(nn.Linear(backbone.channels[-1], count) for count in num_classes)

@@ -7,6 +7,8 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rmoe.models.maps import Backbone
+from rmoe.models.mosaic_net import LinearHead
 from rmoe.models.upernet import FCNHead, UperNetHead, resize
 from shared_utils import UserError
 
@@ -47,9 +49,9 @@ class Segmenter(nn.Module):
 
     def __init__(
         self,
-        backbone: nn.Module,
-        decode_head: nn.Module,
-        auxiliary_head: nn.Module | None = None,
+        backbone: Backbone,
+        decode_head: UperNetHead | LinearHead,
+        auxiliary_head: FCNHead | None = None,
         auxiliary_weight: float = 0.4,
         ignore_index: int = 255,
         ignore_in_mean: bool = True,
@@ -117,7 +119,7 @@ class Segmenter(nn.Module):
 
 
 def upernet(
-    backbone: nn.Module,
+    backbone: Backbone,
     num_classes: int,
     channels: int = 512,
     auxiliary_channels: int = 256,

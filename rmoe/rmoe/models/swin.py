@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rmoe.models.drop_path import DropPath
+from rmoe.models.maps import Backbone
 from rmoe.moe.feed_forward import FeedForward
 from rmoe.moe.layer import ResidualMoE
 
@@ -66,6 +67,7 @@ class WindowAttention(nn.Module):
     def __init__(self, dim: int, window: int, num_heads: int, qkv_bias: bool = True) -> None:
         super().__init__()
         self.num_heads = num_heads
+        self.index: Tensor
         self.make_bias(window)
         self.register_buffer("index", relative_position_index(window).flatten(), persistent=False)
         self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
@@ -149,12 +151,12 @@ class SwinBlock(nn.Module):
         right, bottom = -width % window, -height % window
         if right or bottom:
             x = functional.pad(x, (0, 0, 0, right, 0, bottom))
-        padded = x.shape[1:3]
+        rows, columns = x.shape[1:3]
         mask = None
         if shift:
             x = x.roll((-shift, -shift), (1, 2))
-            mask = shift_mask(*padded, window, shift, x.device)
-        x = _join(self.attn(_split(x, window), mask), window, *padded)
+            mask = shift_mask(rows, columns, window, shift, x.device)
+        x = _join(self.attn(_split(x, window), mask), window, rows, columns)
         if shift:
             x = x.roll((shift, shift), (1, 2))
         return x[:, :height, :width]
@@ -223,7 +225,7 @@ def init_weights(module: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
-class SwinBackbone(nn.Module):
+class SwinBackbone(Backbone):
     """Swin for dense prediction: four maps of strides 4, 8, 16, 32 (published: the segmentation and detection forks).
 
     Args:

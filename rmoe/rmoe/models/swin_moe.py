@@ -98,7 +98,8 @@ class SwinMoE(SwinClassifier):
                 )
                 for weight in (mlp.experts.fc1_weight, mlp.experts.fc2_weight):
                     nn.init.trunc_normal_(weight, std=init_std)
-                mlp.experts.fc2_bias.requires_grad_(mlp_fc2_bias)
+                if mlp.experts.fc2_bias is not None:
+                    mlp.experts.fc2_bias.requires_grad_(mlp_fc2_bias)
             else:
                 mlp = FeedForward(dim, 4 * dim, bias=(True, mlp_fc2_bias))
             return SwinBlock(dim, heads, window, shift, 4.0, rate, ContinuousBiasAttention, mlp)

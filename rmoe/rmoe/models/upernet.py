@@ -34,6 +34,14 @@ class ConvBlock(nn.Module):
         return functional.relu(self.bn(self.conv(x)))
 
 
+def _logits(channels: int, num_classes: int) -> nn.Conv2d:
+    conv = nn.Conv2d(channels, num_classes, 1)
+    nn.init.normal_(conv.weight, std=0.01)
+    if conv.bias is not None:
+        nn.init.zeros_(conv.bias)
+    return conv
+
+
 class UperNetHead(nn.Module):
     """Pooled context of the last map, a top-down pyramid over all maps, one fused map, logits.
 
@@ -66,16 +74,14 @@ class UperNetHead(nn.Module):
         self.fpn_convs = nn.ModuleList(ConvBlock(channels, channels, 3) for _ in lower)
         self.fpn_bottleneck = ConvBlock(len(in_channels) * channels, channels, 3)
         self.dropout = nn.Dropout2d(dropout)
-        self.conv_seg = nn.Conv2d(channels, num_classes, 1)
-        nn.init.normal_(self.conv_seg.weight, std=0.01)
-        nn.init.zeros_(self.conv_seg.bias)
+        self.conv_seg = _logits(channels, num_classes)
 
     def _refuse_single_image(self, batch: int) -> None:
         # BatchNorm has no variance to train on where a channel has a single value: one image pooled to 1 x 1.
         for scale, branch in zip(self.pool_scales, self.psp_modules, strict=True):
-            block = branch[1]
-            synced = isinstance(block.bn, nn.SyncBatchNorm) and world_size() > 1
-            if scale == 1 and batch == 1 and block.bn.training and not synced:
+            norm = branch.get_submodule("1.bn")
+            synced = isinstance(norm, nn.SyncBatchNorm) and world_size() > 1
+            if scale == 1 and batch == 1 and norm.training and not synced:
                 raise UserError(
                     "UperNet cannot train on a batch of one image: its branch pooled to 1x1 leaves BatchNorm one value "
                     "a channel; use a batch size of 2 or more (drop the last batch where it is smaller)"
@@ -126,9 +132,7 @@ class FCNHead(nn.Module):
         self.index = index
         self.convs = nn.ModuleList([ConvBlock(in_channels, channels, 3)])
         self.dropout = nn.Dropout2d(dropout)
-        self.conv_seg = nn.Conv2d(channels, num_classes, 1)
-        nn.init.normal_(self.conv_seg.weight, std=0.01)
-        nn.init.zeros_(self.conv_seg.bias)
+        self.conv_seg = _logits(channels, num_classes)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """(B, C_i, h_i, w_i) each -> (B, classes, h_index, w_index)."""

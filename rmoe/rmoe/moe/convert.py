@@ -19,6 +19,7 @@ from rmoe.moe.dispatch import ExpertWeights
 from rmoe.moe.experts import ExpertTensors
 from rmoe.moe.feed_forward import FeedForward
 from rmoe.moe.layer import ResidualMoE, moe_layers
+from rmoe.moe.routing import LinearRouter
 from shared_utils import UserError
 
 PRESETS = ("every2_last2", "last2", "all", "stage4")
@@ -203,22 +204,20 @@ def from_feed_forward(module: nn.Module, name: str = "the module", **options: An
         _load_linears(layer.core, fc1, fc2)
         layer.reset_experts()
     else:
-        layer.experts.set(ExpertWeights(*_dense_tensors(fc1, fc2)))
+        layer.experts.set(_dense_tensors(fc1, fc2))
     # In a tuple, so that it is no submodule; on no device, for its form only is kept.
     layer.dense_form = (copy.deepcopy(module).to("meta"), parts.names)
     return layer.train(training)
 
 
-def _dense_tensors(fc1: nn.Linear, fc2: nn.Linear) -> tuple[Tensor | None, ...]:
-    return fc1.weight, fc1.bias, fc2.weight, fc2.bias
+def _dense_tensors(fc1: nn.Linear, fc2: nn.Linear) -> ExpertWeights:
+    return ExpertWeights(fc1.weight, fc1.bias, fc2.weight, fc2.bias)
 
 
 @torch.no_grad()
 def _load_linears(core: FeedForward, fc1: nn.Linear, fc2: nn.Linear) -> None:
-    own = _dense_tensors(core.fc1, core.fc2)
-    for target, source in zip(own, _dense_tensors(fc1, fc2), strict=True):
-        if target is not None:
-            target.copy_(source)
+    for target, source in _dense_tensors(core.fc1, core.fc2).pairs(_dense_tensors(fc1, fc2)):
+        target.copy_(source)
 
 
 def _replace(model: nn.Module, name: str, module: nn.Module) -> None:
@@ -254,15 +253,17 @@ def to_dense(model: nn.Module) -> nn.Module:
         if layer.core is None:
             raise UserError(f"{name} has no core (param merged): factor it first")
     for name, layer in layers.items():
-        dense = FeedForward(layer.dim, layer.hidden, layer.act, layer.bias, layer.dropout).to(layer.core.fc1.weight)
-        linears = dense.fc1, dense.fc2
-        if (form := getattr(layer, "dense_form", None)) is not None:
-            dense = copy.deepcopy(form[0]).to_empty(device=layer.core.fc1.weight.device).to(layer.core.fc1.weight)
-            linears = tuple(dense.get_submodule(part) for part in form[1])
+        core = layer.core_weights()
+        dense: nn.Module = FeedForward(layer.dim, layer.hidden, layer.act, layer.bias, layer.dropout)
+        dense, parts = dense.to(core.fc1_weight), ("fc1", "fc2")
+        if layer.dense_form is not None:
+            form, parts = layer.dense_form
+            dense = copy.deepcopy(form).to_empty(device=core.fc1_weight.device).to(core.fc1_weight)
+        fc1, fc2 = (dense.get_submodule(part) for part in parts)
+        assert isinstance(fc1, nn.Linear) and isinstance(fc2, nn.Linear)
         with torch.no_grad():
-            for target, source in zip(_dense_tensors(*linears), layer.core_weights(), strict=True):
-                if target is not None:
-                    target.copy_(source)
+            for target, source in _dense_tensors(fc1, fc2).pairs(core):
+                target.copy_(source)
         _replace(model, name, dense.train(layer.training))
     return model
 
@@ -279,13 +280,13 @@ def merge(model: nn.Module) -> list[str]:
     for name, layer in moe_layers(model):
         if layer.param == "merged" or layer.form == "side_branch":
             continue
-        weights = ExpertWeights(*(None if tensor is None else tensor.clone() for tensor in layer.expert_weights()))
+        weights = layer.expert_weights().map(torch.clone)
         layer.experts = ExpertTensors(layer.num_experts, layer.dim, layer.hidden, layer.bias).to(weights.fc1_weight)
         layer.experts.set(weights)
         del layer.residual
         layer.param, layer.residual_rank, layer._merged = "merged", None, None
         if layer.overflow == "core" or layer.gate == "residual":
-            layer.core.requires_grad_(False)
+            layer.core_module().requires_grad_(False)
         else:
             layer.core = None
         changed.append(name)
@@ -306,18 +307,16 @@ def factor(model: nn.Module, cores: Mapping[str, ExpertWeights] | None = None) -
         if layer.param != "merged":
             continue
         weights = layer.experts.weights()
-        core = [None if t is None else t.mean(0) for t in weights] if cores is None else cores[name]
+        core = weights.map(lambda tensor: tensor.mean(0)) if cores is None else cores[name]
         if layer.core is None:
             layer.core = FeedForward(layer.dim, layer.hidden, layer.act, layer.bias, (layer.dropout[0], 0.0))
             layer.core.to(weights.fc1_weight).train(layer.training)
-        for target, source in zip(layer.core_weights(), core, strict=True):
-            if target is not None:
-                target.copy_(source)
+        for target, source in layer.core_weights().pairs(core):
+            target.copy_(source)
         layer.core.requires_grad_(True)
-        layer.residual = ExpertTensors(layer.num_experts, layer.dim, layer.hidden, layer.bias).to(weights.fc1_weight)
-        layer.residual.set(
-            ExpertWeights(*(None if w is None else w - c for w, c in zip(weights, core, strict=True)))
-        )  # fmt: skip
+        residual = ExpertTensors(layer.num_experts, layer.dim, layer.hidden, layer.bias).to(weights.fc1_weight)
+        residual.set(weights.plus(core.map(torch.neg)))
+        layer.residual = residual
         del layer.experts
         layer.param, layer._merged = "factored", None
         changed.append(name)
@@ -330,7 +329,7 @@ def permute_experts(layer: ResidualMoE, order: Tensor) -> None:
     experts = layer.experts if layer.param == "merged" else layer.residual
     for parameter in experts.parameters():
         parameter.copy_(parameter[order].clone())
-    if layer.router_kind == "linear":
+    if isinstance(layer.router, LinearRouter):
         layer.router.weight.copy_(layer.router.weight[order].clone())
     else:
         layer.router.sim_matrix.copy_(layer.router.sim_matrix[:, order].clone())

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rmoe.moe.dispatch import Backend
 from rmoe.moe.layer import ResidualMoE, moe_layers
 from rmoe.moe.routing import Routing
 
@@ -29,8 +30,10 @@ class Load(NamedTuple):
 
 
 @torch.no_grad()
-def load(routing: Routing) -> Load:
-    """How the tokens were spread."""
+def load(routing: Routing | None) -> Load:
+    """How the tokens were spread. Raises RuntimeError where nothing has been routed yet."""
+    if routing is None:
+        raise RuntimeError("the layer has not routed anything yet: run the model first")
     expert, kept, probability = routing.expert, routing.kept, routing.logits.softmax(dim=1)
     if routing.counted is not None:
         expert, kept, probability = (value[routing.counted] for value in (expert, kept, probability))
@@ -118,7 +121,7 @@ def parameters(model: nn.Module) -> Parameters:
 @contextmanager
 def _counted_backends(model: nn.Module) -> Iterator[None]:
     # The counter knows plain matrix products, not the grouped one.
-    before = {layer: layer.backend for _, layer in moe_layers(model)}
+    before: dict[ResidualMoE, Backend] = {layer: layer.backend for _, layer in moe_layers(model)}
     for layer in before:
         layer.backend = "unbind"
     try:

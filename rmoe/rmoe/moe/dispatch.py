@@ -9,7 +9,7 @@ choice is automatic; asked for by name it is an error that says what is at fault
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple, get_args
 
 import torch
@@ -35,7 +35,25 @@ class ExpertWeights(NamedTuple):
 
     def to(self, dtype: torch.dtype) -> ExpertWeights:
         """The same in another precision."""
-        return ExpertWeights(*(None if tensor is None else tensor.to(dtype) for tensor in self))
+        return self.map(lambda tensor: tensor.to(dtype))
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> ExpertWeights:
+        """The same tensors, each changed; a bias that is not there stays so."""
+        fc1_bias = None if self.fc1_bias is None else change(self.fc1_bias)
+        fc2_bias = None if self.fc2_bias is None else change(self.fc2_bias)
+        return ExpertWeights(change(self.fc1_weight), fc1_bias, change(self.fc2_weight), fc2_bias)
+
+    def plus(self, other: ExpertWeights) -> ExpertWeights:
+        """The sums; both have the same biases."""
+        fc1_bias = None if self.fc1_bias is None or other.fc1_bias is None else self.fc1_bias + other.fc1_bias
+        fc2_bias = None if self.fc2_bias is None or other.fc2_bias is None else self.fc2_bias + other.fc2_bias
+        return ExpertWeights(self.fc1_weight + other.fc1_weight, fc1_bias, self.fc2_weight + other.fc2_weight, fc2_bias)
+
+    def pairs(self, other: ExpertWeights) -> Iterator[tuple[Tensor, Tensor]]:
+        """(own, other's) of every tensor that is there; both have the same biases."""
+        for own, its in zip(self, other, strict=True):
+            if own is not None and its is not None:
+                yield own, its
 
 
 class _Reorder(torch.autograd.Function):
@@ -187,12 +205,14 @@ def apply_experts(
 
 
 def _grouped(rows: Tensor, counts: Tensor, weights: ExpertWeights, activation: Callable[[Tensor], Tensor]) -> Tensor:
+    assert _grouped_mm is not None  # ``choose_backend`` has asked
+    product = _grouped_mm
     ends = counts.cumsum(0).to(torch.int32)
     # On a CPU the counts are known without waiting for anything, and groups are cheaper than gathered rows.
     known = counts.tolist() if rows.device.type == "cpu" and not torch.compiler.is_compiling() else None
 
     def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        y = _grouped_mm(x, weight.transpose(1, 2), offs=ends)
+        y = product(x, weight.transpose(1, 2), offs=ends)
         if bias is not None and known is not None:
             return _AddBias.apply(y, bias, known)
         y = y if torch.compiler.is_compiling() else _Contiguous.apply(y)
@@ -217,8 +237,9 @@ def _unbind(rows: Tensor, counts: Tensor, weights: ExpertWeights, activation: Ca
 def _loop(rows: Tensor, counts: Tensor, weights: ExpertWeights, activation: Callable[[Tensor], Tensor]) -> Tensor:
     outputs = []
     for expert, group in enumerate(rows.split(counts.tolist())):
-        fc1, bias1, fc2, bias2 = (None if tensor is None else tensor[expert] for tensor in weights)
-        outputs.append(functional.linear(activation(functional.linear(group, fc1, bias1)), fc2, bias2))
+        own = weights.map(lambda tensor, expert=expert: tensor[expert])
+        hidden = activation(functional.linear(group, own.fc1_weight, own.fc1_bias))
+        outputs.append(functional.linear(hidden, own.fc2_weight, own.fc2_bias))
     return torch.cat(outputs)
 
 

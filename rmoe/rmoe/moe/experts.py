@@ -38,16 +38,14 @@ class ExpertTensors(nn.Module):
     @torch.no_grad()
     def set(self, weights: ExpertWeights) -> None:
         """Take over values of the same shapes."""
-        for own, new in zip(self.weights(), weights, strict=True):
-            if own is not None:
-                own.copy_(new)
+        for own, new in self.weights().pairs(weights):
+            own.copy_(new)
 
     @torch.no_grad()
     def add_noise(self, scales: ExpertWeights) -> None:
         """Add normal noise; ``scales``: a standard deviation (0-d) for each tensor."""
-        for own, scale in zip(self.weights(), scales, strict=True):
-            if own is not None:
-                own.add_(torch.randn_like(own) * scale)
+        for own, scale in self.weights().pairs(scales):
+            own.add_(torch.randn_like(own) * scale)
 
 
 class LowRankResidual(nn.Module):
@@ -95,5 +93,5 @@ class LowRankResidual(nn.Module):
             (self.fc2_b, scales.fc2_weight),
             (self.fc2_bias, scales.fc2_bias),
         ):
-            if own is not None:
+            if own is not None and scale is not None:
                 own.add_(torch.randn_like(own) * scale)

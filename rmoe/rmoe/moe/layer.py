@@ -111,10 +111,14 @@ class ResidualMoE(nn.Module):
             )
         self._noise_scale(residual_init)
         self.dim, self.hidden, self.num_experts, self.k = dim, hidden, experts, k
-        self.bias, self.dropout = tuple(bias), tuple(dropout)
-        self.gate, self.overflow, self.priority = gate, overflow, priority
+        self.bias, self.dropout = (bias[0], bias[1]), (dropout[0], dropout[1])
+        self.gate: Gate = gate
+        self.overflow: Overflow = overflow
+        self.priority = priority
         self.capacity_factor, self.eval_capacity_factor = capacity_factor, eval_capacity_factor
-        self.param, self.residual_init, self.residual_rank, self.form = param, residual_init, residual_rank, form
+        self.param: Param = param
+        self.form: Form = form
+        self.residual_init, self.residual_rank = residual_init, residual_rank
         self.router_kind, self.router_init_std, self.router_noise = router, router_init_std, router_noise
         self.balance, self.balance_rate = balance, balance_rate
         choose_backend(backend if backend != "grouped" else "auto", torch.float32, torch.device("cpu"), dim, hidden)
@@ -125,6 +129,8 @@ class ResidualMoE(nn.Module):
         needs_core = param != "merged" or overflow == "core" or gate == "residual"
         # The output's dropout is the layer's: it comes after the sum over experts.
         self.core = FeedForward(dim, hidden, self.act, self.bias, (dropout[0], 0.0)) if needs_core else None
+        self.experts: ExpertTensors
+        self.residual: ExpertTensors | LowRankResidual
         if param == "merged":
             self.experts = ExpertTensors(experts, dim, hidden, self.bias)
         elif residual_rank is not None and form == "factorised":
@@ -134,6 +140,8 @@ class ResidualMoE(nn.Module):
         if self.core is not None and param != "factored":
             self.core.requires_grad_(False)
         self.router = LinearRouter(dim, experts, router_init_std) if router == "linear" else CosineRouter(dim, experts)
+        self.selection_bias: Tensor
+        self.observed_load: Tensor
         if balance == "bias":
             self.register_buffer("selection_bias", torch.zeros(experts))
             self.register_buffer("observed_load", torch.zeros(experts), persistent=False)
@@ -141,6 +149,7 @@ class ResidualMoE(nn.Module):
         self.token_shape: tuple[int, ...] = ()
         self.exchange: Callable[..., Tensor] | None = None
         self._merged: tuple[tuple, ExpertWeights] | None = None
+        self.dense_form: tuple[nn.Module, tuple[str, str]] | None = None
         self.reset_experts()
 
     def options(self) -> dict[str, Any]:
@@ -177,11 +186,16 @@ class ResidualMoE(nn.Module):
             pass
         raise ValueError(f"residual_init {residual_init!r} is unknown: give zero, or noise:s with a number s")
 
-    def core_weights(self) -> ExpertWeights:
-        """The core's tensors, without a leading dimension. Raises ValueError where there is no core."""
+    def core_module(self) -> FeedForward:
+        """The core. Raises ValueError where there is none."""
         if self.core is None:
             raise ValueError("this layer has no core (param 'merged'): factor it first")
-        fc1, fc2 = self.core.fc1, self.core.fc2
+        return self.core
+
+    def core_weights(self) -> ExpertWeights:
+        """The core's tensors, without a leading dimension. Raises ValueError where there is no core."""
+        core = self.core_module()
+        fc1, fc2 = core.fc1, core.fc2
         return ExpertWeights(fc1.weight, fc1.bias, fc2.weight, fc2.bias)
 
     @torch.no_grad()
@@ -195,15 +209,21 @@ class ResidualMoE(nn.Module):
                     nn.init.trunc_normal_(tensor, std=0.02)
         elif self.form == "side_branch":
             # The branch begins as a copy of the core whose last matrix is zero: it adds nothing, and can learn.
-            fc1_weight, fc1_bias, fc2_weight, fc2_bias = self.core_weights()
-            zeros = [None if tensor is None else torch.zeros_like(tensor) for tensor in (fc2_weight, fc2_bias)]
-            self.residual.set(ExpertWeights(fc1_weight, fc1_bias, *zeros))
+            core = self.core_weights()
+            nothing = core.map(torch.zeros_like)
+            self.whole_residual().set(core._replace(fc2_weight=nothing.fc2_weight, fc2_bias=nothing.fc2_bias))
         else:
             self.residual.reset()
         if self.core is not None and (scale := self._noise_scale(self.residual_init)) > 0:
             # A core of one value (a bias of zeros) has no spread, and gets no noise.
-            stds = [None if t is None else scale * t.std(correction=0) for t in self.core_weights()]
-            (self.experts if self.param == "merged" else self.residual).add_noise(ExpertWeights(*stds))
+            stds = self.core_weights().map(lambda tensor: scale * tensor.std(correction=0))
+            (self.experts if self.param == "merged" else self.residual).add_noise(stds)
+
+    def whole_residual(self) -> ExpertTensors:
+        """The residuals as whole tensors. Raises ValueError where they are low-rank products."""
+        if isinstance(self.residual, LowRankResidual):
+            raise ValueError("the residuals of this layer are low-rank products")
+        return self.residual
 
     def expert_weights(self) -> ExpertWeights:
         """W_e = core + r_e of the experts that are on this process: (E, H, C), (E, H), (E, C, H), (E, C).
@@ -215,17 +235,13 @@ class ResidualMoE(nn.Module):
         if self.form == "side_branch":
             return self.residual.weights()
         cached = not torch.is_grad_enabled() and not torch.compiler.is_compiling()
-        parameters = [*self.core.parameters(), *self.residual.parameters()]
+        core = self.core_weights()
+        parameters = [*(each for each in core if each is not None), *self.residual.parameters()]
         cached = cached and not any(parameter.is_inference() for parameter in parameters)
         key = tuple((p.data_ptr(), p._version, p.dtype) for p in parameters) if cached else ()
         if cached and self._merged is not None and self._merged[0] == key:
             return self._merged[1]
-        merged = ExpertWeights(
-            *(
-                None if core is None else core + residual
-                for core, residual in zip(self.core_weights(), self.residual.weights(), strict=True)
-            )
-        )
+        merged = core.plus(self.residual.weights())
         self._merged = (key, merged) if cached else None
         return merged
 
@@ -288,7 +304,7 @@ class ResidualMoE(nn.Module):
             placed = order
         y = restore(out, placed, num_tokens, k)
         if twice:
-            core = self.core(tokens)
+            core = self.core_module()(tokens)
             if self.form == "factorised":
                 y = y - core
                 if routing.capacity is not None:

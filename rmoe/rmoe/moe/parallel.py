@@ -37,7 +37,8 @@ class _AllToAll(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
-        return _exchange(gradient, *ctx.splits, ctx.group), None, None, None
+        sent, received = ctx.splits
+        return _exchange(gradient, sent, received, ctx.group), None, None, None
 
 
 def _exchange(rows: Tensor, sent: list[int], received: list[int], group: Any) -> Tensor:
@@ -133,7 +134,8 @@ def sharded_parameters(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
 def ignore_in_ddp(module: nn.Module) -> None:
     """Keep DDP from averaging the shards: call on the module that DDP will wrap (a LightningModule: in ``setup``)."""
     names = [name for name, _ in sharded_parameters(module)]
-    module._ddp_params_and_buffers_to_ignore = [*getattr(module, "_ddp_params_and_buffers_to_ignore", []), *names]
+    known = getattr(module, "_ddp_params_and_buffers_to_ignore", [])
+    object.__setattr__(module, "_ddp_params_and_buffers_to_ignore", [*known, *names])
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from rmoe.models import CvTBackbone, SwinBackbone
+from rmoe.models import Backbone, CvTBackbone, SwinBackbone
 from rmoe.moe.layer import moe_layers
 from rmoe.published.layouts import Layout, network_options, recognise, to_ours, to_theirs
 from rmoe.published.reading import read, unwrap, without_computed
@@ -65,11 +65,11 @@ def with_prefix(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {_PREFIX + name: value for name, value in state.items()}
 
 
-def make_backbone(state: Mapping[str, Tensor], options: Mapping[str, Any] | None) -> nn.Module:
+def make_backbone(state: Mapping[str, Tensor], options: Mapping[str, Any] | None) -> Backbone:
     """The backbone that entries under our names are of; ``options`` win over what the entries tell."""
     told = {name: value for name, value in network_options(state).items() if name != "num_classes"}
-    kind = CvTBackbone if "dims" in told else SwinBackbone
-    return kind(**{**told, **(options or {})})
+    options = {**told, **(options or {})}
+    return CvTBackbone(**options) if "dims" in told else SwinBackbone(**options)
 
 
 def dense_entries(model: nn.Module, layout: Layout) -> dict[str, Tensor]:

@@ -43,11 +43,12 @@ class AnchorGenerator(anchor_utils.AnchorGenerator):
         """Anchors of maps of these sizes: (h w ratios, 4) each, xyxy pixels, by row, column, ratio."""
         # Never in half precision, whatever the maps are: pixels beyond 256 would be rounded.
         self.set_cell_anchors(torch.float32, device)
-        return self.grid_anchors([list(size) for size in sizes], [[stride, stride] for stride in self.strides])
+        strides = [[torch.tensor(stride, device=device)] * 2 for stride in self.strides]
+        return self.grid_anchors([list(size) for size in sizes], strides)
 
     def forward(self, image_list: ImageList, feature_maps: list[Tensor]) -> list[Tensor]:
         """The anchors of all levels, for each image."""
-        sizes = [tuple(x.shape[-2:]) for x in feature_maps]
+        sizes = [(x.shape[-2], x.shape[-1]) for x in feature_maps]
         anchors = torch.cat(self.of_maps(sizes, feature_maps[0].device))
         return [anchors] * len(image_list.image_sizes)
 

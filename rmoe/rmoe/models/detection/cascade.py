@@ -11,9 +11,10 @@ from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead
 
 from rmoe.models.detection.fpn import FPN
 from rmoe.models.detection.mask_rcnn import Detector
-from rmoe.models.detection.roi import RoIHeads, Targets, detections
+from rmoe.models.detection.roi import BoxLoss, RoIHeads, Targets, detections
 from rmoe.models.detection.rpn import RegionProposalNetwork
 from rmoe.models.detection.transform import DetectionTransform
+from rmoe.models.maps import Backbone
 
 IOU_THRESHOLDS = (0.5, 0.6, 0.7)
 LOSS_WEIGHTS = (1.0, 0.5, 0.25)
@@ -33,6 +34,9 @@ class CascadeRoIHeads(nn.Module):
         super().__init__()
         self.stages = nn.ModuleList(stages)
         self.loss_weights = tuple(loss_weights)
+
+    def _stages(self) -> list[RoIHeads]:
+        return [stage for stage in self.stages if isinstance(stage, RoIHeads)]
 
     def forward(
         self,
@@ -54,7 +58,7 @@ class CascadeRoIHeads(nn.Module):
         targets: Targets,
     ) -> dict[str, Tensor]:
         losses = {}
-        for i, (stage, weight) in enumerate(zip(self.stages, self.loss_weights, strict=True)):
+        for i, (stage, weight) in enumerate(zip(self._stages(), self.loss_weights, strict=True)):
             samples = stage.sample(proposals, targets)
             logits, deltas = stage.predict_boxes(features, samples.proposals)
             terms = stage.box_losses(logits, deltas, samples) | stage.mask_loss(features, samples, targets)
@@ -68,26 +72,27 @@ class CascadeRoIHeads(nn.Module):
         self, features: Mapping[str, Tensor], proposals: Sequence[Tensor], sizes: Sequence[tuple[int, int]]
     ) -> list[dict[str, Tensor]]:
         # The published code averages what the classifiers put out, before the softmax.
-        scores = []
-        for i, stage in enumerate(self.stages):
+        every = []
+        *earlier, last = stages = self._stages()
+        for stage in earlier:
             logits, deltas = stage.predict_boxes(features, proposals)
-            scores.append(logits)
-            if i + 1 < len(self.stages):
-                proposals = stage.refine(logits, deltas, proposals, sizes)
-        logits = torch.stack(scores).mean(0)
-        boxes, scores, labels = self.stages[-1].postprocess_detections(logits, deltas, list(proposals), list(sizes))
-        masks = [stage.masks(features, boxes, labels) for stage in self.stages]
+            every.append(logits)
+            proposals = stage.refine(logits, deltas, proposals, sizes)
+        logits, deltas = last.predict_boxes(features, proposals)
+        logits = torch.stack([*every, logits]).mean(0)
+        boxes, scores, labels = last.postprocess_detections(logits, deltas, list(proposals), list(sizes))
+        masks = [stage.masks(features, boxes, labels) for stage in stages]
         mean = [torch.stack(of_image).mean(0) for of_image in zip(*masks, strict=True)]
         return detections(boxes, scores, labels, mean)
 
 
 def cascade_mask_rcnn(
-    backbone: nn.Module,
+    backbone: Backbone,
     num_classes: int = 80,
     channels: int = 256,
     width: int = 1024,
     *,
-    box_loss: str = "giou",
+    box_loss: BoxLoss = "giou",
     box_loss_weight: float = 10.0,
     anchor_scale: float = 8.0,
     proposals: int = 1000,

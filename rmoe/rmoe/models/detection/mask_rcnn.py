@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from rmoe.models.detection.fpn import FPN
 from rmoe.models.detection.roi import RoIHeads
 from rmoe.models.detection.rpn import RegionProposalNetwork
 from rmoe.models.detection.transform import DetectionTransform
+from rmoe.models.maps import Backbone
 from shared_utils import UserError
 
 
@@ -78,7 +79,7 @@ class Detector(nn.Module):
         """
         if self.training:
             self._check(images, targets)
-        sizes = [tuple(image.shape[-2:]) for image in images]
+        sizes = [(image.shape[-2], image.shape[-1]) for image in images]
         batch, targets = self.transform(list(images), targets)
         features = self.features(batch)
         proposals, losses = self.rpn(batch, features, targets)
@@ -107,12 +108,12 @@ class Detector(nn.Module):
 
 
 def mask_rcnn(
-    backbone: nn.Module,
+    backbone: Backbone,
     num_classes: int = 80,
     channels: int = 256,
     width: int = 1024,
     *,
-    box_loss: str = "l1",
+    box_loss: Literal["l1", "smooth_l1"] = "l1",
     anchor_scale: float = 8.0,
     proposals: int = 1000,
     rpn_samples: int = 256,

@@ -125,6 +125,9 @@ class RoIHeads(roi_heads.RoIHeads):
     ) -> None:
         if box_loss not in get_args(BoxLoss):
             raise UserError(f"box_loss {box_loss!r} is unknown: choose of {', '.join(get_args(BoxLoss))}")
+        self.mask_roi_pool: nn.Module
+        self.mask_head: nn.Module
+        self.mask_predictor: MaskRCNNPredictor
         super().__init__(
             box_roi_pool=RoIPooler(7, strides),
             box_head=box_head,
@@ -147,14 +150,14 @@ class RoIHeads(roi_heads.RoIHeads):
 
     @torch.no_grad()
     def _start(self) -> None:
-        predictor, masks = self.box_predictor, self.mask_predictor.mask_fcn_logits
+        predictor, masks = self.box_predictor, self.mask_predictor.get_submodule("mask_fcn_logits")
         nn.init.normal_(predictor.cls_score.weight, std=0.01)
         nn.init.normal_(predictor.bbox_pred.weight, std=0.001)
         for layer in (predictor.cls_score, predictor.bbox_pred, masks):
-            nn.init.zeros_(layer.bias)
+            nn.init.zeros_(layer.get_parameter("bias"))
         # The background has neither a box nor a mask; the published files have no rows for it.
         predictor.bbox_pred.weight[:4] = 0
-        masks.weight[:1] = 0
+        masks.get_parameter("weight")[:1] = 0
 
     def sample(self, proposals: Sequence[Tensor], targets: Targets) -> Samples:
         """Match proposals and the objects' own boxes with the objects, and draw those that train."""

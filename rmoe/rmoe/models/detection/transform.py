@@ -31,23 +31,23 @@ class DetectionTransform(GeneralizedRCNNTransform):
 
     def __init__(self, min_size: int = 800, max_size: int = 1333, train_sizes: Sequence[int] | None = None) -> None:
         super().__init__(min_size, max_size, list(MEAN), list(STD), size_divisible=32)
-        self.train_sizes = None if train_sizes is None else tuple(train_sizes)
+        self.shorter, self.train_sizes = min_size, None if train_sizes is None else tuple(train_sizes)
 
     def resize(self, image: Tensor, target: dict[str, Tensor] | None = None) -> tuple[Tensor, dict[str, Tensor] | None]:
         """(3, H, W) and its boxes and masks, resized."""
-        old = tuple(image.shape[-2:])
+        height, width = old = (image.shape[-2], image.shape[-1])
         if self.training and self.train_sizes is not None:
             if not self.train_sizes:
                 return image, target
             short = self.train_sizes[int(torch.randint(len(self.train_sizes), ()))]
         else:
-            short = self.min_size[0]
-        new = resized_sides(*old, short, self.max_size)
+            short = self.shorter
+        new = resized_sides(height, width, short, self.max_size)
         if new != old:
             image = functional.interpolate(image[None], size=new, mode="bilinear", align_corners=False)[0]
         if target is None or new == old:
             return image, target
-        target = {**target, "boxes": resize_boxes(target["boxes"], old, new)}
+        target = {**target, "boxes": resize_boxes(target["boxes"], list(old), list(new))}
         if "masks" in target:
             masks = target["masks"]
             target["masks"] = (
@@ -66,7 +66,7 @@ class DetectionTransform(GeneralizedRCNNTransform):
         """Boxes and masks in the pixels of the original images; ``masks`` become bool (n, H, W)."""
         made = []
         for found, old, new in zip(result, image_shapes, original_image_sizes, strict=True):
-            boxes = resize_boxes(found["boxes"], old, new)
+            boxes = resize_boxes(found["boxes"], list(old), list(new))
             made.append({**found, "boxes": boxes, "masks": paste_masks(found["masks"], boxes, new)})
         return made
 
