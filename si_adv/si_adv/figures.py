@@ -57,7 +57,8 @@ def draw_cloud(
     near = 1 - (depth - depth.min()) / (np.ptp(depth) + 1e-9)
     size = 2 + 7 * near
     if values is None:
-        order, colour = np.argsort(-depth), {"c": _GREY}
+        order = np.argsort(-depth)
+        colour: dict[str, Any] = {"c": _GREY}
     else:
         heat = np.clip(values / (vmax or 1), 0, 1)
         order = np.lexsort((-depth, heat > 0.1))  # what is hot is drawn last, and larger
@@ -155,7 +156,7 @@ def histogram(path: str | Path, values: dict[str, np.ndarray], xlabel: str) -> N
     everything = np.concatenate(list(values.values()))
     bins = np.geomspace(max(1, everything.min()), max(2, everything.max() + 1), 25)
     for position, (name, numbers) in enumerate(values.items()):
-        axes.hist(numbers, bins, histtype="stepfilled", alpha=0.45, color=_colour(name, position), label=name)
+        axes.hist(numbers, bins.tolist(), histtype="stepfilled", alpha=0.45, color=_colour(name, position), label=name)
     axes.set(xlabel=xlabel, ylabel="clouds", xscale="log")
     _finish(axes)
     save_figure(figure, path, colours=256)

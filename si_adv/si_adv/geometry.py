@@ -89,7 +89,7 @@ def knn(query: Tensor, reference: Tensor, k: int, backend: Backend = "auto") -> 
 
 
 def _knn_scipy(query: Tensor, reference: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
     batch, num_query, _ = query.shape
     distances = torch.empty(batch, num_query, k, dtype=torch.float64)
@@ -98,7 +98,7 @@ def _knn_scipy(query: Tensor, reference: Tensor, k: int) -> tuple[Tensor, Tensor
 
     def search(item: int) -> None:
         # Neither balancing nor compacting pays for a tree that is asked once.
-        tree = cKDTree(references[item], balanced_tree=False, compact_nodes=False)
+        tree = KDTree(references[item], balanced_tree=False, compact_nodes=False)
         distance, index = tree.query(queries[item], k)
         distances[item] = torch.from_numpy(distance).view(num_query, k)
         indices[item] = torch.from_numpy(index).view(num_query, k)

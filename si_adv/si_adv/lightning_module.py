@@ -13,7 +13,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from shared_utils import UserError
 from si_adv.attacks import Attack, build_attack
-from si_adv.data.sample import Sample
+from si_adv.data.sample import Batch
 from si_adv.models import build_victim
 from si_adv.models.pointnet import PointNet, transform_regulariser
 from si_adv.models.punet import PUNet, punet_losses, sparse_input
@@ -51,6 +51,8 @@ class VictimModule(LightningModule):
         UserError: an unknown architecture or attack, a wrong number of class names, a transform weight for a victim
             without that transform, and adversarial training with normals.
     """
+
+    train_accuracy: MulticlassAccuracy
 
     def __init__(
         self,
@@ -100,30 +102,32 @@ class VictimModule(LightningModule):
 
     def loss(self, output: Tensor, labels: Tensor) -> Tensor:
         """Cross entropy; log-probabilities and logits give the same value."""
-        return F.cross_entropy(output.float(), labels, label_smoothing=self.hparams.label_smoothing)
+        return F.cross_entropy(output.float(), labels, label_smoothing=self.hparams["label_smoothing"])
 
-    def _classify(self, batch: Sample) -> Tensor:
-        clouds = torch.cat((batch.points, batch.normals), 2) if self.hparams.with_normals else batch.points
+    def _classify(self, batch: Batch) -> Tensor:
+        clouds = torch.cat((batch.points, batch.normals), 2) if self.hparams["with_normals"] else batch.points
         return self.victim(clouds.transpose(1, 2).contiguous())
 
     def _attack(self) -> Attack:
-        options = dict(self.hparams.adversarial)
+        options = dict(self.hparams["adversarial"])
         if "name" not in options:
             raise UserError("model.adversarial needs the attack's name, such as {name: si_ifgm, steps: 5}")
         return build_attack(options.pop("name"), self.victim, **options)
 
-    def attacked(self, batch: Sample) -> Tensor:
+    def attacked(self, batch: Batch) -> Tensor:
         """The batch's clouds (B, N, 3) after the attack of adversarial training; normals are used where there are any."""
         normals = batch.normals if batch.normals.shape == batch.points.shape else None
         return self._attack()(batch.points, batch.label, normals)
 
-    def training_step(self, batch: Sample, batch_index: int) -> Tensor:
-        regulariser = _FeatureTransform(self.victim) if self.hparams.transform_weight else None
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+        regulariser = None
+        if self.hparams["transform_weight"] and isinstance(self.victim, PointNet):
+            regulariser = _FeatureTransform(self.victim)
         output = self._classify(batch)
         loss = self.loss(output, batch.label)
         if regulariser is not None:
-            loss = loss + self.hparams.transform_weight * transform_regulariser(regulariser.take())
-        if self.hparams.adversarial is not None:
+            loss = loss + self.hparams["transform_weight"] * transform_regulariser(regulariser.take())
+        if self.hparams["adversarial"] is not None:
             attacked = batch._replace(points=self.attacked(batch))
             loss = (loss + self.loss(self._classify(attacked), batch.label)) / 2
         self.train_accuracy(output.detach(), batch.label)
@@ -131,47 +135,49 @@ class VictimModule(LightningModule):
         self.log("train_accuracy", self.train_accuracy, on_step=False, on_epoch=True)
         return loss
 
-    def _evaluate(self, batch: Sample, stage: str) -> None:
+    def _evaluate(self, batch: Batch, stage: str) -> None:
         output = self._classify(batch)
         metrics = {f"{stage}_loss": self.loss(output, batch.label)}
         for name in ("accuracy", "class_accuracy"):
             metric = getattr(self, f"{stage}_{name}")
             metric(output, batch.label)
             metrics[f"{stage}_{name}"] = metric
-        if self.hparams.adversarial is not None:
+        if self.hparams["adversarial"] is not None:
             metric = getattr(self, f"{stage}_robust_accuracy")
             metric(self._classify(batch._replace(points=self.attacked(batch))), batch.label)
             metrics[f"{stage}_robust_accuracy"] = metric
         shown = (f"{stage}_accuracy", f"{stage}_robust_accuracy")
         for name, value in metrics.items():
-            options = {"prog_bar": name in shown, "batch_size": len(batch.label), "sync_dist": True}
-            self.log(name, value, on_step=False, on_epoch=True, **options)
+            size = len(batch.label)
+            self.log(name, value, prog_bar=name in shown, on_step=False, on_epoch=True, sync_dist=True, batch_size=size)
 
-    def validation_step(self, batch: Sample, batch_index: int) -> None:
+    def validation_step(self, batch: Batch, batch_index: int) -> None:
         self._evaluate(batch, "val")
 
-    def test_step(self, batch: Sample, batch_index: int) -> None:
+    def test_step(self, batch: Batch, batch_index: int) -> None:
         self._evaluate(batch, "test")
 
     def configure_optimizers(self) -> Any:
         options = self.hparams
-        shared = {"lr": options.learning_rate, "weight_decay": options.weight_decay}
-        if options.optimizer == "sgd":
-            optimizer = torch.optim.SGD(self.victim.parameters(), momentum=options.momentum, **shared)
+        shared = {"lr": options["learning_rate"], "weight_decay": options["weight_decay"]}
+        if options["optimizer"] == "sgd":
+            optimizer = torch.optim.SGD(self.victim.parameters(), momentum=options["momentum"], **shared)
         else:
-            kind = torch.optim.AdamW if options.optimizer == "adamw" else torch.optim.Adam
+            kind = torch.optim.AdamW if options["optimizer"] == "adamw" else torch.optim.Adam
             optimizer = kind(self.victim.parameters(), **shared)
-        if options.schedule == "constant":
+        if options["schedule"] == "constant":
             return optimizer
         schedulers = torch.optim.lr_scheduler
-        if options.schedule == "step":
-            schedule = schedulers.StepLR(optimizer, options.step_epochs, options.step_factor)
-        elif options.schedule == "cosine":
-            schedule = schedulers.CosineAnnealingLR(optimizer, self.trainer.max_epochs, options.final_learning_rate)
+        if options["schedule"] == "step":
+            schedule = schedulers.StepLR(optimizer, options["step_epochs"], options["step_factor"])
+        elif options["schedule"] == "cosine":
+            epochs = self.trainer.max_epochs
+            assert epochs is not None  # a trainer that trains has set it
+            schedule = schedulers.CosineAnnealingLR(optimizer, epochs, options["final_learning_rate"])
         else:
             steps = int(self.trainer.estimated_stepping_batches)
-            schedule = schedulers.OneCycleLR(optimizer, options.learning_rate, total_steps=steps)
-        interval = "step" if options.schedule == "one_cycle" else "epoch"
+            schedule = schedulers.OneCycleLR(optimizer, options["learning_rate"], total_steps=steps)
+        interval = "step" if options["schedule"] == "one_cycle" else "epoch"
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": interval}}
 
 
@@ -195,20 +201,20 @@ class UpsamplingModule(LightningModule):
         self.save_hyperparameters()
         self.punet = PUNet(num_points // up_ratio, up_ratio)
 
-    def training_step(self, batch: Sample, batch_index: int) -> Tensor:
-        sparse = sparse_input(batch.points, self.hparams.up_ratio)
-        loss = punet_losses(self.punet(sparse), batch.points, self.hparams.repulsion_weight)["loss"]
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+        sparse = sparse_input(batch.points, self.hparams["up_ratio"])
+        loss = punet_losses(self.punet(sparse), batch.points, self.hparams["repulsion_weight"])["loss"]
         self.log("train_loss", loss, prog_bar=True, batch_size=len(sparse))
         return loss
 
-    def validation_step(self, batch: Sample, batch_index: int) -> None:
-        sparse = sparse_input(batch.points, self.hparams.up_ratio, torch.Generator().manual_seed(batch_index))
+    def validation_step(self, batch: Batch, batch_index: int) -> None:
+        sparse = sparse_input(batch.points, self.hparams["up_ratio"], torch.Generator().manual_seed(batch_index))
         for name, points in (("val_chamfer", self.punet(sparse)), ("val_chamfer_copy", sparse)):
             value = punet_losses(points, batch.points)["chamfer"]
             self.log(name, value, on_epoch=True, prog_bar=True, batch_size=len(sparse), sync_dist=True)
 
     def configure_optimizers(self) -> Any:
-        optimizer = torch.optim.Adam(self.punet.parameters(), self.hparams.learning_rate)
+        optimizer = torch.optim.Adam(self.punet.parameters(), self.hparams["learning_rate"])
         steps = int(self.trainer.estimated_stepping_batches)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
@@ -217,7 +223,7 @@ class UpsamplingModule(LightningModule):
 class _FeatureTransform:
     """Catches what PointNet's feature T-net returns in the next forward."""
 
-    def __init__(self, victim: nn.Module) -> None:
+    def __init__(self, victim: PointNet) -> None:
         self._caught: Tensor | None = None
         self._handle = victim.feat.fstn.register_forward_hook(self._catch)
 
@@ -226,4 +232,5 @@ class _FeatureTransform:
 
     def take(self) -> Tensor:
         self._handle.remove()
+        assert self._caught is not None, "no forward since"
         return self._caught

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TypedDict
 
 import torch
 from torch import Tensor
@@ -183,7 +184,18 @@ def wilson_interval(successes: int, total: int, confidence: float = 0.95) -> tup
     return float(interval.low), float(interval.high)
 
 
-def success_rates(success: Tensor, attacked: Tensor) -> dict[str, float | int | tuple[float, float]]:
+class SuccessRates(TypedDict):
+    """See ``success_rates``; intervals are (low, high)."""
+
+    asr: float
+    asr_interval: tuple[float, float]
+    num_attacked: int
+    asr_all: float
+    asr_all_interval: tuple[float, float]
+    num_clouds: int
+
+
+def success_rates(success: Tensor, attacked: Tensor) -> SuccessRates:
     """Attack success rate with its 95% interval, on both denominators.
 
     Args:

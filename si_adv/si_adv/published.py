@@ -171,7 +171,7 @@ def import_content(
             raise UserError(f"{source}: {name} holds values that are not finite: use another checkpoint")
     found = {name: size for name, entry in layout.options.items() if (size := _size(state, *entry)) is not None}
     with_normals = layout.first is not None and _size(state, layout.first, 1) == layout.with_normals
-    if architecture == "pu_net":
+    if layout.classifier is None:  # PU-Net
         from si_adv.models.punet import PUNet
 
         found = {"up_ratio": max(1, len({name.split(".")[1] for name in state if name.startswith("FC_Modules.")}))}

@@ -65,14 +65,10 @@ class AttackResult:
     @classmethod
     def cat(cls, results: Sequence[AttackResult]) -> AttackResult:
         """Results of consecutive batches as one."""
-
-        def joined(name: str) -> Tensor | list[Tensor] | None:
-            parts = [getattr(result, name) for result in results]
-            if parts[0] is None:
-                return None
-            return torch.cat(parts) if isinstance(parts[0], Tensor) else [item for part in parts for item in part]
-
-        return cls(**{field.name: joined(field.name) for field in dataclasses.fields(cls)})
+        names = [field.name for field in dataclasses.fields(cls) if field.name != "trajectory"]
+        joined: dict[str, Tensor] = {name: torch.cat([getattr(result, name) for result in results]) for name in names}
+        paths = [result.trajectory for result in results if result.trajectory is not None]
+        return cls(**joined, trajectory=[path for part in paths for path in part] if paths else None)
 
 
 @contextmanager

@@ -212,6 +212,7 @@ class PGD(IFGM):
     def _start(self, clean: Tensor, generators: list[torch.Generator]) -> tuple[Tensor, Tensor]:
         draws = [2 * torch.rand(clean.shape[1:], generator=generator) - 1 for generator in generators]
         uniform = torch.stack(draws).to(clean)
+        assert self.eps is not None  # the constructor asks for one
         if self.start == "box":
             return clean + self.eps * uniform, clean
         return super()._start(clean + self.eps / math.sqrt(3 * clean.shape[1]) * uniform, generators)
@@ -249,6 +250,7 @@ class TangentAttack(GradientAttack):
         self.normal_every = normal_every
 
     def _move(self, gradient: Tensor, active: Tensor, walk: Walk, length: float) -> Tensor:
+        assert walk.normals is not None  # needs_normals
         if walk.step and walk.step % self.normal_every == 0:
             walk.normals[active] = estimate_normals(walk.points[active])
         normals = walk.normals[active]

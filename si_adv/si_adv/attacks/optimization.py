@@ -271,6 +271,7 @@ class GeoA3(OptimizationAttack):
         self.k = k
 
     def _context(self, clean: Tensor, normals: Tensor | None) -> tuple[Tensor, ...]:
+        assert normals is not None  # needs_normals
         return clean, normals, local_curvature(clean, normals, self.k)
 
     def _distance(self, points: Tensor, *context: Tensor) -> Tensor:

@@ -185,6 +185,7 @@ class ShapeInvariantQuery(QueryAttack):
         return self.model, self.surrogate
 
     def _moves(self, clean: Tensor, labels: Tensor, normals: Tensor | None, ids: Tensor) -> Moves:
+        assert normals is not None  # needs_normals
         sensitivity, direction = sensitivity_map(self.surrogate, clean, labels, normals, self.targeted, self.top_k)
         order = sensitivity.argsort(dim=1, descending=True, stable=True)
         world = (tangent_basis(normals) * direction[..., None]).sum(-2)  # U^T direction

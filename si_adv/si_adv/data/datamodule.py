@@ -12,9 +12,13 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler, Subset
 
 from shared_utils import UserError, distributed
 from si_adv.data.augmentation import Augmentation
-from si_adv.data.dataset import DEFAULT_CACHE, CachedDataset
+from si_adv.data.dataset import DEFAULT_CACHE, CachedDataset, CloudDataset
 from si_adv.data.layouts import open_dataset
+from si_adv.data.procedural import ProceduralShapes
 from si_adv.data.sample import SPLITS, Sample
+
+Split = CloudDataset | ProceduralShapes
+"""The clouds of one split, as ``open_dataset`` gives them."""
 
 
 def split_off(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -43,14 +47,18 @@ class EpochSampler(DistributedSampler):
             yield self.epoch, index
 
 
-class TrainingClouds(Dataset):
+class TrainingClouds(Dataset[Sample]):
     """Clouds as training sees them: ``points_per_step`` random points of each (``None``: all), then augmentation.
 
     Indexed by (epoch, index), as ``EpochSampler`` gives them.
     """
 
     def __init__(
-        self, dataset: Dataset, points_per_step: int | None, augmentation: Augmentation | None, seed: int
+        self,
+        dataset: Split | Subset[Sample],
+        points_per_step: int | None,
+        augmentation: Augmentation | None,
+        seed: int,
     ) -> None:
         self.dataset, self.points_per_step, self.augmentation, self.seed = dataset, points_per_step, augmentation, seed
 
@@ -119,7 +127,7 @@ class PointCloudDataModule(LightningDataModule):
         self.val_fraction, self.procedural_sizes, self.seed = val_fraction, tuple(procedural_sizes), seed
         self.allow_upsample, self.cache_dir = allow_upsample, cache_dir
 
-    def _dataset(self, split: str, skip_corrupt: bool = False) -> Dataset:
+    def _dataset(self, split: str, skip_corrupt: bool = False) -> Split:
         size = self.procedural_sizes[SPLITS.index(split)]
         return open_dataset(
             self.root,
@@ -134,15 +142,15 @@ class PointCloudDataModule(LightningDataModule):
         )
 
     @cached_property
-    def _train(self) -> Dataset:
+    def _train(self) -> Split:
         return self._dataset("train", skip_corrupt=True)
 
     @cached_property
-    def _test(self) -> Dataset:
+    def _test(self) -> Split:
         return self._dataset("test")
 
     @cached_property
-    def _fit(self) -> tuple[Dataset, Dataset]:
+    def _fit(self) -> tuple[Split | Subset[Sample], Split | Subset[Sample]]:
         if "val" in self._train.splits:
             return self._train, self._dataset("val")
         rest, held = split_off(self._train.labels, self.val_fraction, self.seed)

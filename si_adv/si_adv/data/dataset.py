@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -35,7 +35,7 @@ def _log_estimated(root: str) -> None:
     log.info("%s: normals that are not stored are estimated from the 20 nearest points", root)
 
 
-class CloudDataset(Dataset):
+class CloudDataset(Dataset[Sample]):
     """Clouds of one split of a layout; a subclass says how they are found (``_open``) and read (``_read``).
 
     Args:
@@ -152,9 +152,9 @@ class CachedDataset(CloudDataset):
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
-        self._cache: np.ndarray | None = None
+        self._cache: np.memmap | None = None
 
-    def _cache_file(self) -> Path:
+    def _cache_file(self, folder: Path) -> Path:
         digest = hashlib.sha256(
             repr(
                 (type(self).__name__, str(self.root.resolve()), self.num_points, self.seed, self.allow_upsample)
@@ -163,7 +163,7 @@ class CachedDataset(CloudDataset):
         for path in self.paths:
             facts = path.stat() if path.is_file() else None
             digest.update(repr((str(path), facts and (facts.st_size, facts.st_mtime_ns))).encode())
-        return self.cache_dir / f"{self.root.stem}-{self.split}-{self.num_points}-{digest.hexdigest()[:16]}.npy"
+        return folder / f"{self.root.stem}-{self.split}-{self.num_points}-{digest.hexdigest()[:16]}.npy"
 
     def build_cache(self) -> Path | None:
         """Parse every file that is not cached yet; returns where (``None``: no cache folder, or it cannot be written).
@@ -173,8 +173,8 @@ class CachedDataset(CloudDataset):
         if self.cache_dir is None:
             return None
         if self._cache is not None:
-            return Path(self._cache.filename)
-        target = self._cache_file()
+            return Path(str(self._cache.filename))
+        target = self._cache_file(self.cache_dir)
         if not target.is_file():
             try:
                 self._write_cache(target)
@@ -216,14 +216,13 @@ class CachedDataset(CloudDataset):
                 return row[:, :3].copy(), None if np.isnan(row[0, 3]) else row[:, 3:].copy()
         return super()._prepared(index)
 
-    def __getstate__(self) -> dict:
+    def __getstate__(self) -> dict[str, Any]:
         # Workers map the file themselves: pickling the map would copy it.
         return {**self.__dict__, "_cache": None if self._cache is None else self._cache.filename}
 
-    def __setstate__(self, state: dict) -> None:
-        self.__dict__.update(state)
-        if self._cache is not None:
-            self._cache = np.load(self._cache, mmap_mode="r")
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        file = state["_cache"]
+        self.__dict__.update(state | {"_cache": None if file is None else np.load(file, mmap_mode="r")})
 
     def _columns(self, path: Path, max_rows: int | None) -> tuple[np.ndarray, np.ndarray | None]:
         table = read_table(self._need(path), max_rows)

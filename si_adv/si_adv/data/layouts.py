@@ -10,7 +10,7 @@ import json
 import zipfile
 import zlib
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from si_adv.data.dataset import DEFAULT_CACHE, CachedDataset, CloudDataset
 from si_adv.data.files import CLOUD_SUFFIXES, open_arrays, read_geometry
 from si_adv.data.procedural import ProceduralShapes
 from si_adv.data.sample import SPLITS, sample_geometry
+
+if TYPE_CHECKING:
+    import h5py
 
 # fmt: off
 MODELNET40 = (
@@ -54,7 +57,7 @@ class ModelNetText(CachedDataset):
 
     def _open(self) -> None:
         self._check_split()
-        names = self._names_file(self.root)
+        names = self._names_file(self.root) or self._need(self.root / "modelnet40_shape_names.txt")
         prefix = names.name.removesuffix("_shape_names.txt")
         listed = self._need(names.with_name(f"{prefix}_{self.split}.txt"))
         self.class_names = tuple(names.read_text().split())
@@ -193,8 +196,9 @@ class ModelNetHDF5(CloudDataset):
             try:
                 with h5py.File(file) as store:
                     rows = np.asarray(store["label"]).reshape(-1)
-                    if store["data"].ndim != 3 or len(store["data"]) != len(rows):
-                        raise UserError(f"{file}: 'data' has shape {store['data'].shape} for {len(rows)} labels")
+                    data = _stored(store, "data")
+                    if data.ndim != 3 or len(data) != len(rows):
+                        raise UserError(f"{file}: 'data' has shape {data.shape} for {len(rows)} labels")
             except (OSError, KeyError) as error:
                 raise UserError(f"{file} is not a readable HDF5 file with 'data' and 'label' ({error})") from None
             labels.append(rows)
@@ -210,15 +214,25 @@ class ModelNetHDF5(CloudDataset):
         if file not in self._blocks:
             try:
                 with h5py.File(file) as store:
-                    normals = store["normal"][:, : self.num_points] if "normal" in store else None
-                    self._blocks[file] = store["data"][:, : self.num_points], normals
-            except OSError as error:
+                    normals = _stored(store, "normal")[:, : self.num_points] if "normal" in store else None
+                    self._blocks[file] = _stored(store, "data")[:, : self.num_points], normals
+            except (OSError, KeyError) as error:
                 raise UserError(f"{file} is damaged ({error})") from None
         points, normals = self._blocks[file]
         return points[row, :, :3], None if normals is None else normals[row]
 
     def __getstate__(self) -> dict:
         return {**self.__dict__, "_blocks": {}}
+
+
+def _stored(store: h5py.File, name: str) -> h5py.Dataset:
+    """The array of this name; KeyError where the file holds none, or something else under it."""
+    import h5py
+
+    entry = store[name]
+    if not isinstance(entry, h5py.Dataset):
+        raise KeyError(f"{name!r} is not an array")
+    return entry
 
 
 class _NpzDataset(CloudDataset):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 import torch
 from torch.utils.data import Dataset
@@ -13,7 +11,7 @@ from si_adv.data.families import FAMILIES, procedural_mesh
 from si_adv.data.sample import SPLITS, Sample, normalise, sample_triangles
 
 
-class ProceduralShapes(Dataset):
+class ProceduralShapes(Dataset[Sample]):
     """Clouds of ten shape families, balanced, each made when it is asked for: the data set that needs no download.
 
     A cloud depends on (seed, split, index) alone and not on ``size``. Points are drawn uniformly by area, then moved by
@@ -36,7 +34,7 @@ class ProceduralShapes(Dataset):
 
     def __init__(
         self,
-        split: Literal["train", "val", "test"] = "train",
+        split: str = "train",
         size: int = 1000,
         num_points: int = 1024,
         seed: int = 0,

@@ -1,9 +1,9 @@
-"""The two records of the data: what a file holds (``Geometry``) and a model-ready cloud (``Sample``); from one to the other."""
+"""The records of the data: what a file holds (``Geometry``), a model-ready cloud (``Sample``) and a ``Batch`` of them."""
 
 from __future__ import annotations
 
 import logging
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 import torch
@@ -29,7 +29,7 @@ class Geometry(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """One model-ready cloud. Batches that a ``DataLoader`` makes have the same fields, with a leading dimension."""
+    """One model-ready cloud."""
 
     points: Tensor
     """(N, 3) float32, centred on their mean, largest radius one."""
@@ -39,6 +39,23 @@ class Sample(NamedTuple):
     """Class index; -1 where unknown."""
     name: str
     """What the data set or the file calls the cloud."""
+
+
+class Batch(Protocol):
+    """What a ``DataLoader`` makes of B samples: a tuple of the fields of ``Sample`` with a leading dimension."""
+
+    points: Tensor
+    """(B, N, 3) float32."""
+    normals: Tensor
+    """(B, N, 3) float32, or (B, 0, 3)."""
+    label: Tensor
+    """(B,) int64."""
+    name: list[str]
+    """B names."""
+
+    def _replace(self, *, points: Tensor) -> Self:
+        """The batch with other points."""
+        ...
 
 
 def normalise(points: np.ndarray, name: str = "cloud") -> tuple[np.ndarray, np.ndarray, float]:
@@ -119,7 +136,7 @@ def complete_normals(points: np.ndarray, normals: np.ndarray | None) -> np.ndarr
     if normals is not None and normals.any(1).all():
         return normals
     estimated = estimate_normals(torch.from_numpy(points)[None])[0].numpy()
-    return estimated if normals is None else np.where(normals.any(1)[:, None], normals, estimated)
+    return estimated if normals is None else np.where(normals.any(1, keepdims=True), normals, estimated)
 
 
 def sample_geometry(

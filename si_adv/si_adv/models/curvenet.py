@@ -42,7 +42,6 @@ class LPFA(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, initial: bool = False) -> None:
         super().__init__()
-        self.initial = initial
         if not initial:
             self.xyz2feature = nn.Sequential(nn.Conv2d(9, in_channels, 1, bias=False), nn.BatchNorm2d(in_channels))
         self.mlp = nn.Sequential(
@@ -53,7 +52,7 @@ class LPFA(nn.Module):
 
     def forward(self, x: Tensor | None, around: Neighbourhood) -> Tensor:
         """x: (B, C, N), None in the first layer -> (B, C', N)."""
-        if self.initial:
+        if x is None:
             return self.mlp(around.position).amax(-1)
         rows = x.transpose(1, 2)
         near = gather(rows, around.indices[..., : around.position.shape[-1]])
@@ -165,10 +164,11 @@ class CIC(nn.Module):
         fps_start: FPSStart,
     ) -> None:
         super().__init__()
-        self.num_points, self.radius, self.k, self.fps_start = num_points, radius, k, fps_start
+        self.num_points, self.radius, self.k = num_points, radius, k
+        self.fps_start: FPSStart = fps_start
         width = in_channels // bottleneck
         self.use_curve = curves is not None
-        if self.use_curve:
+        if curves is not None:
             self.curveaggregation = CurveAggregation(width)
             self.curvegrouping = CurveGrouping(width, *curves)
         self.conv1 = nn.Sequential(

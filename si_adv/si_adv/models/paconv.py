@@ -29,6 +29,7 @@ class ScoreNet(nn.Module):
     def forward(self, positions: Tensor) -> Tensor:
         hidden = F.relu(pointwise(positions, self.mlp_convs_hidden[0], self.mlp_bns_hidden[0]))
         last = self.mlp_convs_hidden[1]
+        assert isinstance(last, nn.Conv2d)
         return F.softmax(F.linear(hidden, last.weight.flatten(1), last.bias), -1) + 0.5
 
 

@@ -93,7 +93,8 @@ class PCT(nn.Module):
 
     def __init__(self, num_classes: int, with_normals: bool = False, fps_start: FPSStart = "first") -> None:
         super().__init__()
-        self.channels, self.fps_start = 6 if with_normals else 3, fps_start
+        self.channels = 6 if with_normals else 3
+        self.fps_start: FPSStart = fps_start
         self.conv1, self.bn1 = nn.Conv1d(self.channels, 64, 1, bias=False), nn.BatchNorm1d(64)
         self.conv2, self.bn2 = nn.Conv1d(64, 64, 1, bias=False), nn.BatchNorm1d(64)
         self.gather_local_0 = LocalFeatures(128, 128)

@@ -135,17 +135,17 @@ class RandPointCNN(nn.Module):
             ranked = ranked_neighbours(points, self.k)
         chosen, kept = points, ranked
         if self.num_representatives is not None and self.num_representatives < points.shape[1]:
-            index = self._draw(points)
+            index = self._draw(points, self.num_representatives)
             chosen, kept = gather(points, index), None
             ranked = gather(ranked, index)
         neighbours = ranked[..., 1 : self.k * _DILATION + 1 : _DILATION]
         return chosen, self.pointcnn(chosen, points, features, neighbours), kept
 
-    def _draw(self, points: Tensor) -> Tensor:
+    def _draw(self, points: Tensor, count: int) -> Tensor:
         batch, num_points, _ = points.shape
         if self.representatives == "first":
-            return torch.arange(self.num_representatives, device=points.device).expand(batch, -1)
-        return torch.rand(batch, num_points, device=points.device).argsort(1)[:, : self.num_representatives]
+            return torch.arange(count, device=points.device).expand(batch, -1)
+        return torch.rand(batch, num_points, device=points.device).argsort(1)[:, :count]
 
 
 def ranked_neighbours(points: Tensor, k: int) -> Tensor:

@@ -57,12 +57,8 @@ class PointConvLevel(nn.Module):
         fps_start: FPSStart = "first",
     ) -> None:
         super().__init__()
-        self.num_centres, self.num_samples, self.bandwidth, self.fps_start = (
-            num_centres,
-            num_samples,
-            bandwidth,
-            fps_start,
-        )
+        self.num_centres, self.num_samples, self.bandwidth = num_centres, num_samples, bandwidth
+        self.fps_start: FPSStart = fps_start
         self.mlp_convs, self.mlp_bns = pointwise_layers(widths)
         self.weightnet = PointwiseNet((3, 8, 8, 16))
         self.densitynet = PointwiseNet((1, 16, 8, 1))

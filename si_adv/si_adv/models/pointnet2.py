@@ -63,37 +63,43 @@ def _pool(groups: Tensor, convs: nn.ModuleList, norms: nn.ModuleList) -> Tensor:
 
 
 class SetAbstraction(nn.Module):
-    """One level with one radius: points (B, 3, N), features (B, D, N) or None -> (B, 3, S), (B, width, S).
-
-    ``group_all`` makes the whole cloud one neighbourhood of a centre at the origin.
-    """
+    """One level with one radius: points (B, 3, N), features (B, D, N) or None -> (B, 3, S), (B, width, S)."""
 
     def __init__(
         self,
-        num_centres: int | None,
-        radius: float | None,
-        num_samples: int | None,
+        num_centres: int,
+        radius: float,
+        num_samples: int,
         widths: Sequence[int],
-        group_all: bool = False,
         fps_start: FPSStart = "first",
     ) -> None:
         super().__init__()
         self.num_centres, self.radius, self.num_samples = num_centres, radius, num_samples
-        self.group_all, self.fps_start = group_all, fps_start
+        self.fps_start: FPSStart = fps_start
         self.mlp_convs, self.mlp_bns = pointwise_layers(widths)
 
     def forward(self, points: Tensor, features: Tensor | None) -> tuple[Tensor, Tensor]:
         points = points.transpose(1, 2)
         features = None if features is None else features.transpose(1, 2)
-        if self.group_all:
-            group = (points if features is None else torch.cat((points, features), -1))[:, None]
-            pooled = _pool(group, self.mlp_convs, self.mlp_bns)
-            return torch.zeros_like(points[:, :1]).transpose(1, 2), pooled.transpose(1, 2)
         chosen = farthest_point_sampling(points, self.num_centres, self.fps_start)
         centres = gather(points, chosen)
         indices = ball_query(points, centres, self.radius, self.num_samples)
         pooled = _pool_neighbourhoods(points, features, centres, indices, self.mlp_convs, self.mlp_bns, True)
         return centres.transpose(1, 2), pooled.transpose(1, 2)
+
+
+class GlobalAbstraction(nn.Module):
+    """The last level, the whole cloud as one neighbourhood of a centre at the origin: as above, with S = 1."""
+
+    def __init__(self, widths: Sequence[int]) -> None:
+        super().__init__()
+        self.mlp_convs, self.mlp_bns = pointwise_layers(widths)
+
+    def forward(self, points: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+        points = points.transpose(1, 2)
+        group = torch.cat((points, features.transpose(1, 2)), -1)[:, None]
+        pooled = _pool(group, self.mlp_convs, self.mlp_bns)
+        return torch.zeros_like(points[:, :1]).transpose(1, 2), pooled.transpose(1, 2)
 
 
 class SetAbstractionMsg(nn.Module):
@@ -109,7 +115,8 @@ class SetAbstractionMsg(nn.Module):
         fps_start: FPSStart = "first",
     ) -> None:
         super().__init__()
-        self.num_centres, self.radii, self.num_samples, self.fps_start = num_centres, radii, num_samples, fps_start
+        self.num_centres, self.radii, self.num_samples = num_centres, radii, num_samples
+        self.fps_start: FPSStart = fps_start
         blocks = [pointwise_layers([in_channels + 3, *branch]) for branch in widths]
         self.conv_blocks = nn.ModuleList([convs for convs, _ in blocks])
         self.bn_blocks = nn.ModuleList([norms for _, norms in blocks])
@@ -122,6 +129,7 @@ class SetAbstractionMsg(nn.Module):
         for radius, count, convs, norms in zip(
             self.radii, self.num_samples, self.conv_blocks, self.bn_blocks, strict=True
         ):
+            assert isinstance(convs, nn.ModuleList) and isinstance(norms, nn.ModuleList)
             indices = ball_query(points, centres, radius, count)
             pooled.append(_pool_neighbourhoods(points, features, centres, indices, convs, norms, False))
         return centres.transpose(1, 2), torch.cat(pooled, -1).transpose(1, 2)
@@ -160,7 +168,7 @@ class PointNet2SSG(_PointNet2):
         levels = (
             SetAbstraction(512, 0.2, 32, (channels, 64, 64, 128), fps_start=fps_start),
             SetAbstraction(128, 0.4, 64, (128 + 3, 128, 128, 256), fps_start=fps_start),
-            SetAbstraction(None, None, None, (256 + 3, 256, 512, 1024), group_all=True),
+            GlobalAbstraction((256 + 3, 256, 512, 1024)),
         )
         super().__init__(num_classes, with_normals, levels, (0.4, 0.4))
 
@@ -186,6 +194,6 @@ class PointNet2MSG(_PointNet2):
                 ((64, 64, 128), (128, 128, 256), (128, 128, 256)),
                 fps_start,
             ),
-            SetAbstraction(None, None, None, (640 + 3, 256, 512, 1024), group_all=True),
+            GlobalAbstraction((640 + 3, 256, 512, 1024)),
         )
         super().__init__(num_classes, with_normals, levels, (0.4, 0.5))

@@ -21,6 +21,8 @@ from si_adv.geometry import gather
 # Width of the blocks in which the position of a maximum is searched; one vector of partial maxima a block.
 _BLOCK = 32
 
+_Conv = nn.Conv1d | nn.Conv2d
+
 
 def check_clouds(clouds: Tensor, channels: int) -> None:
     """Raise ValueError unless ``clouds`` is (B, channels, N), as the victims take them."""
@@ -37,6 +39,8 @@ def as_stored(*modules: nn.Module) -> bool:
 
 def folded(conv: nn.Module, norm: nn.Module) -> tuple[Tensor, Tensor]:
     """Weight (out, in) and bias (out,) of a 1x1 convolution followed by its batch norm in evaluation."""
+    assert isinstance(conv, _Conv) and isinstance(norm, nn.modules.batchnorm._BatchNorm)
+    assert norm.running_mean is not None and norm.running_var is not None
     scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
     shift = norm.bias - norm.running_mean * scale
     if conv.bias is not None:
@@ -143,6 +147,8 @@ def _training_max(x: Tensor, conv: nn.Module, norm: nn.Module) -> Tensor:
     The norm is increasing or decreasing in each channel, so the deciding point is known before it; and mean and variance
     of w.x + b over all points are w.m + b and w.Cw, with m and C the mean and covariance of the rows of x.
     """
+    assert isinstance(conv, _Conv) and isinstance(norm, nn.BatchNorm1d) and norm.momentum is not None
+    assert norm.running_mean is not None and norm.running_var is not None and norm.num_batches_tracked is not None
     weight, rows = conv.weight.flatten(1), x.flatten(0, -2)
     centre = rows.mean(0)
     centred = rows - centre

@@ -19,6 +19,7 @@ from si_adv.geometry import FPSStart, ball_query, farthest_point_sampling, gathe
 def _layer(inputs: int, outputs: int, activation: bool = True) -> nn.Sequential:
     conv = nn.Conv2d(inputs, outputs, 1)
     nn.init.kaiming_normal_(conv.weight)
+    assert conv.bias is not None
     nn.init.zeros_(conv.bias)
     layer = nn.Sequential()
     layer.add_module("conv", conv)
@@ -41,7 +42,8 @@ class SetAbstraction(nn.Module):
 
     def __init__(self, widths: Sequence[int], radius: float, num_samples: int, fps_start: FPSStart) -> None:
         super().__init__()
-        self.radius, self.num_samples, self.fps_start = radius, num_samples, fps_start
+        self.radius, self.num_samples = radius, num_samples
+        self.fps_start: FPSStart = fps_start
         self.mlps = nn.ModuleList([SharedMLP(widths)])
 
     def forward(self, points: Tensor, features: Tensor | None, num_points: int) -> tuple[Tensor, Tensor]:
@@ -93,14 +95,14 @@ class PUNet(nn.Module):
 
     def forward(self, points: Tensor) -> Tensor:
         num_points = points.shape[1]
-        levels = [(points, None)]
+        levels: list[tuple[Tensor, Tensor]] = []
         for level, module in enumerate(self.SA_modules):
             size = num_points if level == 0 else min(num_points, self.num_points // 2**level)
-            levels.append(module(*levels[-1], size))
-        propagated = [module(points, *level) for module, level in zip(self.FP_Modules, levels[2:], strict=True)]
+            levels.append(module(*(levels[-1] if levels else (points, None)), size))
+        propagated = [module(points, *level) for module, level in zip(self.FP_Modules, levels[1:], strict=True)]
         # The first level holds all points in the order of farthest point sampling, and the published network joins it
         # with the others, which are in the order of the input; its weights were trained so.
-        features = torch.cat((points.transpose(1, 2), levels[1][1], *propagated), 1)[..., None]
+        features = torch.cat((points.transpose(1, 2), levels[0][1], *propagated), 1)[..., None]
         expanded = torch.cat([branch(features) for branch in self.FC_Modules], 2)
         return self.pcd_layer(expanded)[..., 0].transpose(1, 2)
 

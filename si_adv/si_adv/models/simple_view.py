@@ -123,6 +123,8 @@ class SimpleView(nn.Module):
     Made for clouds in the unit sphere. Raises ValueError for another number of channels.
     """
 
+    rotations: Tensor
+
     def __init__(self, num_classes: int, with_normals: bool = False, width: int = 16) -> None:
         super().__init__()
         self.channels = 6 if with_normals else 3
