@@ -45,7 +45,8 @@ def assemble(folder: Path, names: Sequence[str], summary: dict[str, Any]) -> Ind
                 f"{folder / PARTS / name}.npz is missing or damaged: continue with --resume, which builds it again"
             )
         for key, number in json.loads(str(part.pop("report"))).items():
-            counts[key] = counts.get(key, 0) + number
+            if isinstance(number, int):
+                counts[key] = counts.get(key, 0) + number
         for key, array in part.items():
             columns.setdefault(key, []).append(array)
     whole = {key: np.concatenate(arrays) for key, arrays in columns.items()}

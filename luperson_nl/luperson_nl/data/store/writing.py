@@ -51,13 +51,13 @@ class StoreWriter:
             log.info("%d of %d parts are there already", len(names) - len(missing), len(names))
         return distributed.share(missing)
 
-    def add(self, part: str, crops: Iterable[Crop], report: Mapping[str, float] | None = None) -> int:
+    def add(self, part: str, crops: Iterable[Crop], report: Mapping[str, Any] | None = None) -> int:
         """Store the crops of a part; it counts when all are written.
 
         Args:
             part: its name, one of those that ``create`` was given.
             crops: drawn one by one, so that they may be made while they are stored.
-            report: counts, read when the last crop is drawn; summed over the parts in the store's summary.
+            report: plain values, read when the last crop is drawn; numbers are summed up in the store's summary.
 
         Returns:
             The number of crops.
@@ -80,7 +80,7 @@ class StoreWriter:
         self._work.write(part, report=json.dumps(dict(report or {})), **arrays)
         return number
 
-    def counts(self) -> dict[str, dict[str, float]]:
+    def reports(self) -> dict[str, dict[str, Any]]:
         """The reports of the finished parts, by part."""
         found = {}
         for name in self._description["parts"]:
