@@ -1,0 +1,211 @@
+"""Rank metrics and re-ranking against the ways of fast-reid and torchreid on the same features: ratios of CPU time.
+
+    OMP_NUM_THREADS=1 python benchmarks/retrieval.py            everything, some minutes
+    OMP_NUM_THREADS=1 python benchmarks/retrieval.py ranks      or: reranking, memory
+
+One process, one thread, ``time.process_time``, median of several, ours and theirs one after the other; the results have to
+agree before anything is timed. ``memory`` runs two large cases in a process each and prints their peak: 20,000 queries x
+100,000 pictures x 256 dimensions, and re-ranking of 40,000 features.
+
+The other ways are written here from what the published evaluators do: fast-reid (evaluation/rank.py, rerank.py) and
+torchreid (metrics/rank.py) sort every row and go through it in Python; re-ranking keeps tables of N x N.
+"""
+
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import numpy as np
+import torch
+
+from luperson_nl import retrieval
+from luperson_nl.retrieval import Features, Matches, Reranked
+from shared_utils import logging
+
+MEGABYTE = 2**20
+
+
+def features(pictures: int, dim: int, seed: int, cameras: int = 6, each: int = 21) -> Features:
+    """Persons as directions, pictures of them with noise and a shift by camera: a retrieval of about 60 % mAP."""
+    draw = np.random.default_rng(seed)
+    persons = np.random.default_rng(1).standard_normal((max(2, pictures // each), dim), dtype=np.float32)
+    shifts = np.random.default_rng(2).standard_normal((cameras, dim), dtype=np.float32)
+    pid, camera = draw.integers(len(persons), size=pictures), draw.integers(cameras, size=pictures)
+    array = persons[pid] + 0.6 * shifts[camera]
+    array += 1.35 * draw.standard_normal((pictures, dim), dtype=np.float32) * draw.uniform(0.5, 1.5, (pictures, 1))
+    return Features(array.astype(np.float32), pid, camera).normalised()
+
+
+def seconds(run: Callable[[], object], repeats: int) -> float:
+    """Median of the CPU seconds of a call."""
+    taken = []
+    for _ in range(repeats):
+        start = time.process_time()
+        run()
+        taken.append(time.process_time() - start)
+    return statistics.median(taken)
+
+
+def by_sorting(distances, q_pid, g_pid, q_camera, g_camera, max_rank=50, inp=True):
+    """Rank metrics as fast-reid's Python (with ``inp``) and torchreid's compute them: (cmc, mAP, mINP)."""
+    order = np.argsort(distances, axis=1, kind="stable")
+    all_cmc, all_ap, all_inp = [], [], []
+    for query in range(len(distances)):
+        its = order[query]
+        keep = ~((g_pid[its] == q_pid[query]) & (g_camera[its] == q_camera[query]))
+        raw = (g_pid[its] == q_pid[query]).astype(np.int32)[keep]
+        if not np.any(raw):
+            continue
+        cmc = raw.cumsum()
+        if inp:
+            last = np.max(np.where(raw == 1))
+            all_inp.append(cmc[last] / (last + 1.0))
+        cmc[cmc > 1] = 1
+        all_cmc.append(cmc[:max_rank])
+        precision = [found / (place + 1.0) for place, found in enumerate(raw.cumsum())]
+        all_ap.append((np.asarray(precision) * raw).sum() / raw.sum())
+    return np.mean(all_cmc, 0), np.mean(all_ap), np.mean(all_inp) if inp else None
+
+
+def by_tables(distances, queries, k1=20, k2=6, weight=0.3):
+    """Re-ranking as published: tables of N x N, a loop over rows."""
+    original = np.power(distances, 2).astype(np.float32)
+    original = np.transpose(original / np.max(original, axis=0))
+    encoded = np.zeros_like(original)
+    rank = np.argsort(original, axis=1, kind="stable").astype(np.int32)
+    total = len(original)
+
+    def reciprocal(row, k):
+        forward = rank[row, : k + 1]
+        return forward[np.where(rank[forward, : k + 1] == row)[0]]
+
+    for row in range(total):
+        members = reciprocal(row, k1)
+        expanded = members
+        for candidate in members:
+            its = reciprocal(candidate, int(np.around(k1 / 2)))
+            if len(np.intersect1d(its, members)) > 2.0 / 3 * len(its):
+                expanded = np.append(expanded, its)
+        expanded = np.unique(expanded)
+        value = np.exp(-original[row, expanded])
+        encoded[row, expanded] = value / np.sum(value)
+    original = original[:queries]
+    mean = np.zeros_like(encoded)
+    for row in range(total):
+        mean[row] = np.mean(encoded[rank[row, :k2]], axis=0)
+    encoded = mean
+    listed = [np.where(encoded[:, column] != 0)[0] for column in range(total)]
+    jaccard = np.zeros_like(original)
+    for row in range(queries):
+        least = np.zeros(total, dtype=np.float32)
+        for column in np.where(encoded[row] != 0)[0]:
+            least[listed[column]] += np.minimum(encoded[row, column], encoded[listed[column], column])
+        jaccard[row] = 1 - least / (2.0 - least)
+    return (jaccard * (1 - weight) + original * weight)[:, queries:]
+
+
+def ranks() -> None:
+    """Rank metrics of given distances, milliseconds of a query."""
+    rows = []
+    for width, mine, theirs in ((4_000, 1000, 40), (16_000, 400, 20), (100_000, 100, 6)):
+        query, gallery = features(mine, 256, 3), features(width, 256, 4)
+        distances = 1 - query.array @ gallery.array.T
+        ids = query.pid, gallery.pid, query.camera, gallery.camera
+        some = (distances[:theirs], query.pid[:theirs], gallery.pid, query.camera[:theirs], gallery.camera)
+
+        def ours(distances=distances, query=query, gallery=gallery):
+            matches = Matches(query.pid, query.camera, gallery.pid, gallery.camera)
+            return retrieval.rank_scores([distances], matches, len(query))
+
+        few = ours(distances[:theirs], query[:theirs], gallery)
+        cmc, mean_ap, mean_inp = by_sorting(*some)
+        error = max(np.abs(few.cmc - cmc).max(), abs(few.mAP - mean_ap), abs(few.mINP - mean_inp))
+        assert error < 1e-6, f"the scores differ by {error:.2g}"
+        own = 1000 * seconds(ours, 7) / mine
+        fastreid = 1000 * seconds(lambda some=some: by_sorting(*some), 3) / theirs
+        torchreid = 1000 * seconds(lambda some=some: by_sorting(*some, inp=False), 3) / theirs
+        argsort = 1000 * seconds(lambda some=some: np.argsort(some[0], axis=1), 5) / theirs
+        rows.append(
+            {
+                "gallery": width,
+                "mAP": 100 * ours(distances, *(Features(x.array, x.pid, x.camera) for x in (query, gallery))).mAP,
+                "ours, ms a query": own,
+                "argsort alone": argsort / own,
+                "fast-reid": fastreid / own,
+                "torchreid": torchreid / own,
+                "largest difference": float(error),
+            }
+        )
+        assert len(ids) == 4
+    print(logging.table(rows, "rank metrics: time of the others over ours"))
+
+
+def reranking() -> None:
+    """Re-ranking with 10 % of the features as queries."""
+    rows = []
+    for total, repeats in ((3_000, 5), (8_000, 3)):
+        queries = total // 10
+        query, gallery = features(queries, 256, 3, each=3), features(total - queries, 256, 4)
+        arrays = query.array, gallery.array
+        both = np.concatenate(arrays)
+
+        def ours(arrays=arrays):
+            return Reranked(*arrays).of(slice(None))
+
+        def theirs(both=both, queries=queries):
+            return by_tables(1 - both @ both.T, queries)
+
+        error = float(np.abs(ours() - theirs()).max())
+        assert error < 1e-6, f"the distances differ by {error:.2g}"
+        own, tables = seconds(ours, repeats), seconds(theirs, 1 if total > 5000 else 3)
+        rows.append({"N": total, "ours, s": own, "tables of N x N": tables / own, "largest difference": error})
+    print(logging.table(rows, "re-ranking: time of the published way over ours"))
+
+
+def large_evaluation() -> None:
+    """20,000 queries, 100,000 pictures, 256 dimensions, with TPR@FPR."""
+    query, gallery = features(20_000, 256, 3, each=4), features(100_000, 256, 4)
+    distances = retrieval.Cosine(query.array, gallery.array)
+    products = 20 * seconds(lambda: distances.of(slice(0, 1000)), 3)
+    start = time.process_time()
+    scores = retrieval.evaluate(query, gallery)
+    whole = time.process_time() - start
+    start = time.process_time()
+    retrieval.evaluate(query, gallery, roc=True)
+    row = {"mAP": 100 * scores.mAP, "products alone, s": products, "evaluation, s": whole, "ratio": whole / products}
+    row |= {"with --roc, s": time.process_time() - start, "peak, MB": peak()}
+    print(logging.table([row], "20,000 queries x 100,000 pictures x 256 dimensions"))
+
+
+def large_reranking() -> None:
+    """N = 40,000: 4,000 queries, 36,000 pictures."""
+    query, gallery = features(4_000, 256, 3, each=3), features(36_000, 256, 4)
+    start = time.process_time()
+    scores = retrieval.evaluate(query, gallery, rerank=True)
+    row = {"mAP": 100 * scores.mAP, "s": time.process_time() - start, "peak, MB": peak()}
+    print(logging.table([row], "re-ranking and evaluation of N = 40,000"))
+
+
+def peak() -> int:
+    """Largest memory of this process so far, MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 // MEGABYTE
+
+
+def memory() -> None:
+    """The two large cases, a process each, so that neither sees the other's peak."""
+    for name in ("large_evaluation", "large_reranking"):
+        subprocess.run([sys.executable, __file__, name], check=True)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    parts = {part.__name__: part for part in (ranks, reranking, memory, large_evaluation, large_reranking)}
+    for name in sys.argv[1:] or ["ranks", "reranking", "memory"]:
+        parts[name]()
+        print()
