@@ -132,6 +132,7 @@ class Comparison:
     def __init__(self, plan: Plan, work: Work) -> None:
         self.plan, self.work = plan, work
         self.chosen: dict[tuple[str, str, str], float] = {}
+        self.counted: dict[str, int] = {}
 
     def run(self) -> dict[str, Any]:
         """Train everything that is missing; the results as plain values (see ``results``)."""
@@ -324,9 +325,10 @@ class Comparison:
             result["upstream accuracy"] = values("val", **at)
         with torch.random.fork_rng(devices=[]):
             model = self.trained(world, row, self.plan.seeds[0], steps)
-            flops = self._flops(row, model, steps)
+            forward = cost.forward_flops(model, self._example())
+            flops = self._flops(row, forward, steps)
         result |= {"seconds": seconds, "flops": flops, **diagnostics.parameters(model)._asdict()}
-        result["forward flops"] = cost.forward_flops(model, self._example())
+        result["forward flops"] = forward
         first = self.work.read(Cell(world, self.plan.seeds[0], stage, row, rate).name)
         result["information"] = values("information") if "information" in first else None
         result["load"] = first["load"].tolist() if "load" in first else None
@@ -336,18 +338,23 @@ class Comparison:
     def _example(self) -> Tensor:
         return torch.zeros(1, 3, self._image_size, self._image_size)
 
-    def _flops(self, row: str, model: nn.Module, steps: int) -> dict[str, float]:
+    def _flops(self, row: str, forward: int, steps: int) -> dict[str, float]:
         """Of training by stage. Upstream a head more or less is not counted: both have one on tokens or their mean."""
         spec, batch = ROWS[row], stages.Fit(1, 1.0, 0).batch_size
-        own = cost.training_flops(model, self._example(), batch, 1)
-        hidden = self.plan.wide if spec.start == "wide" else self.plan.hidden
-        net = stages.backbone(hidden, {} if spec.start == "moe" else None, image_size=self._image_size)
-        upstream = cost.training_flops(stages.segmenter(net, self.mosaic("rules", 0)), self._example(), batch, 1)
+        upstream = 0.0 if spec.start is None else cost.training_flops(self._forward_of(spec.start), batch, 1)
+        own = cost.training_flops(forward, batch, 1)
         return {
-            "upstream": upstream * self.plan.upstream_steps * (spec.start is not None),
+            "upstream": upstream * self.plan.upstream_steps,
             "intermediate": own * self.plan.intermediate_steps * spec.intermediate,
             "downstream": own * steps,
         }
+
+    def _forward_of(self, start: str) -> int:
+        if start not in self.counted:
+            hidden = self.plan.wide if start == "wide" else self.plan.hidden
+            net = stages.backbone(hidden, {} if start == "moe" else None, image_size=self._image_size)
+            self.counted[start] = cost.forward_flops(stages.segmenter(net, self.mosaic("rules", 0)), self._example())
+        return self.counted[start]
 
     def conversion_error(self) -> float | None:
         """The largest difference of the maps of the dense backbone and the converted one, before anything is trained."""

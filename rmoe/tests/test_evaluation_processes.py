@@ -4,7 +4,7 @@ import pytest
 import small_models
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
+import two_ranks
 
 from rmoe.evaluation import detection
 from rmoe.evaluation.experts import ExpertStatistics
@@ -51,21 +51,14 @@ def scores(images):
 SHARES = (([0], [1]), ([0, 1], []))
 
 
-def work(rank, place, queue):
-    dist.init_process_group("gloo", init_method=f"file://{place}", rank=rank, world_size=2)
-    queue.put([scores(images[rank]) for images in SHARES])
+def work(rank, folder):
+    dist.init_process_group("gloo", rank=rank, world_size=2)
+    torch.save([[float(each) for each in scores(images[rank])] for images in SHARES], folder / f"{rank}.pt")
     dist.destroy_process_group()
 
 
 def test_two_processes_score_as_one(tmp_path):
-    # One pair of processes for both shares: most of the time is their imports.
-    context = mp.get_context("spawn")
-    queue = context.Queue()
-    processes = [context.Process(target=work, args=(rank, tmp_path / "group", queue)) for rank in range(2)]
-    for process in processes:
-        process.start()
-    found = [scored for _ in processes for scored in queue.get(timeout=120)]
-    for process in processes:
-        process.join(60)
+    two_ranks.run(work, tmp_path)
+    found = [scored for rank in range(2) for scored in torch.load(tmp_path / f"{rank}.pt", weights_only=True)]
     one = scores([0, 1])
     assert len(found) == 4 and all(scored == pytest.approx(one) for scored in found)

@@ -1,13 +1,13 @@
 """Experts over two gloo processes equal one process: forward, gradients, a DDP step, a sharded checkpoint."""
 
 import copy
-import os
-import socket
 
 import pytest
+import pytorch_lightning  # noqa: F401 (before the processes are forked)
 import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
+import two_ranks
 from torch import nn
 
 from rmoe.moe import FeedForward, ResidualMoE, auxiliary_losses, moe_layers
@@ -121,10 +121,7 @@ def lightning_step(folder: str, devices: int) -> dict[str, torch.Tensor]:
     return {name: value.detach().clone() for name, value in module.net.named_parameters()}
 
 
-def worker(rank: int, port: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "RANK": str(rank), "LOCAL_RANK": str(rank)}
-    os.environ |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "GROUP_RANK": "0", "TORCHELASTIC_RUN_ID": "test"}
+def worker(rank: int, folder: str) -> None:
     dist.init_process_group("gloo", rank=rank, world_size=2)
     results = {}
     for param in PARAMS:
@@ -187,10 +184,7 @@ def worker(rank: int, port: int, folder: str) -> None:
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ranks")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    torch.multiprocessing.spawn(worker, (port, str(folder)), nprocs=2)
+    two_ranks.run(worker, str(folder))
     return folder, [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
 
 

@@ -43,11 +43,15 @@ class ExpertWeights(NamedTuple):
         fc2_bias = None if self.fc2_bias is None else change(self.fc2_bias)
         return ExpertWeights(change(self.fc1_weight), fc1_bias, change(self.fc2_weight), fc2_bias)
 
-    def plus(self, other: ExpertWeights) -> ExpertWeights:
-        """The sums; both have the same biases."""
+    def plus(
+        self, other: ExpertWeights, fc1_weight: Tensor | None = None, fc2_weight: Tensor | None = None
+    ) -> ExpertWeights:
+        """The sums; both have the same biases. ``fc1_weight``, ``fc2_weight``: sums that are there already."""
+        fc1_weight = self.fc1_weight + other.fc1_weight if fc1_weight is None else fc1_weight
+        fc2_weight = self.fc2_weight + other.fc2_weight if fc2_weight is None else fc2_weight
         fc1_bias = None if self.fc1_bias is None or other.fc1_bias is None else self.fc1_bias + other.fc1_bias
         fc2_bias = None if self.fc2_bias is None or other.fc2_bias is None else self.fc2_bias + other.fc2_bias
-        return ExpertWeights(self.fc1_weight + other.fc1_weight, fc1_bias, self.fc2_weight + other.fc2_weight, fc2_bias)
+        return ExpertWeights(fc1_weight, fc1_bias, fc2_weight, fc2_bias)
 
     def pairs(self, other: ExpertWeights) -> Iterator[tuple[Tensor, Tensor]]:
         """(own, other's) of every tensor that is there; both have the same biases."""

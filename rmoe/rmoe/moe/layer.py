@@ -18,6 +18,7 @@ from rmoe.moe.dispatch import Backend, ExpertWeights, apply_experts, choose_back
 from rmoe.moe.experts import ExpertTensors, LowRankResidual
 from rmoe.moe.feed_forward import FeedForward
 from rmoe.moe.routing import GATES, OVERFLOWS, CosineRouter, Gate, LinearRouter, Overflow, Routing, gate_values, route
+from rmoe.moe.summed import Memory, plus
 
 Param = Literal["factored", "merged", "frozen_core"]
 Form = Literal["factorised", "side_branch"]
@@ -149,6 +150,7 @@ class ResidualMoE(nn.Module):
         self.token_shape: tuple[int, ...] = ()
         self.exchange: Callable[..., Tensor] | None = None
         self._merged: tuple[tuple, ExpertWeights] | None = None
+        self._memory = (Memory(), Memory())
         self.dense_form: tuple[nn.Module, tuple[str, str]] | None = None
         self.reset_experts()
 
@@ -241,8 +243,16 @@ class ResidualMoE(nn.Module):
         key = tuple((p.data_ptr(), p._version, p.dtype) for p in parameters) if cached else ()
         if cached and self._merged is not None and self._merged[0] == key:
             return self._merged[1]
-        merged = core.plus(self.residual.weights())
-        self._merged = (key, merged) if cached else None
+        residual = self.residual.weights()
+        if cached:
+            self._memory = (Memory(), Memory())  # of training: not held beside what is kept now
+            merged = core.plus(residual)
+            self._merged = (key, merged)
+            return merged
+        fc1_weight = plus(core.fc1_weight, residual.fc1_weight, self._memory[0])
+        fc2_weight = plus(core.fc2_weight, residual.fc2_weight, self._memory[1])
+        merged = core.plus(residual, fc1_weight, fc2_weight)
+        self._merged = None
         return merged
 
     def forward(self, x: Tensor, padding: Tensor | None = None) -> Tensor:
@@ -330,7 +340,7 @@ class ResidualMoE(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         # A copy or a pickle has neither the last routing, which hangs on a graph, nor the sum of the weights.
-        return {**super().__getstate__(), "routing": None, "_merged": None}
+        return {**super().__getstate__(), "routing": None, "_merged": None, "_memory": (Memory(), Memory())}
 
     def extra_repr(self) -> str:
         """Widths and switches."""

@@ -20,14 +20,15 @@ def test_an_official_swin_t_is_converted_with_proof_and_trains(capsys):
     state = {name: torch.from_numpy(fill(name, v.shape)) for name, v in classifier("swin_t").state_dict().items()}
     torch.save({"model": state}, "swin_tiny_patch4_window7_224.pth")
     given = ["--ckpt", "swin_tiny_patch4_window7_224.pth", "--arch", "swin_t", "--out", "rmoe_swin_t", "--verify"]
+    given += ["--experts", "2"]  # of the eight of the default: files and optimiser grow with them, the proof does not
     assert convert.main(given) == 0
     printed = capsys.readouterr().out
     assert float(re.search(r"largest difference of the outputs: (\S+)", printed)[1]) <= 1e-5
-    assert "layers.2.blocks.5.mlp: 8 experts, top-1; copied core.fc1.weight" in printed
+    assert "layers.2.blocks.5.mlp: 2 experts, top-1; copied core.fc1.weight" in printed
     assert "new: residual.* zero, router.* drawn N(0, 0.02)" in printed
     pairs("data")
     small = ["--data.layout", "folder", "--data.crop", "64", "--data.short", "64", "--model.head_channels", "8"]
-    small += ["--model.backbone", "{name: swin_t}", "--trainer.max_steps", "2", "--trainer.val_check_interval", "2"]
+    small += ["--model.backbone", "{name: swin_t}", "--trainer.max_steps", "1", "--trainer.val_check_interval", "1"]
     weights = ["--model.weights", "rmoe_swin_t", "--data.root", "data"]
     assert train.main(["--config", "ade20k_sample.yaml", *weights, *small, "--name", "tuned"]) == 0
     tuned = pretrained.load("runs/tuned")
