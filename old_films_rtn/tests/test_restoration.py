@@ -122,7 +122,7 @@ def test_strength_scales_the_change_and_protected_areas_have_none(tmp_path, mode
 
 
 def test_two_shots_together_are_what_each_is_alone(tmp_path, model):
-    one, two = list(films.moving(6)), list(films.moving(5, 9))
+    one, two = list(films.moving(4)), list(films.moving(3, 9))
     for name, frames in (("both", one + two), ("one", one), ("two", two)):
         films.write_folder(tmp_path / name, frames)
         assert run(tmp_path / name, "--out", tmp_path / f"{name}_out", "--ckpt", model) == 0
@@ -322,7 +322,7 @@ def test_masks_that_say_nothing_are_warned_about(tmp_path, capsys):
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real films are not there (shared/data/old_films_rtn)")
 def test_twelve_real_scans_end_to_end(tmp_path, model):
     source, video = REAL / "archive_001", tmp_path / "cmp.mp4"
-    assert run(source, "--out", tmp_path / "out", "--ckpt", model, "--short-side", 160, "--side-by-side", video) == 0
+    assert run(source, "--out", tmp_path / "out", "--ckpt", model, "--short-side", 96, "--side-by-side", video) == 0
     assert len(list((tmp_path / "out").iterdir())) == 12
     assert films.describe(video)["frames"] == 12
 
@@ -352,5 +352,6 @@ def test_memory_does_not_grow_with_the_film(tmp_path):
         return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
 
     peak(6)  # the libraries' own first time
-    short, long = peak(12), peak(78)
-    assert long <= 1.05 * short, (short, long)
+    short, long = peak(12), peak(42)
+    # In kB: a state of 16 channels for each of 30 frames would be 24 000.
+    assert long - short <= 12_000, (short, long)
