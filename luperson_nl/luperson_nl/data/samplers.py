@@ -7,7 +7,7 @@ can be made to depend on nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sized
+from collections.abc import Iterator
 from typing import Any
 
 import cv2
@@ -213,7 +213,7 @@ def _one_thread(worker: int) -> None:
     cv2.setNumThreads(0)
 
 
-class _Count(Sized):
+class _Count(Dataset):
     """A length, which is all that ``DistributedSampler`` wants of a data set."""
 
     def __init__(self, count: int) -> None:

@@ -184,33 +184,32 @@ def jittered(image: np.ndarray, draw: random.Random) -> np.ndarray:
     return image
 
 
-def finish(view: View, mean: Sequence[float] | None = None, std: Sequence[float] | None = None) -> Tensor:
+def finish(view: View, mean: Sequence[float], std: Sequence[float], erase_black: bool = False) -> Tensor:
     """The batch part of a view: flip, gray, normalise, erase.
 
     Args:
         view: collated, on the device that trains.
-        mean: of R, G, B in 0..1. With it pixels are normalised, then erased with 0, the mean. None: pixels stay 0..255
-            and are erased with black.
-        std: of R, G, B in 0..1.
+        mean: of R, G, B in 0..1; also std.
+        erase_black: erase with black, as before normalising (fine-tuning), in place of the mean (pre-training).
 
     Returns:
-        (n, 3, h, w) float32.
+        (n, 3, h, w) float32, normalised, channels last in memory.
     """
     assert isinstance(view.image, Tensor) and isinstance(view.flip, Tensor)
     assert isinstance(view.gray, Tensor) and isinstance(view.erased, Tensor)
-    images = view.image.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
+    images = view.image.permute(0, 3, 1, 2).float()
     images = torch.where(view.flip[:, None, None, None], images.flip(3), images)
     if view.gray.any():
         # ITU-R 601, as PIL has it.
         weights = images.new_tensor((0.299, 0.587, 0.114)).view(1, 3, 1, 1)
         images = torch.where(view.gray[:, None, None, None], (images * weights).sum(1, keepdim=True), images)
-    if mean is not None and std is not None:
-        scale = 1 / (255 * images.new_tensor(std).view(3, 1, 1))
-        images = images.mul_(scale).sub_(images.new_tensor(mean).view(3, 1, 1) * 255 * scale)
+    scale = 1 / (255 * images.new_tensor(std).view(3, 1, 1))
+    black = images.new_tensor(mean).view(3, 1, 1) * -255 * scale
+    images = images.mul_(scale).add_(black)
     rows = torch.arange(images.shape[2], device=images.device)
     columns = torch.arange(images.shape[3], device=images.device)
     top, left, height, width = (side[:, None] for side in view.erased.unbind(1))
     inside = ((rows >= top) & (rows < top + height))[:, :, None] & ((columns >= left) & (columns < left + width))[
         :, None
     ]
-    return images.masked_fill_(inside[:, None], 0.0)
+    return torch.where(inside[:, None], black, images) if erase_black else images.masked_fill_(inside[:, None], 0.0)

@@ -90,17 +90,18 @@ def test_finish_flips_grays_normalises_and_then_erases_with_the_mean():
     erased = finish(collated(View(image, False, False, np.array([3, 4, 10, 5]))), mean, std)[0]
     changed = (erased != plain).any(0)
     assert changed[3:13, 4:9].all() and int(changed.sum()) == 50 and (erased[:, 3:13, 4:9] == 0).all()
-    gray = finish(collated(View(image, False, True, NOT_ERASED)))[0]
+    gray = finish(collated(View(image, False, True, NOT_ERASED)), (0, 0, 0), (1, 1, 1))[0] * 255
     assert torch.equal(gray[0], gray[1])
     assert torch.allclose(gray[0], torch.from_numpy(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)).float(), atol=1)
 
 
-def test_fine_tuning_keeps_0_to_255_and_erases_with_black():
+def test_fine_tuning_erases_with_black():
     view = FineTuneView(SIZE, 0)
     views = [view(np.full((*SIZE, 3), 200, np.uint8), random.Random(number)) for number in range(20)]
-    images = finish(View(*default_collate([tuple(each) for each in views])))
-    assert set(images.unique().tolist()) == {0.0, 200.0}
-    assert 3 < sum(float(image.min()) == 0 for image in images) < 17
+    images = finish(View(*default_collate([tuple(each) for each in views])), (0.2, 0.2, 0.2), (0.5, 0.5, 0.5), True)
+    levels = images.unique().tolist()
+    assert levels == pytest.approx([-0.2 / 0.5, (200 / 255 - 0.2) / 0.5])
+    assert 3 < sum(float(image.min()) < 0 for image in images) < 17
 
 
 def test_jitter_changes_colours_within_the_published_factors():
