@@ -91,7 +91,6 @@ class ResNet(nn.Module):
         depths: blocks of the four stages.
         widths: channels of the four stages, before the block's expansion; the first is the stem's too.
         last_stride: of the last stage; 1 in fine-tuning, which doubles the map.
-        padded_pool: pad the pooling of the stem, as torchvision does; fast-reid rounds the size up instead.
         non_local: ``NonLocal`` blocks of the four stages, each after one of the stage's last blocks (AGW).
         inner: channels inside of them.
     """
@@ -102,7 +101,6 @@ class ResNet(nn.Module):
         depths: Sequence[int],
         widths: Sequence[int] = (64, 128, 256, 512),
         last_stride: int = 2,
-        padded_pool: bool = True,
         non_local: Sequence[int] = (0, 0, 0, 0),
         inner: int = 1,
     ) -> None:
@@ -110,7 +108,7 @@ class ResNet(nn.Module):
         self.conv1 = nn.Conv2d(3, widths[0], 7, 2, 3, bias=False)
         self.bn1 = nn.BatchNorm2d(widths[0])
         self.relu = nn.ReLU(inplace=True)
-        self.maxpool = nn.MaxPool2d(3, 2, 1) if padded_pool else nn.MaxPool2d(3, 2, ceil_mode=True)
+        self.maxpool = nn.MaxPool2d(3, 2, 1)
         channels = widths[0]
         for number, (depth, width, stride) in enumerate(zip(depths, widths, (1, 2, 2, last_stride), strict=True), 1):
             blocks = []
@@ -209,7 +207,7 @@ def build_trunk(name: str, **options: Any) -> nn.Module:
 
     Args:
         name: of ``TRUNKS``, or ``timm:NAME``.
-        options: ``last_stride``, ``padded_pool``, ``non_local`` and ``inner`` of a ResNet.
+        options: ``last_stride``, ``non_local`` and ``inner`` of a ResNet.
 
     Raises:
         UserError: there is no trunk of that name, or a model of timm is given options.

@@ -41,6 +41,7 @@ class PNL(nn.Module):
         threshold: T of the correction.
         guided_label: ``raw`` (as the published code) or ``corrected`` (as the paper describes).
         instance_weight, prototype_weight: of the two contrastive losses.
+        hidden: width of the projection's middle; 2048 as published, whatever the trunk.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class PNL(nn.Module):
         guided_label: str = "raw",
         instance_weight: float = 1.0,
         prototype_weight: float = 1.0,
+        hidden: int = 2048,
     ) -> None:
         super().__init__()
         if method not in METHODS:
@@ -69,13 +71,13 @@ class PNL(nn.Module):
         trunk = build_trunk(trunk) if isinstance(trunk, str) else trunk
         classes = num_classes if method in ("pnl", "supervised") else None
         width = None if method == "supervised" else dim
-        self.encoder_q = Encoder(trunk, classes, width, cls_dim, batch_norm=method in ("simclr", "supcon"))
+        self.encoder_q = Encoder(trunk, classes, width, cls_dim, hidden, method in ("simclr", "supcon"))
         self.encoder_k: Encoder | None = None
         self.objective: Objective | None = None
         self.queue: Queue | None = None
         if method in _WITH_KEYS:
             # The published key encoder also carries a classifier that nothing reads.
-            self.encoder_k = Encoder(copy.deepcopy(trunk), None, dim)
+            self.encoder_k = Encoder(copy.deepcopy(trunk), None, dim, hidden=hidden)
             self.encoder_k.load_state_dict(self.encoder_q.state_dict(), strict=False)
             self.encoder_k.requires_grad_(False)
         if method == "pnl":
