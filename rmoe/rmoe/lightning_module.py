@@ -19,12 +19,13 @@ from rmoe.evaluation.segmentation import ConfusionMatrix
 from rmoe.models.detection import cascade_mask_rcnn, mask_rcnn
 from rmoe.models.mosaic_net import LinearHead, PooledClassifier
 from rmoe.models.segmenter import Segmenter, upernet
-from rmoe.moe import auxiliary_losses, describe, update_balance
+from rmoe.moe import auxiliary_losses, describe, parallel, update_balance
 from rmoe.moe.diagnostics import load
 from rmoe.moe.layer import moe_layers
 from rmoe.optimisation import Recipe, parameter_groups
 from rmoe.pretrained import started_backbone, started_classifier
 from shared_utils import UserError
+from shared_utils.distributed import world_size
 
 
 class Trained(LightningModule):
@@ -73,20 +74,49 @@ class Trained(LightningModule):
         dropped = torch.tensor(sum(each.dropped for each in found) / len(found))
         return {"largest_load": largest.to(self.device), "dropped": dropped.to(self.device)}
 
+    def setup(self, stage: str) -> None:
+        """Spread the experts over the processes, where the recipe says so."""
+        if self.recipe.expert_parallel and world_size() > 1 and not self._is_sharded():
+            parallel.shard_experts(self.model)
+            parallel.ignore_in_ddp(self)
+
+    def _is_sharded(self) -> bool:
+        return any(True for _ in parallel.sharded_parameters(self.model))
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        parallel.finish_gradients(self.model)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: int | float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """As Lightning's; of experts over processes by the norm over all of them."""
+        if not self._is_sharded() or not gradient_clip_val:
+            super().configure_gradient_clipping(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        elif gradient_clip_algorithm not in (None, "norm"):
+            raise UserError("experts over processes are clipped by the norm: leave trainer.gradient_clip_algorithm out")
+        else:
+            parallel.clip_gradients(self.model, float(gradient_clip_val))
+
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """As Lightning's; then the selection bias of mixtures that are balanced by one moves."""
         super().optimizer_step(*args, **kwargs)
         update_balance(self.model)
 
-    def configure_optimizers(self) -> Any:
-        recipe, trainer = self.recipe, self.trainer
-        groups = parameter_groups(
+    def _groups(self) -> list[dict[str, Any]]:
+        recipe = self.recipe
+        return parameter_groups(
             self.model,
             recipe.learning_rate,
             recipe.weight_decay,
             recipe.residual_lr_mult,
             recipe.residual_weight_decay,
         )
+
+    def configure_optimizers(self) -> Any:
+        recipe, trainer, groups = self.recipe, self.trainer, self._groups()
         fused = self.device.type in ("cpu", "cuda")
         optimizer = torch.optim.AdamW(
             groups, lr=recipe.learning_rate, betas=(recipe.betas[0], recipe.betas[1]), fused=fused
@@ -97,12 +127,24 @@ class Trained(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """What was converted, so that the model can be built again from the file alone."""
+        """What was converted, so that the model can be built again from the file alone; experts of all processes."""
+        if self._is_sharded():
+            parallel.gather_state(self, checkpoint["state_dict"], self._optimizer_states(checkpoint))
         checkpoint["rmoe"] = describe(self.model)
         checkpoint["network"] = self.network
         data = getattr(self._trainer, "datamodule", None)
         if data is not None and getattr(data, "root", "") is None:
             checkpoint["mosaic"] = asdict(data.mosaic)  # its rules follow from its seed
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Of a whole checkpoint the experts of this process."""
+        if self._is_sharded():
+            parallel.scatter_state(self, checkpoint["state_dict"], self._optimizer_states(checkpoint))
+
+    def _optimizer_states(self, checkpoint: dict[str, Any]) -> list[tuple[list[nn.Parameter], dict[str, Any]]]:
+        # On loading there is no optimiser yet: its parameters come in the order of the groups.
+        parameters = [each for group in self._groups() for each in group["params"]]
+        return [(parameters, state) for state in checkpoint.get("optimizer_states", [])]
 
 
 class SegmentationModule(Trained):

@@ -99,6 +99,8 @@ class Recipe:
         global_balance: auxiliary losses over the tokens of all processes.
         residual_lr_mult: learning rate of the experts' own tensors over that of the rest.
         residual_weight_decay: of the experts' own matrices; None: as the rest.
+        expert_parallel: each process keeps its share of every mixture's experts (``rmoe.moe.parallel``), DDP does the
+            rest; checkpoints are whole.
     """
 
     learning_rate: float = 6e-5
@@ -113,6 +115,7 @@ class Recipe:
     global_balance: bool = False
     residual_lr_mult: float = 1.0
     residual_weight_decay: float | None = None
+    expert_parallel: bool = False
 
     def __post_init__(self) -> None:
         if self.learning_rate <= 0 or self.weight_decay < 0:

@@ -12,7 +12,7 @@ weights and in overflow), which DDP averages like any other parameter.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -22,6 +22,8 @@ from torch import Tensor, nn
 from rmoe.moe.dispatch import reorder, restore
 from rmoe.moe.layer import ResidualMoE, moe_layers
 from shared_utils import UserError
+
+OptimizerState = tuple[list[nn.Parameter], dict[str, Any]]
 
 
 class _AllToAll(torch.autograd.Function):
@@ -184,6 +186,52 @@ def clip_gradients(model: nn.Module, max_norm: float, group: dist.ProcessGroup |
     for gradient in gradients:
         gradient *= (max_norm / (norm + 1e-6)).clamp(max=1.0)
     return norm
+
+
+def gather_state(model: nn.Module, state: dict[str, Any], optimizers: Iterable[OptimizerState] = ()) -> None:
+    """Make a state dict, and those of optimisers, whole: the entries of one process. Every rank calls it; in place.
+
+    Args:
+        model: sharded, or one that holds such models.
+        state: its state dict.
+        optimizers: (parameters in the order of its groups, state dict) of each optimiser; entries in the shape of a shard
+            (moments) are gathered like it.
+    """
+    groups = {id(p): g for (_, p), g in zip(sharded_parameters(model), _groups(model), strict=True)}
+    for name, parameter in sharded_parameters(model):
+        state[name] = _gathered(parameter.detach(), groups[id(parameter)])
+    for parameters, entries in optimizers:
+        for parameter, own in _entries(parameters, entries):
+            for key, value in own.items() if id(parameter) in groups else ():
+                if isinstance(value, Tensor) and value.shape == parameter.shape:
+                    own[key] = _gathered(value, groups[id(parameter)])
+
+
+def scatter_state(model: nn.Module, state: dict[str, Any], optimizers: Iterable[OptimizerState] = ()) -> None:
+    """The inverse of ``gather_state``: keep this rank's part of whole state dicts, in place."""
+    places = {}
+    for (name, parameter), group in zip(sharded_parameters(model), _groups(model), strict=True):
+        first = dist.get_rank(group) * len(parameter)
+        places[id(parameter)] = slice(first, first + len(parameter))
+        state[name] = state[name][places[id(parameter)]]
+    for parameters, entries in optimizers:
+        for parameter, own in _entries(parameters, entries):
+            for key, value in own.items() if id(parameter) in places else ():
+                if isinstance(value, Tensor) and value.shape[1:] == parameter.shape[1:] and value.ndim:
+                    own[key] = value[places[id(parameter)]]
+
+
+def _gathered(part: Tensor, group: dist.ProcessGroup | None) -> Tensor:
+    parts = [torch.empty_like(part) for _ in range(dist.get_world_size(group))]
+    dist.all_gather(parts, part.contiguous(), group=group)
+    return torch.cat(parts)
+
+
+def _entries(parameters: list[nn.Parameter], entries: dict[str, Any]) -> Iterator[tuple[nn.Parameter, dict[str, Any]]]:
+    """(parameter, its entries), numbered as torch's optimisers do; the entries may be changed."""
+    entries["state"] = {number: dict(own) for number, own in entries["state"].items()}
+    for number, own in entries["state"].items():
+        yield parameters[number], own
 
 
 def sharded_state_dict(model: nn.Module, mesh: Any) -> dict[str, Any]:
