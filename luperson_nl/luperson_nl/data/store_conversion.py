@@ -69,8 +69,8 @@ def convert(
                 rows = range(int(name) * BLOCK, min((int(name) + 1) * BLOCK, found.count))
                 counts = {"kept": 0, "unreadable": 0}
                 writer.add(name, _whole(found, rows, counts), counts)
-        unreadable = sum(report["unreadable"] for report in writer.reports().values())
-        return (open_store(out) if writer.finished else writer.finish()), unreadable
+        store = open_store(out) if writer.finished else writer.finish()
+        return store, sum(report["unreadable"] for report in writer.reports().values())
 
 
 def _is_store(path: Path) -> bool:

@@ -18,7 +18,7 @@ from luperson_nl.tracklets.plan import Plan, Task
 from luperson_nl.tracklets.purity import Purity
 from luperson_nl.tracklets.tracker import Tracker
 from luperson_nl.tracklets.videos import Frames
-from shared_utils import UserError
+from shared_utils import UserError, distributed
 from shared_utils.logging import progress
 
 log = logging.getLogger(__name__)
@@ -68,6 +68,7 @@ def build(
         by_name = {name: (number, task) for number, (name, task) in enumerate(zip(names, plan.tasks, strict=True))}
         for name in progress(writer.missing(), "cutting crops"):
             _add(writer, *by_name[name], filters, tracker, alone=len(names) == 1)
+        distributed.barrier()
         counts, rows = _reports(writer)
         if not counts.get("kept"):
             raise UserError(_nothing_left(out, counts))

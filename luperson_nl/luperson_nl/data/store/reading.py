@@ -175,7 +175,12 @@ def sample_digest(store: Store) -> str:
     content = hashlib.sha256()
     for i in np.unique(np.linspace(0, len(store) - 1, min(len(store), SAMPLED)).astype(int)):
         content.update(bytes(store.index.key[i]))
-        content.update(store.encoded(int(i)))
+        found = store._reader.get(store.index, int(i))
+        if found is None:
+            raise UserError(
+                f"{store.path}: crop {store.key(int(i))} is missing: its index is of other data; restore its own"
+            )
+        content.update(found)
     return content.hexdigest()[:16]
 
 
@@ -206,9 +211,15 @@ def pixel_statistics(store: Store, most: int = 2048) -> tuple[list[float], list[
     """
     sums = np.zeros((2, 3))
     chosen = np.unique(np.linspace(0, len(store) - 1, min(len(store), most)).astype(int))
+    read = 0
     for i in chosen:
-        pixels = store.image(int(i)).reshape(-1, 3) / 255.0
+        try:
+            pixels = store.image(int(i)).reshape(-1, 3) / 255.0
+        except UserError as error:
+            log.warning("%s", error)
+            continue
         sums += [pixels.mean(0), (pixels**2).mean(0)]
-    mean, square = sums / max(len(chosen), 1)
+        read += 1
+    mean, square = sums / max(read, 1)
     deviation = np.sqrt(np.maximum(square - mean**2, 0))
     return [round(float(value), 4) for value in mean], [round(float(value), 4) for value in deviation]
