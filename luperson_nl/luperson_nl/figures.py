@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -129,7 +129,7 @@ def strips(path: Path, lines: Sequence[Strip]) -> None:
 
 def corrections(
     path: Path,
-    images: np.ndarray,
+    read: Callable[[int], np.ndarray],
     labels: np.ndarray,
     corrected: np.ndarray,
     owner: np.ndarray | None = None,
@@ -144,7 +144,7 @@ def corrections(
 
     Args:
         path: of the picture.
-        images: (n, h, w, 3) uint8.
+        read: the crop of a row, (h, w, 3) uint8, all of one size.
         labels, corrected: (n,) ids.
         owner: (C,) person of each id.
         true: (n,) persons.
@@ -171,44 +171,38 @@ def corrections(
                 notes = [f"from {labels[row]}" if moved[row] else "" for row in rows]
             else:
                 notes = [f"to {corrected[row]}" if moved[row] else "" for row in rows]
-            lines.append(Strip(title, [images[row] for row in rows], colours, notes))
+            lines.append(Strip(title, [read(row) for row in rows.tolist()], colours, notes))
     strips(path, lines)
 
 
 def tracks(
     path: Path,
-    images: np.ndarray,
-    labels: np.ndarray,
-    clips: np.ndarray,
-    true: np.ndarray,
-    owner: np.ndarray,
-    main: np.ndarray,
-    shown: int = 6,
+    read: Callable[[int], np.ndarray],
+    groups: Mapping[str, np.ndarray],
+    notes: Callable[[int], str],
+    wrong: np.ndarray | None = None,
+    second: np.ndarray | None = None,
 ) -> None:
-    """Clips as the tracker cut them: the id below each crop; green: right, orange: a second id, red: another person's.
+    """Crops in the order in which they were tracked, a group a line: green right, orange a second id, red another person.
 
     Args:
         path: of the picture.
-        images: (n, h, w, 3) uint8.
-        labels: (n,) ids.
-        clips: (n,).
-        true: (n,) persons.
-        owner: (C,) person of each id.
-        main: (P,) main id of each person.
-        shown: clips, those with the most noise first.
+        read: the crop of a row, (h, w, 3) uint8, all of one size.
+        groups: title -> rows.
+        notes: what stands below the crop of a row.
+        wrong: (n,) bool, whether the id is another person's; None where the persons are not known: frames are grey.
+        second: (n,) bool, whether it is not the main id of the person.
     """
-    wrong, second = owner[labels] != true, main[true] != labels
-    noisy = np.bincount(clips[wrong], minlength=clips.max() + 1) > 0
-    split = np.bincount(clips[second & ~wrong], minlength=clips.max() + 1) > 0
-    order = np.argsort(-(noisy.astype(int) + split), kind="stable")
-    both, only_wrong, only_split = noisy & split, noisy & ~split, split & ~noisy
-    wanted = [np.flatnonzero(kind)[: max(1, shown // 3)] for kind in (both, only_wrong, only_split)]
-    chosen = list(dict.fromkeys([*np.concatenate(wanted).tolist(), *order.tolist()]))[:shown]
-    lines = []
-    for clip in chosen:
-        rows = np.flatnonzero(clips == clip)
-        colours = [WRONG if wrong[row] else SPLIT if second[row] else RIGHT for row in rows]
-        lines.append(Strip(f"clip {clip}", [images[r] for r in rows], colours, [f"id {labels[r]}" for r in rows]))
+
+    def colour(row: int) -> str:
+        if wrong is None or second is None:
+            return _GREY
+        return WRONG if wrong[row] else SPLIT if second[row] else RIGHT
+
+    lines = [
+        Strip(title, [read(row) for row in rows], [colour(row) for row in rows], [notes(row) for row in rows])
+        for title, rows in ((title, rows.tolist()) for title, rows in groups.items())
+    ]
     strips(path, lines)
 
 

@@ -108,7 +108,7 @@ def finetune(
     for _ in range(epochs * _STEPS):
         chosen = draw.sample(range(len(members)), min(_IDENTITIES, len(members)))
         rows = [row for label in chosen for row in draw.sample(members[label], min(_IMAGES, len(members[label])))]
-        images = batch_view([crops.images[row] for row in rows], view, draw, mean, std)
+        images = batch_view([crops.images[row] for row in rows], view, draw, mean, std, erase_black=True)
         loss = torch.stack(list(reid_loss("bot", model(images), torch.from_numpy(crops.labels[rows])).values())).sum()
         optimizer.zero_grad()
         loss.backward()

@@ -20,7 +20,7 @@ _OVER_NOISE = {
     "pnl": ("pnl_clean", "pnl", "pnl_heavy"),
     "supervised": ("supervised_clean", "supervised", "supervised_heavy"),
 }
-_PERSONS = 10
+_PERSONS, _CLIPS = 10, 6
 
 
 def draw(comparison: Comparison, results: dict[str, Any], folder: Path) -> None:
@@ -37,10 +37,19 @@ def draw(comparison: Comparison, results: dict[str, Any], folder: Path) -> None:
     _draw_maps(comparison, [row for row in _MAPS if row in found], seed, folder)
     crops = comparison.crops(seed)
     truth = LabelTruth(crops.labels, crops.true)
-    figures.tracks(folder / "tracks.png", crops.images, crops.labels, crops.clips, crops.true, truth.owner, truth.main)
+    clips = truth.noisiest(crops.labels, crops.clips, _CLIPS)
+    figures.tracks(
+        folder / "tracks.png",
+        crops.images.__getitem__,
+        {f"clip {clip}": np.flatnonzero(crops.clips == clip) for clip in clips},
+        lambda row: f"id {crops.labels[row]}",
+        ~truth.right_person(crops.labels),
+        ~truth.canonical(crops.labels),
+    )
     if "pnl" in found:
         corrected = comparison.part("pnl", seed)["corrected"]
-        figures.corrections(folder / "corrections.png", crops.images, crops.labels, corrected, truth.owner, crops.true)
+        read = crops.images.__getitem__
+        figures.corrections(folder / "corrections.png", read, crops.labels, corrected, truth.owner, crops.true)
 
 
 def _draw_maps(comparison: Comparison, rows: list[str], seed: int, folder: Path) -> None:

@@ -79,10 +79,11 @@ def batch_view(
     images: Sequence[np.ndarray],
     view: Callable[[np.ndarray, random.Random], View],
     draw: random.Random,
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
+    mean: Sequence[float],
+    std: Sequence[float],
+    erase_black: bool = False,
 ) -> Tensor:
-    """A view of every picture, finished: (n, 3, h, w)."""
+    """A view of every picture, finished (see ``data.transforms.finish``): (n, 3, h, w)."""
     made = [view(image, draw) for image in images]
     stacked = View(
         torch.from_numpy(np.stack([np.asarray(one.image) for one in made])),
@@ -90,8 +91,7 @@ def batch_view(
         torch.tensor([bool(one.gray) for one in made]),
         torch.from_numpy(np.stack([np.asarray(one.erased) for one in made])),
     )
-    # Convolutions on a CPU take a third less time in this layout.
-    return finish(stacked, mean, std).contiguous(memory_format=torch.channels_last)
+    return finish(stacked, mean, std, erase_black)
 
 
 def cosine(steps: int, warm_up: int) -> Callable[[int], float]:
@@ -133,7 +133,7 @@ def pretrain(crops: Crops, method: str, settings: Settings, seed: int, labels: n
         settings.threshold,
         instance_weight=settings.weight,
         prototype_weight=settings.weight,
-    ).to(memory_format=torch.channels_last)
+    ).to(memory_format=torch.channels_last)  # as views are; convolutions on a CPU then take a third less time
     size = (crops.images.shape[1], crops.images.shape[2])
     weak, strong = WeakView(size, settings.padding), StrongView(size, settings.strong)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]

@@ -43,3 +43,22 @@ class LabelTruth:
     def accuracy(self, labels: np.ndarray, rows: np.ndarray | slice = slice(None)) -> Accuracy:
         """Both numbers for labels of the data set, corrected or not."""
         return Accuracy(float(self.right_person(labels, rows).mean()), float(self.canonical(labels, rows).mean()))
+
+    def noisiest(self, labels: np.ndarray, groups: np.ndarray, count: int) -> np.ndarray:
+        """Groups of crops worth looking at: (count,) or fewer.
+
+        In turn one with both kinds of noise, one with ids of another person, one with second ids; then the others.
+
+        Args:
+            labels: (n,) of the data set.
+            groups: (n,) numbers, clips or ids.
+            count: how many.
+        """
+        right = self.right_person(labels)
+        size = int(groups.max()) + 1
+        wrong = np.bincount(groups[~right], minlength=size) > 0
+        split = np.bincount(groups[right & ~self.canonical(labels)], minlength=size) > 0
+        kinds = (wrong & split, wrong & ~split, split & ~wrong)
+        lists = [np.flatnonzero(kind) for kind in kinds]
+        turns = [each[turn] for turn in range(max(map(len, lists), default=0)) for each in lists if turn < len(each)]
+        return np.array(list(dict.fromkeys([*turns, *np.unique(groups)]))[:count])
