@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("scratch")
 
 @pytest.fixture
 def given():
-    made = mosaic_predictor(experts=2)
+    made = mosaic_predictor(experts=2, hidden=4)
     made.save_pretrained("model")
     return made
 

@@ -90,8 +90,8 @@ def test_the_published_recipes_train_on_the_real_samples(tmp_path):
         train(tmp_path, "--config", "ade20k_swin_t.yaml", *alone, *quick, *ade, "--trainer.sync_batchnorm", "false")
         == 0
     )
-    options = "{train_sizes: [], channels: 8, width: 16, min_size: 96, max_size: 128, proposals: 20, rpn_samples: 16, samples: 8}"
-    coco = ("--data.root", DATA / "coco", "--data.short_sides", "[96]", "--data.long", 128)
+    options = "{train_sizes: [], channels: 8, width: 16, min_size: 64, max_size: 96, proposals: 20, rpn_samples: 16, samples: 8}"
+    coco = ("--data.root", DATA / "coco", "--data.short_sides", "[64]", "--data.long", 96)
     arguments = (*alone, *quick, *coco, "--model.detector_options", options)
     assert train(tmp_path, "--config", "coco_mask_rcnn_swin_t_1x.yaml", *arguments) == 0
 

@@ -24,7 +24,7 @@ def test_losses_fall_and_every_parameter_has_a_gradient(make):
     optimiser = torch.optim.AdamW(model.parameters(), 3e-3)
     pictures, targets = images(), small_models.targets()
     totals = []
-    for _ in range(12):
+    for _ in range(8):
         total = sum(model(pictures, targets).values())
         optimiser.zero_grad()
         total.backward()
