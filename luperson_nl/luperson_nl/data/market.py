@@ -79,7 +79,8 @@ def _own(root: Path, parts: dict[str, ImageList], found: Found) -> ReidData:
     return ReidData(root, parts["train"], parts["query"], parts["gallery"], found)
 
 
-def _is_known(folder: Path) -> bool:
+def is_family(folder: Path) -> bool:
+    """Whether a folder is a data set of the Market-1501 family, or raw MSMT17."""
     return any((folder / part).is_dir() for part in (TRAIN, GALLERY)) or (folder / LISTS["train"][0]).is_file()
 
 
@@ -87,12 +88,12 @@ def _locate(root: Path, name: str | None) -> Path | None:
     """The folder of a data set of the family; None where the root is of another layout."""
     if name is not None and name not in FOLDERS:
         raise UserError(f"no data set is called {name!r}: known are {', '.join(FOLDERS)}")
-    if _is_known(root):
+    if is_family(root):
         return root
     names = FOLDERS if name is None else {name: FOLDERS[name]}
-    below = [root / folder for folders in names.values() for folder in folders if _is_known(root / folder)]
+    below = [root / folder for folders in names.values() for folder in folders if is_family(root / folder)]
     if name is None:  # the parts of CUHK03-NP, given its own folder
-        below += [root / part for part in ("labeled", "detected") if _is_known(root / part)]
+        below += [root / part for part in ("labeled", "detected") if is_family(root / part)]
     if len(below) > 1:
         raise UserError(f"{root} holds several data sets ({', '.join(map(str, below))}): give the folder of one")
     if below:

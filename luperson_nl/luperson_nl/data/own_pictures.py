@@ -82,17 +82,23 @@ def read_csv(path: Path) -> tuple[dict[str, ImageList], Found]:
     return _complete({part: image_list(content) for part, content in listed.items() if content}), found
 
 
-def first_as_query(pictures: ImageList) -> tuple[ImageList, ImageList]:
-    """Query and gallery of one list: the first picture of each person and camera asks for all others.
+def first_as_query(pid: np.ndarray, camera: np.ndarray) -> np.ndarray:
+    """Which pictures ask where nothing says so: the first one of each person and camera; all others are the gallery.
 
     A person who occurs once has nobody to be found by and stays in the gallery.
+
+    Args:
+        pid, camera: (n,).
+
+    Returns:
+        (n,) bool.
     """
-    first = np.unique(np.stack([pictures.pid, pictures.camera], 1), axis=0, return_index=True)[1]
-    _, person, count = np.unique(pictures.pid, return_inverse=True, return_counts=True)
-    asks = np.zeros(len(pictures), dtype=bool)
-    asks[first] = True
-    asks &= count[person] > 1
-    return pictures[asks], pictures[~asks]
+    asks = np.zeros(len(pid), dtype=bool)
+    if len(pid):
+        asks[np.unique(np.stack([pid, camera], 1), axis=0, return_index=True)[1]] = True
+        _, person, count = np.unique(pid, return_inverse=True, return_counts=True)
+        asks &= count[person] > 1
+    return asks
 
 
 def _complete(parts: dict[str, ImageList]) -> dict[str, ImageList]:

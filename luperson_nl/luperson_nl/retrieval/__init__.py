@@ -6,6 +6,8 @@ from luperson_nl.retrieval.expansion import expand as expand
 from luperson_nl.retrieval.features import Features as Features
 from luperson_nl.retrieval.ranks import Matches as Matches
 from luperson_nl.retrieval.ranks import SameCamera as SameCamera
+from luperson_nl.retrieval.reassociation import check_frames as check_frames
+from luperson_nl.retrieval.reassociation import reassociate as reassociate
 from luperson_nl.retrieval.reranking import RerankDistance as RerankDistance
 from luperson_nl.retrieval.reranking import Reranked as Reranked
 from luperson_nl.retrieval.scores import Protocol as Protocol

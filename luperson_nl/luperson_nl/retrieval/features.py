@@ -16,7 +16,7 @@ class Features:
 
     Args:
         array: (n, d) float32, of any length; they are compared by their direction.
-        pid: (n,) the person; -1 is junk (``market-trapezoid``) or a person of nobody's (``fastreid``).
+        pid: (n,) the person; -1 is nobody: junk (``market-trapezoid``), or wrong for every query (``fastreid``).
         camera: (n,) the camera; -1 where it is not known.
         paths: (n,) names of the pictures, None where they have none. The same name is the same picture.
         frame: (n,) number of the frame in its video, None where there is no video.

@@ -19,7 +19,7 @@ class Matches:
     """Which pictures of the gallery are right for a query, and which must not count.
 
     Args:
-        query_pid, query_camera: (q,).
+        query_pid, query_camera: (q,); the person -1 is nobody, and has no matches.
         gallery_pid, gallery_camera: (g,).
         same_camera: pictures of the same person from the query's own camera are dropped (the rule of Market-1501), or
             kept.
@@ -39,7 +39,7 @@ class Matches:
         self._order = np.argsort(gallery_pid, kind="stable")
         known = gallery_pid[self._order]
         self._first = np.searchsorted(known, query_pid, "left")
-        self._last = np.searchsorted(known, query_pid, "right")
+        self._last = np.where(query_pid == -1, self._first, np.searchsorted(known, query_pid, "right"))
         self._drop_camera = same_camera == "drop"
         self._query_camera, self._camera = query_camera, gallery_camera[self._order]
         self._query_paths = query_paths if query_paths is not None and gallery_paths is not None else None

@@ -40,6 +40,8 @@ class RocCounts:
 
     def rates(self) -> dict[float, float]:
         """TPR at the largest threshold whose FPR is at most each of 1e-4, 1e-3, 1e-2."""
+        if not self._same.any():
+            return {}
         different, same = np.cumsum(self._different), np.cumsum(self._same)
         found = {}
         for rate in RATES:

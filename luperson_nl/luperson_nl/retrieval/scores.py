@@ -80,9 +80,9 @@ class Totals:
             self._first[ranks[0] - 1] += 1
 
     def scores(self, tpr: dict[float, float] | None = None) -> Scores:
-        """The means. At least one query has a match."""
+        """The means; all 0 where no query has a match."""
         valid = int(np.isfinite(self._ap).sum())
-        total = len(self._ap) if self._trapezoid else valid
+        total = len(self._ap) if self._trapezoid else max(valid, 1)
         return Scores(
             mAP=float(np.nansum(self._ap)) / total,
             mINP=float(np.nansum(self._inp)) / total,
@@ -118,7 +118,7 @@ def rank_scores(
         UserError: no query has a match.
     """
     totals = Totals(queries, protocol, max_rank)
-    start = valid = 0
+    start = 0
     for distances in chunks_of_distances:
         rows, right, dropped = [], [], []
         for query, ranks, its_matches, its_dropped in ranks_of_chunk(distances, matches, start):
@@ -129,10 +129,10 @@ def rank_scores(
         if roc is not None:
             roc.add(distances if len(rows) == len(distances) else distances[rows], right, dropped)
         start += len(distances)
-        valid += len(rows)
-    if not valid:
+    scores = totals.scores(roc.rates() if roc is not None else None)
+    if not scores.valid:
         raise no_valid_query(matches, queries)
-    return totals.scores(roc.rates() if roc is not None else None)
+    return scores
 
 
 def no_valid_query(matches: Matches, queries: int) -> UserError:

@@ -76,8 +76,8 @@ def test_own_folders_have_text_or_numbers_as_persons_and_cameras_where_names_tel
     put(tmp_path, "anna/1_c2.jpg", "anna/2_cam3.PNG", "anna/3_c2.jpg", "bert/x.jpg", "bert/.hidden.jpg", "notes.txt")
     pictures = market.read(tmp_path).train
     assert pictures.pid.tolist() == [0, 0, 0, 1] and pictures.camera.tolist() == [2, 3, 2, -1]
-    query, gallery = first_as_query(pictures)
-    assert query.camera.tolist() == [2, 3] and gallery.pid.tolist() == [0, 1]  # bert occurs once: nobody to be found by
+    # Cameras 2 and 3 ask for anna; bert occurs once, and has nobody to be found by.
+    assert first_as_query(pictures.pid, pictures.camera).tolist() == [True, True, False, False]
     put(tmp_path / "parts", "train/7/a_c1.jpg", "query/12/a_c1.jpg", "gallery/12/b_c2.jpg")
     data = market.read(tmp_path / "parts")
     assert data.query.pid.tolist() == data.gallery.pid.tolist() == [12] and data.train.pid.tolist() == [7]

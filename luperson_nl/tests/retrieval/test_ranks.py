@@ -15,7 +15,7 @@ def by_sorting(distances, query, gallery, trapezoid=False, max_rank=50):
     cmc = np.zeros(max_rank)
     for q, row in enumerate(distances):
         order = np.argsort(row, kind="stable")
-        same = gallery.pid[order] == query.pid[q]
+        same = (gallery.pid[order] == query.pid[q]) & (query.pid[q] != -1)
         kept = ~(same & (gallery.camera[order] == query.camera[q]))
         rank = np.flatnonzero(same[kept]) + 1
         if not len(rank):
@@ -77,7 +77,7 @@ def test_tpr_is_a_point_of_the_curve():
     tpr = retrieval.evaluate(query, gallery, roc=True).tpr
     both = query.normalised(), gallery.normalised()
     distances = 1 - both[0].array @ both[1].array.T
-    same = query.pid[:, None] == gallery.pid
+    same = (query.pid[:, None] == gallery.pid) & (query.pid[:, None] != -1)
     used = ~(same & (query.camera[:, None] == gallery.camera)) & (same & (query.camera[:, None] != gallery.camera)).any(
         1, keepdims=True
     )
