@@ -13,7 +13,8 @@ from functools import cached_property
 
 import numpy as np
 
-from luperson_nl.data.street_rendering import VIEWS, Camera, People, Shots, draw_people, look_alikes, render
+from luperson_nl.data.street_people import People, draw_people, look_alikes
+from luperson_nl.data.street_rendering import VIEWS, Camera, Shots, render
 from shared_utils import UserError
 
 FRAGMENT, SWITCH, LOOK_ALIKES = 0.3, 0.35, 5
