@@ -85,11 +85,15 @@ def keeps_checkpoints(trainer: Any) -> bool:
 
 
 def check_fits(source: Path, stored: Mapping[str, Any], model: LightningModule) -> None:
-    """Raise UserError where a checkpoint's weights don't fit the model, naming the first that does not."""
+    """Raise UserError where a checkpoint's weights don't fit the model, naming the first that does not.
+
+    A module may know another way on: its ``misfit_hint`` ends the message.
+    """
     if is_overridden("configure_model", model):
         return  # its layers do not exist yet
     own = model.state_dict()
     fix = "use the settings of the run that made it (its config.yaml), or another --name"
+    fix += f"; {hint}" if (hint := getattr(model, "misfit_hint", "")) else ""
     for name, tensor in own.items():
         if name in stored and tuple(stored[name].shape) != tuple(tensor.shape):
             there, here = tuple(stored[name].shape), tuple(tensor.shape)
