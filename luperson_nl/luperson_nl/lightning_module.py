@@ -38,6 +38,8 @@ class Trained(LightningModule):
         embedder: arguments of ``pretrained.Embedder`` for the network that is trained; kept in the checkpoint.
     """
 
+    misfit_hint = "for other identities, begin with its trunk and a fresh classifier: --weights in place of --ckpt_path"
+
     def __init__(self, recipe: Recipe, embedder: dict[str, Any]) -> None:
         super().__init__()
         self.recipe, self.embedder = recipe, embedder
@@ -92,7 +94,7 @@ class Trained(LightningModule):
             return  # a trial run, with a part of the pictures
         scores = retrieved(features[np.argsort(rows)], pictures)
         values = {"mAP": 100 * scores.mAP, "rank1": 100 * float(scores.cmc[0]), "mINP": 100 * scores.mINP}
-        self.log_dict({f"{stage}_{name}": value for name, value in values.items()}, rank_zero_only=True)
+        self.log_dict({f"{stage}_{name}": value for name, value in values.items()}, sync_dist=True)
         if self.trainer.is_global_zero:
             what = "validation" if stage == "val" else "test"
             log.info("%s: mAP %.1f, rank-1 %.1f (%d queries)", what, values["mAP"], values["rank1"], scores.valid)
@@ -200,7 +202,7 @@ class PretrainingModule(Trained):
             path = Path(self.trainer.log_dir) / f"labels_epoch{self.current_epoch:02d}.npz"
         found = self.corrections.finish(path)
         found |= {"unseen": float(self.model.objective.prototypes.num_unseen()), "drift": self._drift()}
-        self.log_dict({f"labels_{name}": value for name, value in found.items()}, rank_zero_only=True)
+        self.log_dict({f"labels_{name}": value for name, value in found.items()}, sync_dist=True)
         if self.trainer.is_global_zero:
             log.info("epoch %d: %s", self.current_epoch, sentence(found))
 

@@ -7,20 +7,22 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
 from luperson_nl.data import market, splits
+from luperson_nl.data.batches import TrainingData
 from luperson_nl.data.image_lists import UNKNOWN, ImageList, read_image
 from luperson_nl.data.samplers import BalancedOrder, BatchOrder, IdentityOrder, ResumableLoader
-from luperson_nl.data.street import Street
-from luperson_nl.data.transforms import FineTuneView, finish
-from luperson_nl.data.viewing import Retrieval, TestViews, Views, of_crops, of_lists
+from luperson_nl.data.street import Crops
+from luperson_nl.data.transforms import FineTuneView
+from luperson_nl.data.viewing import Retrieval, Views, of_crops, of_lists
 from luperson_nl.models.statistics import STATISTICS
 from shared_utils import UserError
 
+_SAMPLED = 512  # pictures whose pixels give the statistics
 
-class FinetuningData(LightningDataModule):
+
+class FinetuningData(TrainingData):
     """P x K batches of a data set's training part; its query and gallery to evaluate with.
 
     A batch is ``{"views": [(n, 3, h, w)], "label": (n,), "index": (n,)}``, ready for the model.
@@ -33,7 +35,8 @@ class FinetuningData(LightningDataModule):
         repeat: how often a few-shot list is repeated.
         size: (height, width).
         padding: pixels.
-        statistics: mean and standard deviation of the pixels by name: those of the data of pre-training.
+        statistics: mean and standard deviation of the pixels by name, those of the data of pre-training (``lmdb_200_20``); null:
+            those of the training part.
         sampler: ``naive`` or ``balanced`` (across cameras).
         batch_size: P x K, all processes together.
         instances: K.
@@ -52,7 +55,7 @@ class FinetuningData(LightningDataModule):
         repeat: int = 1,
         size: tuple[int, int] = (256, 128),
         padding: int = 10,
-        statistics: str = "lmdb_200_20",
+        statistics: str | None = None,
         sampler: Literal["naive", "balanced"] = "naive",
         batch_size: int = 64,
         instances: int = 4,
@@ -61,21 +64,16 @@ class FinetuningData(LightningDataModule):
         street: dict[str, Any] | None = None,
         held: int = 60,
     ) -> None:
-        super().__init__()
-        if statistics not in STATISTICS:
-            raise UserError(f"data.statistics {statistics!r} is unknown: choose of {', '.join(STATISTICS)}")
+        super().__init__(size, batch_size, num_workers, seed, street, erased="black")
+        if statistics is not None and statistics not in STATISTICS:
+            raise UserError(f"data.statistics {statistics!r} is unknown: choose of {', '.join(STATISTICS)}, or null")
         if split is not None:
             splits.parse(split)
         self.root, self.data_name, self.split, self.split_folder = root, name, split, split_folder
-        self.repeat, self.size = repeat, (size[0], size[1])
+        self.repeat, self.held = repeat, held
         self.view = FineTuneView(self.size, padding)
-        self.mean, self.std = (list(values) for values in STATISTICS[statistics])
-        self.sampler, self.batch_size, self.instances = sampler, batch_size, instances
-        self.num_workers, self.order_seed, self.held = num_workers, seed, held
-        try:
-            self.street = Street(**{"seed": seed, "size": self.size, **(street or {})})
-        except TypeError as error:
-            raise UserError(f"data.street: {error}") from error
+        self.statistics = statistics
+        self.sampler, self.instances = sampler, instances
 
     @cached_property
     def _found(self) -> market.ReidData:
@@ -87,24 +85,44 @@ class FinetuningData(LightningDataModule):
         return found
 
     @cached_property
+    def _crops(self) -> Crops:
+        return self.street.train()
+
+    @cached_property
     def train(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Pictures (paths, or (n, h, w, 3) uint8), labels 0..C-1 and cameras of what is trained on."""
         if self.root is not None:
             chosen, folder = self._found.train, self._found.root
         else:
-            crops = self.street.train()
+            crops = self._crops
             rows = np.arange(len(crops))
             unknown = np.full(len(crops), UNKNOWN)
             chosen = ImageList(rows.astype(str), crops.true, crops.cameras + 1, unknown, unknown)
             folder = Path("runs") / f"street_{self.order_seed}"
         if self.split is not None:
             chosen = splits.apply(chosen, self.split, self.split_folder or folder, self.order_seed, self.repeat)
-        images = chosen.paths if self.root is not None else self._street_images[chosen.paths.astype(int)]
+        images = chosen.paths if self.root is not None else self._crops.images[chosen.paths.astype(int)]
         return images, chosen.labels(), chosen.camera
 
+    @cached_property
+    def _pixels(self) -> tuple[list[float], list[float]]:
+        if self.statistics is not None:
+            mean, std = STATISTICS[self.statistics]
+            return list(mean), list(std)
+        count = len(self.train[1])
+        chosen = np.unique(np.linspace(0, count - 1, min(count, _SAMPLED)).astype(int))
+        pixels = np.concatenate([self._image(int(row)).reshape(-1, 3) for row in chosen])
+        return (pixels.mean(0) / 255).tolist(), (pixels.std(0, dtype=np.float64) / 255).tolist()
+
     @property
-    def _street_images(self) -> np.ndarray:
-        return self.street.train().images
+    def mean(self) -> list[float]:
+        """Of R, G, B in 0..1."""
+        return self._pixels[0]
+
+    @property
+    def std(self) -> list[float]:
+        """Of R, G, B in 0..1."""
+        return self._pixels[1]
 
     @property
     def num_classes(self) -> int:
@@ -131,14 +149,7 @@ class FinetuningData(LightningDataModule):
         return images[index] if images.ndim == 4 else read_image(images[index])
 
     def train_dataloader(self) -> ResumableLoader:
-        views = Views(self._image, self.train[1], [self.view], self.order_seed)
-        return ResumableLoader(views, self.order, self.num_workers)
+        return self._training(Views(self._image, self.train[1], [self.view], self.order_seed), self.order)
 
-    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Finish the views of training on the device."""
-        if isinstance(batch, dict):
-            batch["views"] = [finish(view, self.mean, self.std, erase_black=True) for view in batch["views"]]
-        return batch
-
-    def val_dataloader(self) -> DataLoader:
-        return TestViews(self.retrieval, self.size, self.mean, self.std).loader(256, self.num_workers)
+    def val_dataloader(self) -> DataLoader | list:
+        return self._evaluation(self.retrieval)

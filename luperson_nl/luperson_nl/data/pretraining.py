@@ -7,23 +7,23 @@ from functools import cached_property, partial
 from typing import Any, Literal
 
 import numpy as np
-from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
 from luperson_nl.data import market
+from luperson_nl.data.batches import TrainingData
 from luperson_nl.data.decoding import decode
 from luperson_nl.data.samplers import BatchOrder, ResumableLoader
 from luperson_nl.data.store import Store, open_store
-from luperson_nl.data.street import Crops, Street
-from luperson_nl.data.transforms import StrongView, WeakView, finish
-from luperson_nl.data.viewing import Retrieval, TestViews, Views, of_crops, of_lists
+from luperson_nl.data.street import Crops
+from luperson_nl.data.transforms import StrongView, WeakView
+from luperson_nl.data.viewing import Retrieval, Views, of_crops, of_lists
 from luperson_nl.models.statistics import STATISTICS
 from shared_utils import UserError
 
 Kind = Literal["weak", "strong"]
 
 
-class PretrainingData(LightningDataModule):
+class PretrainingData(TrainingData):
     """Views of crops with noisy identities, and other persons to validate and test with.
 
     A batch is ``{"views": [(n, 3, h, w), ...], "label": (n,), "index": (n,)}``, ready for the model.
@@ -58,19 +58,15 @@ class PretrainingData(LightningDataModule):
         street: dict[str, Any] | None = None,
         held: int = 60,
     ) -> None:
-        super().__init__()
+        super().__init__(size, batch_size, num_workers, seed, street, erased="mean")
         if len(views) not in (1, 2):
             raise UserError(f"data.views are one or two, got {', '.join(views) or 'none'}")
         if statistics is not None and statistics not in STATISTICS:
             raise UserError(f"data.statistics {statistics!r} is unknown: choose of {', '.join(STATISTICS)}, or null")
-        self.root, self.size, self.batch_size, self.num_workers = root, (size[0], size[1]), batch_size, num_workers
+        self.root = root
         made = {"weak": WeakView(self.size, padding), "strong": StrongView(self.size, strong)}
         self.views = [made[name] for name in views]
-        self.statistics, self.order_seed, self.validation, self.held = statistics, seed, validation, held
-        try:
-            self.street = Street(**{"seed": seed, "size": self.size, **(street or {})})
-        except TypeError as error:
-            raise UserError(f"data.street: {error}") from error
+        self.statistics, self.validation, self.held = statistics, validation, held
 
     @cached_property
     def crops(self) -> Store | Crops:
@@ -123,13 +119,7 @@ class PretrainingData(LightningDataModule):
 
     def train_dataloader(self) -> ResumableLoader:
         order = BatchOrder(len(self.labels), self.batch_size, self.order_seed)
-        return ResumableLoader(Views(self._read(), self.labels, self.views, self.order_seed), order, self.num_workers)
-
-    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Finish the views of training on the device."""
-        if isinstance(batch, dict):
-            batch["views"] = [finish(view, self.mean, self.std) for view in batch["views"]]
-        return batch
+        return self._training(Views(self._read(), self.labels, self.views, self.order_seed), order)
 
     @cached_property
     def retrieval(self) -> Retrieval | None:
@@ -147,11 +137,6 @@ class PretrainingData(LightningDataModule):
     def final(self) -> Retrieval | None:
         """What is tested with at the end: the street's test persons."""
         return of_crops(self.street.test(self.held)) if self.root is None else None
-
-    def _evaluation(self, pictures: Retrieval | None) -> DataLoader | list:
-        if pictures is None:
-            return []
-        return TestViews(pictures, self.size, self.mean, self.std).loader(256, self.num_workers)
 
     def val_dataloader(self) -> DataLoader | list:
         return self._evaluation(self.retrieval)
