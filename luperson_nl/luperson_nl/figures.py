@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
 from shared_utils.logging import save_figure
 
@@ -45,6 +46,7 @@ def cmc(path: Path, curves: Mapping[str, np.ndarray]) -> None:
         axes.fill_between(ranks, shares.min(0), shares.max(0), color=colour, alpha=0.15, linewidth=0)
         axes.plot(ranks, shares.mean(0), color=colour, label=title)
     axes.set(xlabel="rank", ylabel="queries found (%)", ylim=(0, 100), xlim=(1, None))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(frameon=False, fontsize=8)
     _plain(axes)
     save_figure(figure, path)
