@@ -9,7 +9,7 @@ def evaluate(
     ckpt: str | None = None,
     data: str | None = None,
     features: str | None = None,
-    protocol: Literal["fastreid", "market-trapezoid"] = "fastreid",
+    protocol: Literal["fastreid", "market-trapezoid", "single-shot"] = "fastreid",
     same_camera: Literal["drop", "keep"] = "drop",
     rerank: bool = False,
     rerank_distance: Literal["cosine", "euclidean"] = "cosine",
@@ -21,6 +21,7 @@ def evaluate(
     worst: int = 30,
     out: str = "runs/evaluation",
     device: str = "auto",
+    seed: int = 0,
     resume: bool = False,
     overwrite: bool = False,
 ) -> None:
@@ -33,7 +34,8 @@ def evaluate(
         data: a data set of the Market-1501 family, raw MSMT17, id/picture folders, a CSV list or a store; the procedural
             street where not given. Without a query of its own, the first picture of each person and camera asks.
         features: an .npz of extract instead of a model and data.
-        protocol: fastreid, or market-trapezoid of the pre-training script: trapezoid AP over all queries, id -1 is junk.
+        protocol: fastreid; market-trapezoid of the pre-training script: trapezoid AP over all queries, id -1 is junk;
+            single-shot, CUHK03's old one: the CMC is of ten drawn galleries with one picture a person.
         same_camera: pictures of the person from the query's own camera are dropped, or kept.
         rerank: also k-reciprocal re-ranking.
         rerank_distance: what it squares, as fast-reid or as the first script.
@@ -45,6 +47,7 @@ def evaluate(
         worst: so many queries are shown in ranking.html, worst first; 0 writes none.
         out: folder to write.
         device: auto, cpu, cuda, mps.
+        seed: of the galleries of single-shot.
         resume: continue the same job: pictures that are embedded are not embedded again.
         overwrite: begin again although out exists.
     """
@@ -53,7 +56,9 @@ def evaluate(
 
     if features is not None and (ckpt is not None or data is not None):
         raise UserError("--features are of a model and of data already: leave out --ckpt and --data")
-    options = evaluation.Options(protocol, same_camera, rerank, rerank_distance, aqe, roc, reassociation, gap, max_rank)
+    options = evaluation.Options(
+        protocol, same_camera, rerank, rerank_distance, aqe, roc, reassociation, gap, max_rank, seed
+    )
     with distributed.process_group():
         place = distributed.choose_device(device)
         if features is not None:

@@ -28,7 +28,7 @@ class Given:
     Args:
         title: of the table.
         job: everything that the features depend on.
-        features: makes them, in the parts of a job.
+        features: makes them, in the parts of a job; their values on the first rank only.
         query: which rows ask; None where nothing says so.
         read: the picture of a row; None where the pictures are not there.
     """
@@ -72,6 +72,8 @@ def of_model(ckpt: str | None, data: str | None, options: Options, device: torch
 
     def features(parts: work.Work) -> Features:
         names = extraction.extract(embedder, pictures, parts)
+        if distributed.rank():
+            return pictures.features()
         return pictures.features(np.concatenate(list(extraction.features_of(parts, names))))
 
     title = f"{data or 'the procedural street'}, {len(pictures)} pictures"

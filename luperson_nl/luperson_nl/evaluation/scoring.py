@@ -30,6 +30,7 @@ class Options:
     reassociation: bool = False
     gap: int = 30
     max_rank: int = 50
+    seed: int = 0
 
     def job(self) -> dict[str, Any]:
         """As a job is described."""
@@ -133,5 +134,7 @@ def run(features: Features, query: np.ndarray | None, options: Options, device: 
             expansion=expansion,
             device=device,
         )
-        rows[title] = retrieval.score(ready, options.protocol, roc=options.roc, max_rank=options.max_rank)
+        rows[title] = retrieval.score(
+            ready, options.protocol, roc=options.roc, max_rank=options.max_rank, seed=options.seed
+        )
     return Result(rows, asking, gallery, query_rows, gallery_rows, ready)

@@ -15,9 +15,10 @@ from luperson_nl.retrieval.features import Features, together
 from luperson_nl.retrieval.ranks import Matches, SameCamera, ranks_of_chunk
 from luperson_nl.retrieval.reranking import RerankDistance, Reranked
 from luperson_nl.retrieval.roc import RocCounts
+from luperson_nl.retrieval.single_shot import SingleShot
 from shared_utils import UserError, logging
 
-Protocol = Literal["fastreid", "market-trapezoid"]
+Protocol = Literal["fastreid", "market-trapezoid", "single-shot"]
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,8 @@ class Totals:
     Args:
         queries: how many there are.
         protocol: ``fastreid``: AP = mean of i / r_i, means over queries that have a match. ``market-trapezoid`` (the
-            pre-training script): AP by the trapezoid rule, sums over all queries.
+            pre-training script): AP by the trapezoid rule, sums over all queries. ``single-shot`` (the old one of CUHK03):
+            as ``fastreid``, with the CMC of galleries of one picture a person.
         max_rank: length of the CMC.
     """
 
@@ -102,6 +104,7 @@ def rank_scores(
     protocol: Protocol = "fastreid",
     max_rank: int = 50,
     roc: RocCounts | None = None,
+    single_shot: SingleShot | None = None,
 ) -> Scores:
     """Scores of given distances.
 
@@ -113,6 +116,7 @@ def rank_scores(
         protocol: see ``Totals``. For ``market-trapezoid`` junk (id -1) must not be in the gallery.
         max_rank: length of the CMC; of a smaller gallery the last value is repeated.
         roc: also collect TPR@FPR in it.
+        single_shot: collect the CMC in it.
 
     Raises:
         UserError: no query has a match.
@@ -124,6 +128,8 @@ def rank_scores(
         for query, ranks, its_matches, its_dropped in ranks_of_chunk(distances, matches, start):
             totals.add(query, ranks)
             rows.append(query - start)
+            if single_shot is not None:
+                single_shot.add(distances[query - start], its_matches)
             right.append(its_matches)
             dropped.append(its_dropped)
         if roc is not None:
@@ -132,7 +138,7 @@ def rank_scores(
     scores = totals.scores(roc.rates() if roc is not None else None)
     if not scores.valid:
         raise no_valid_query(matches, queries)
-    return scores
+    return scores if single_shot is None else replace(scores, cmc=single_shot.cmc())
 
 
 def no_valid_query(matches: Matches, queries: int) -> UserError:
@@ -157,11 +163,13 @@ class Retrieval:
         distances: of every query to the gallery.
         matches: which picture is right for which query.
         gallery_rows: (g,) rows of the given gallery, without its junk.
+        gallery_pid: (g,) the persons of these.
     """
 
     distances: Distances
     matches: Matches
     gallery_rows: np.ndarray
+    gallery_pid: np.ndarray
 
 
 def prepare(
@@ -197,7 +205,7 @@ def prepare(
         distances: Distances = Reranked(*arrays, distance=rerank_distance, device=device)
     else:
         distances = Cosine(*arrays, device=device)
-    return Retrieval(distances, matches, rows)
+    return Retrieval(distances, matches, rows, gallery.pid)
 
 
 def evaluate(
@@ -213,12 +221,13 @@ def evaluate(
     rerank_distance: RerankDistance = "cosine",
     roc: bool = False,
     max_rank: int = 50,
+    seed: int = 0,
 ) -> Scores:
     """Score a retrieval by its features.
 
     Args:
         query, gallery: the features; they are normalised here.
-        protocol: ``fastreid``, or ``market-trapezoid`` of the pre-training script (see ``Totals``).
+        protocol: ``fastreid``, ``market-trapezoid`` of the pre-training script, or ``single-shot`` (see ``Totals``).
         rerank: k-reciprocal re-ranking (k1 20, k2 6, lambda 0.3), sparse.
         expansion: replace each feature by the weighted mean of that many nearest ones (average query expansion, weights
             cosine^3); 0 is off. With re-ranking it can lower the scores.
@@ -228,6 +237,7 @@ def evaluate(
         rerank_distance: what re-ranking squares: 1 - cosine (fast-reid), or the Euclidean distance (its first script).
         roc: also TPR@FPR.
         max_rank: length of the CMC.
+        seed: of the galleries of ``single-shot``.
 
     Raises:
         UserError: no query has a match that counts; features of different models, or with NaN in them.
@@ -242,7 +252,7 @@ def evaluate(
         expansion=expansion,
         device=device,
     )
-    return score(ready, protocol, chunk, roc=roc, max_rank=max_rank)
+    return score(ready, protocol, chunk, roc=roc, max_rank=max_rank, seed=seed)
 
 
 def score(
@@ -252,9 +262,11 @@ def score(
     *,
     roc: bool = False,
     max_rank: int = 50,
+    seed: int = 0,
 ) -> Scores:
     """Score what ``prepare`` has made ready; see ``evaluate``."""
     queries, width = ready.distances.shape
     parts = logging.progress(list(chunks(queries, width, chunk)), "ranking")
     counts = RocCounts(ready.distances.limits) if roc else None
-    return rank_scores(map(ready.distances.of, parts), ready.matches, queries, protocol, max_rank, counts)
+    single = SingleShot(ready.gallery_pid, max_rank, seed) if protocol == "single-shot" else None
+    return rank_scores(map(ready.distances.of, parts), ready.matches, queries, protocol, max_rank, counts, single)

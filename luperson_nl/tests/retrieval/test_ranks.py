@@ -118,3 +118,21 @@ def test_features_of_two_models_and_ragged_arrays_are_errors():
         retrieval.evaluate(query, people(20, 8, dim=4))
     with pytest.raises(UserError, match="'camera' has the shape"):
         Features(query.array, query.pid, query.camera[:3])
+
+
+def test_single_shot_is_the_mean_over_galleries_of_one_picture_a_person():
+    query, gallery = people(40, 9, persons=12), people(200, 10, persons=12)
+    scores = retrieval.evaluate(query, gallery, "single-shot", max_rank=13)
+    whole = retrieval.evaluate(query, gallery, max_rank=13)
+    assert scores.mAP == whole.mAP and np.array_equal(scores.ap, whole.ap, equal_nan=True)
+    distances = 1 - query.normalised().array @ gallery.normalised().array.T
+    draw, first = np.random.default_rng(0), np.zeros(13)
+    matches = Matches(query.pid, query.camera, gallery.pid, gallery.camera)
+    for q in range(40):
+        right, _ = matches.of(q)
+        for _ in range(200 * bool(len(right))):
+            drawn = [draw.choice(np.flatnonzero(gallery.pid == p)) for p in np.unique(gallery.pid) if p != query.pid[q]]
+            first[(distances[q, drawn] < distances[q, draw.choice(right)]).sum()] += 1
+    np.testing.assert_allclose(scores.cmc, first.cumsum() / first.sum(), atol=0.06)
+    again = retrieval.evaluate(query, gallery, "single-shot", max_rank=13, seed=1)
+    assert not np.array_equal(again.cmc, scores.cmc) and scores.cmc[-1] == 1
