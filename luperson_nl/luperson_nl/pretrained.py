@@ -235,8 +235,7 @@ def from_published(published: Published, **view: Any) -> Embedder:
     """An embedder around an imported network; ``view``: ``size``, ``mean`` or ``std`` where the file's aren't right."""
     mean, std = published.statistics
     facts = {"mean": mean, "std": std, **view}
-    with torch.device("meta"):
-        embedder = Embedder(published.kind, published.trunk, **facts, **published.options)
+    embedder = Embedder(published.kind, published.trunk, **facts, **published.options)
     embedder.network = published.network
     return embedder.eval()
 
@@ -291,7 +290,8 @@ def _load_reid(folder: Path) -> Embedder:
 
 
 def _load_lightning(content: Mapping[str, Any], facts: Mapping[str, Any], source: str) -> Embedder:
-    embedder = Embedder(**facts)
+    # A module that was never linked to its data has no statistics of its own.
+    embedder = Embedder(**{name: value for name, value in facts.items() if value is not None})
     state = content.get("state_dict", {})
     prefix = "model.encoder_q.trunk." if embedder.kind == "trunk" else "model."
     found = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}

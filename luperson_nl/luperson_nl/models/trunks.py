@@ -190,7 +190,8 @@ class TimmTrunk(nn.Module):
         return tokens.transpose(1, 2).unflatten(2, (height, tokens.shape[1] // height))
 
 
-_RESNETS: dict[str, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, ...], tuple[int, ...]]] = {
+#: ResNets by name: their block, the depths of the stages, the widths.
+RESNETS: dict[str, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, ...], tuple[int, ...]]] = {
     "resnet18": (BasicBlock, (2, 2, 2, 2), (64, 128, 256, 512)),
     "resnet34": (BasicBlock, (3, 4, 6, 3), (64, 128, 256, 512)),
     "resnet50": (Bottleneck, (3, 4, 6, 3), (64, 128, 256, 512)),
@@ -199,7 +200,7 @@ _RESNETS: dict[str, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, ...], 
     "resnet_mini": (BasicBlock, (1, 1, 1, 1), (16, 32, 64, 96)),
 }
 #: Trunks by name; besides them there is ``timm:NAME`` for every model of timm.
-TRUNKS = tuple(_RESNETS)
+TRUNKS = tuple(RESNETS)
 
 
 def build_trunk(name: str, **options: Any) -> nn.Module:
@@ -216,10 +217,10 @@ def build_trunk(name: str, **options: Any) -> nn.Module:
         if options:
             raise UserError(f"{name} has no {', '.join(options)}: give one of {', '.join(TRUNKS)}")
         return TimmTrunk(name.removeprefix("timm:"))
-    if name not in _RESNETS:
+    if name not in RESNETS:
         close = difflib.get_close_matches(name, TRUNKS, n=1, cutoff=0.0)[0]
         raise UserError(f"there is no trunk {name!r}: did you mean {close!r}? (or timm:NAME for a model of timm)")
-    block, depths, widths = _RESNETS[name]
+    block, depths, widths = RESNETS[name]
     return ResNet(block, depths, widths, **options)
 
 

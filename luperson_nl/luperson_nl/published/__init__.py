@@ -2,7 +2,7 @@
 
 from luperson_nl.published.exporting import EXPORTS, export_published
 from luperson_nl.published.importing import Published, import_published
-from luperson_nl.published.pretraining import export_pretraining, import_pretraining
+from luperson_nl.published.pretraining import export_pretraining, import_pretraining, restore
 from luperson_nl.published.reading import find_state, layout_of, read
 
 __all__ = [
@@ -15,4 +15,5 @@ __all__ = [
     "import_published",
     "layout_of",
     "read",
+    "restore",
 ]

@@ -122,6 +122,35 @@ def export_pretraining(
     }
 
 
+def restore(content: Mapping[str, Tensor], source: str = "the checkpoint") -> PNL:
+    """A pre-training model of ours from its entries alone (of a Lightning checkpoint: below ``model.``).
+
+    Raises:
+        UserError: it is not one, or not whole.
+    """
+    state = {name.removeprefix("model."): value for name, value in content.items()}
+    inner = "encoder_q.trunk."
+    flat = {name.removeprefix(inner): value for name, value in state.items() if name.startswith(inner)}
+    layout = "pnl" if "objective.queue.keys" in state else "moco" if "queue.keys" in state else None
+    if layout is None or not flat:
+        raise UserError(f"{source} holds no pre-training by PNL or MoCo (no queue): export its trunk, --to torchvision")
+    if not is_trunk_entry(next(iter(flat))):
+        raise UserError(f"{source} is of a trunk that no published file holds: export its trunk, --to timm")
+    queue = state[_BUFFERS[layout]["queue"]]
+    embed = state.get("encoder_q.embed_fc.weight")
+    model = PNL(
+        trunk_name(flat, source),
+        state["objective.prototypes.rows"].shape[0] if layout == "pnl" else 1,
+        layout,
+        dim=queue.shape[0],
+        cls_dim=None if embed is None else embed.shape[0],
+        queue_size=queue.shape[1],
+        hidden=state["encoder_q.fc1.weight"].shape[0],
+    )
+    import_state_dict(model, state, source=source)
+    return model
+
+
 def _ours(name: str, layout: str) -> str | None:
     """Our name of an entry; None where the model has no place for it."""
     if name in _BUFFERS[layout]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from luperson_nl.models.trunks import TRUNKS, ResNet, build_trunk
+from luperson_nl.models.trunks import RESNETS, TRUNKS, Bottleneck
 from shared_utils import UserError
 
 _TRUNK_NAME = re.compile(r"(conv1|bn1|layer[1-4]|NL_[1-4])\.")
@@ -18,22 +18,8 @@ def is_trunk_entry(name: str) -> bool:
     return _TRUNK_NAME.match(name) is not None
 
 
-def _shape_of(depths: Mapping[int, int], deep: bool, width: int) -> tuple:
-    return tuple(depths[stage] for stage in range(1, 5)), deep, width
-
-
 def _known() -> dict[tuple, str]:
-    import torch
-
-    shapes = {}
-    with torch.device("meta"):
-        for name in TRUNKS:
-            trunk = build_trunk(name)
-            assert isinstance(trunk, ResNet)
-            depths = {number: len(list(stage.children())) for number, stage in enumerate(trunk.stages, 1)}
-            deep = "layer1.0.conv3.weight" in trunk.state_dict()
-            shapes[_shape_of(depths, deep, trunk.conv1.out_channels)] = name
-    return shapes
+    return {(depths, block is Bottleneck, widths[0]): name for name, (block, depths, widths) in RESNETS.items()}
 
 
 def trunk_name(state: Mapping[str, Tensor], source: str = "the checkpoint") -> str:
@@ -50,10 +36,10 @@ def trunk_name(state: Mapping[str, Tensor], source: str = "the checkpoint") -> s
         if found := re.match(r"layer([1-4])\.(\d+)\.conv1\.weight", name):
             depths[int(found[1])] = max(depths[int(found[1])], int(found[2]) + 1)
     width = state["conv1.weight"].shape[0] if "conv1.weight" in state else 0
-    found_shape = _shape_of(depths, "layer1.0.conv3.weight" in state, width)
+    found_shape = (tuple(depths.values()), "layer1.0.conv3.weight" in state, width)
     known = _known()
     if found_shape not in known:
-        blocks = "-".join(str(depth) for depth in found_shape[0])
+        blocks = "-".join(str(depth) for depth in depths.values())
         raise UserError(
             f"{source} holds a ResNet of {blocks} blocks and {width} channels after its stem, which is none of "
             f"{', '.join(TRUNKS)}: entries may be missing"
