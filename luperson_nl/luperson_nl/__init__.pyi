@@ -1,6 +1,7 @@
 __version__: str
 from .data.label_truth import LabelTruth as LabelTruth
 from .data.market import ReidData as ReidData
+from .data.market import read_reid_data as read_reid_data
 from .data.street import Crops as Crops
 from .data.street import Street as Street
 from .retrieval import Features as Features

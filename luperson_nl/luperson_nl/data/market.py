@@ -75,6 +75,10 @@ def read(root: str | Path, name: str | None = None) -> ReidData:
     return _raw_msmt17(folder) if (folder / LISTS["train"][0]).is_file() else _market(folder)
 
 
+#: ``read`` under the name that says what it reads, for ``from luperson_nl import read_reid_data``.
+read_reid_data = read
+
+
 def _own(root: Path, parts: dict[str, ImageList], found: Found) -> ReidData:
     return ReidData(root, parts["train"], parts["query"], parts["gallery"], found)
 
