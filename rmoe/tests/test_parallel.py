@@ -168,6 +168,7 @@ def worker(rank: int, folder: str) -> None:
         model(images()[4 * rank : 4 * rank + 4]).square().mean().backward()
         finish_gradients(model)
         results["fsdp", dp, ep] = {name: p.grad.full_tensor() for name, p in model.named_parameters()}
+        dcp.save(sharded_state_dict(model, mesh), checkpoint_id=f"{folder}/fsdp{dp}{ep}")
     layer = made("factored")
     layer(tokens("unequal")[rank])
     losses = auxiliary_losses(layer, AUXILIARY, global_balance=True)
@@ -237,6 +238,47 @@ def test_fsdp_around_the_experts_equals_one_process(ranks, mesh):
         torch.testing.assert_close(ours, parameter.grad, **TOLERANCE)
 
 
+def model_parallel(rank: int, folder: str) -> None:
+    from pytorch_lightning import Trainer
+    from pytorch_lightning.strategies import ModelParallelStrategy
+
+    class Module(lightning_module(False).__class__):
+        def __init__(self):
+            super().__init__()
+            self.net.float()  # the strategy takes no float64
+
+        def configure_model(self):
+            mesh = dist.device_mesh.init_device_mesh("cpu", (1, 2), mesh_dim_names=("dp", "ep"))
+            fully_shard_around(self.net, mesh)
+
+        def on_before_optimizer_step(self, optimizer):
+            finish_gradients(self.net)
+
+    module = Module()
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(images().float()), batch_size=4, shuffle=False)
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    trainer = Trainer(
+        accelerator="cpu",
+        devices=2,
+        strategy=ModelParallelStrategy(data_parallel_size=2, tensor_parallel_size=1),
+        max_steps=1,
+        enable_model_summary=False,
+        default_root_dir=folder,
+        **quiet,
+    )
+    trainer.fit(module, loader)
+    found = {name: value.full_tensor().detach() for name, value in module.net.named_parameters()}
+    torch.save(found, f"{folder}/model_parallel{rank}.pt")
+
+
+def test_a_step_of_lightnings_model_parallel_strategy_equals_one_process(tmp_path):
+    two_ranks.run(model_parallel, str(tmp_path))
+    first, second = (torch.load(tmp_path / f"model_parallel{rank}.pt", weights_only=True) for rank in range(2))
+    for name, value in lightning_step(str(tmp_path), 1).items():
+        ours = torch.cat([first[name], second[name]]) if ".residual." in name else first[name]
+        torch.testing.assert_close(ours, value.float(), rtol=1e-5, atol=1e-6)
+
+
 def test_globally_balanced_losses_are_those_of_all_tokens(ranks):
     _, found = ranks
     layer = made("factored")
@@ -258,7 +300,8 @@ def test_gradients_are_clipped_by_the_norm_over_all_shards(ranks):
         assert float(result["norm"]) == pytest.approx(float(norm), rel=1e-5)
 
 
-def test_a_sharded_checkpoint_loads_on_one_process(ranks):
+@pytest.mark.parametrize("name", ["sharded", "fsdp12", "fsdp21"])
+def test_a_sharded_checkpoint_loads_on_one_process(ranks, name):
     folder, found = ranks
     assert all(result["loaded"] for result in found)
     model = Small()
@@ -266,7 +309,7 @@ def test_a_sharded_checkpoint_loads_on_one_process(ranks):
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.zero_()
-    dcp.load(model.state_dict(), checkpoint_id=f"{folder}/sharded")
+    dcp.load(model.state_dict(), checkpoint_id=f"{folder}/{name}")
     for name, value in model.state_dict().items():
         assert torch.equal(value, wanted[name]), name
 

@@ -242,13 +242,25 @@ def sharded_state_dict(model: nn.Module, mesh: Any) -> dict[str, Any]:
 
     Args:
         model: sharded.
-        mesh: the one-dimensional device mesh of the ranks that share the experts.
+        mesh: the one-dimensional device mesh of the ranks that share the experts, or that of ``fully_shard_around``.
     """
+    from torch.distributed.device_mesh import DeviceMesh
     from torch.distributed.tensor import DTensor, Shard
 
     state = dict(model.state_dict())
+    if mesh.ndim == 1:
+        for name, parameter in sharded_parameters(model):
+            state[name] = DTensor.from_local(parameter.detach(), mesh, [Shard(0)], run_check=False)
+        return state
+    # FSDP knows a rank's experts as whole tensors, the same name for other experts on each rank of ``ep``: left so, all
+    # but one of them would be lost. First the experts are split over ``ep``, then each part over ``dp``.
+    turned = DeviceMesh(mesh.device_type, mesh.mesh.T, mesh_dim_names=("ep", "dp"))
     for name, parameter in sharded_parameters(model):
-        state[name] = DTensor.from_local(parameter.detach(), mesh, [Shard(0)], run_check=False)
+        assert isinstance(parameter, DTensor)
+        shape = torch.Size((parameter.shape[0] * turned.size(0), *parameter.shape[1:]))
+        stride = torch.empty(shape, device="meta").stride()
+        local = parameter.to_local().detach()
+        state[name] = DTensor.from_local(local, turned, [Shard(0)] * 2, run_check=False, shape=shape, stride=stride)
     return state
 
 
