@@ -1,5 +1,6 @@
 """Features of every kind of source, to a file and back."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ from pictures_on_disk import embedder, market, picture
 
 from luperson_nl import extraction, pretrained
 from luperson_nl.data.image_lists import read_image
+from luperson_nl.data.street import Street
 from luperson_nl.retrieval import Features
 from shared_utils import UserError, work
 
@@ -64,7 +66,7 @@ def test_what_was_embedded_before_a_stop_is_not_embedded_again(place, model, tmp
     assert sorted(read) == list(range(20, 40))
 
 
-def test_folders_lists_stores_and_the_street_are_sources(place, tmp_path):
+def test_folders_lists_and_the_street_are_sources(tmp_path, monkeypatch):
     picture(tmp_path / "any/deep/x.PNG", 1)
     picture(tmp_path / "any/0007_c3s2_000045_01.jpg", 2)
     pictures = extraction.of_anything(tmp_path / "any")
@@ -73,6 +75,7 @@ def test_folders_lists_stores_and_the_street_are_sources(place, tmp_path):
     (tmp_path / "list.csv").write_text("path,pid,camid\nany/deep/x.PNG,5,1\nany/0007_c3s2_000045_01.jpg,5,2\n")
     listed = extraction.of_data(tmp_path / "list.csv")
     assert listed.pid.tolist() == [5, 5] and listed.query is None and listed.read(0).shape == (32, 16, 3)
+    monkeypatch.setattr(Street, "test", partial(Street.test, Street(seed=0), persons=8))
     street = extraction.of_data(None)
     assert street.query.sum() < len(street) and street.read(0).dtype == np.uint8
     assert len(pictures.first(1)) == 1 and pictures.first(1).digest != pictures.digest

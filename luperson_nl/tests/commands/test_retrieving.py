@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import stores_on_disk
 from pictures_on_disk import embedder, market, picture
 
 from luperson_nl.commands.evaluate import main as evaluate
@@ -64,6 +65,14 @@ def test_reassociation_takes_frames_from_names(source, scratch, capsys):
     assert evaluate(["--features", str(source / "f.npz"), "--out", "run", "--reassociation", "--gap", "40"]) == 0
     assert "after 40 frames" in capsys.readouterr().out and not Path("run/ranking.html").exists()
     assert json.loads(Path("run/metrics.json").read_text())["scores"][0]["valid queries"] == 30
+
+
+def test_tracks_of_a_store_are_found_again(source, scratch, capsys):
+    stores_on_disk.build("store")
+    given = ["--data", "store", "--ckpt", source / "mini", "--reassociation", "--gap", "20"]
+    assert evaluate(list(map(str, given))) == 0
+    assert json.loads(Path("runs/evaluation/metrics.json").read_text())["scores"][0]["valid queries"] == 12
+    refused(evaluate, ["--data", "store"], "share the query's camera", capsys)  # a video is a camera
 
 
 def test_search_finds_the_person_and_escapes_names(source, scratch, capsys):
