@@ -57,7 +57,7 @@ def rankings(result: Result, read: Callable[[int], np.ndarray], worst: int = 30,
         ]
         name = result.query.name(query)
         title = f"{name}: AP {100 * scores.ap[query]:.1f}, {len(right)} right pictures in the gallery"
-        note = f"person {result.query.pid[query]}, camera {camera}"
+        note = _who(int(result.query.pid[query]), camera)
         yield Ranking(title, Shown(read(int(result.query_rows[query])), name, note), shown)
 
 
@@ -67,9 +67,13 @@ def _shown(
     assert result.ready is not None
     place = int(result.ready.gallery_rows[row])
     its = int(result.gallery.camera[place])
-    note = f"{distance:.3f}, person {result.gallery.pid[place]}, camera {its}"
+    note = f"{distance:.3f}, {_who(int(result.gallery.pid[place]), its)}"
     image = read(int(result.gallery_rows[place]))
     return Shown(image, result.gallery.name(place), note, RIGHT if right else WRONG, right and its != camera)
+
+
+def _who(pid: int, camera: int) -> str:
+    return f"person {pid}" + (f", camera {camera}" if camera != -1 else "")
 
 
 def write_page(

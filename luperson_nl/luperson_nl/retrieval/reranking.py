@@ -15,7 +15,7 @@ from scipy import sparse
 from luperson_nl.retrieval.distances import Cosine, SquaredEuclidean, chunks, nearest
 
 RerankDistance = Literal["cosine", "euclidean"]
-PAIRS_AT_ONCE = 2**24  # numbers of gathered features
+PAIRS_AT_ONCE = 2**20  # numbers of gathered features: 4 MB, which stay in the cache
 
 
 class Reranked:
