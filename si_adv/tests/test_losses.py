@@ -85,7 +85,7 @@ def test_knn_distance_counts_straying_points_only():
 
 
 def test_shape_terms_have_the_gradient_of_finite_differences():
-    points, normals = toy_clouds(2, 40)
+    points, normals = toy_clouds(2, 20)
     points, normals = points.double(), normals.double()
     clean = points + 0.01 * torch.randn(points.shape, generator=torch.Generator().manual_seed(0), dtype=points.dtype)
     curvature = losses.local_curvature(clean, normals, 6)

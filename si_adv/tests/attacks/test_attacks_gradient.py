@@ -11,7 +11,8 @@ from si_adv.attacks.gradient import GradientAttack
 from si_adv.defences import SOR, SRS, Defended
 from si_adv.losses import output_margin
 
-SLOW = {"step_size": 1e-3, "steps": 40}  # several steps to success on the toy victim
+SLOW = {"step_size": 1e-3, "steps": 40, "micro_batch": 8}  # several steps to success on the toy victim
+ALONE = SLOW | {"micro_batch": 1}
 GRADIENT_ATTACKS = [name for name, attack in ATTACKS.items() if issubclass(attack, GradientAttack)]
 
 
@@ -104,7 +105,7 @@ def test_a_cloud_is_attacked_alike_alone_and_in_any_batch(name, victim, clouds, 
     points, normals = clouds
     one_step = {} if name == "fgm" else {"steps": 1}
     for options, tolerance in ((one_step, 1e-5), ({} if name == "fgm" else SLOW, None)):
-        attack = build_attack(name, victim, micro_batch=8, **options)
+        attack = build_attack(name, victim, **{"micro_batch": 8} | options)
         together = attack.run(points, labels, normals)
         order = torch.tensor([5, 2, 7, 0, 1, 3, 6, 4])
         shuffled = attack.run(points[order], labels[order], normals[order], ids=order)
@@ -123,9 +124,9 @@ def test_a_cloud_is_attacked_alike_alone_and_in_any_batch(name, victim, clouds, 
 def test_a_cloud_stops_moving_at_success(attack, victim, clouds, labels):
     points, normals, labels = clouds[0][:4], clouds[1][:4], labels[:4]
     # One by one: in a batch whose other clouds left, the same cloud rounds differently.
-    stopped = attack(victim, micro_batch=1, **SLOW).run(points, labels, normals)
+    stopped = attack(victim, **ALONE).run(points, labels, normals)
     counting = Counting(victim)
-    full = attack(counting, micro_batch=1, early_stop=False, **SLOW).run(points, labels, normals)
+    full = attack(counting, early_stop=False, **ALONE).run(points, labels, normals)
     assert stopped.success.all()
     assert stopped.steps.max() < SLOW["steps"]
     # Only the clipping to the box, which is repeated, may round once more.
@@ -172,7 +173,8 @@ def test_clouds_that_are_wrong_already_come_back_untouched(victim, clouds, label
 
 def test_a_target_is_reached(victim, clouds, labels):
     target = (labels + 3) % NUM_CLASSES
-    result = ShapeInvariantIFGM(victim, targeted=True, step_size=2e-3, eps=None).run(clouds[0], target, clouds[1])
+    options = {"targeted": True, "step_size": 2e-3, "eps": None, "micro_batch": 8}
+    result = ShapeInvariantIFGM(victim, **options).run(clouds[0], target, clouds[1])
     assert result.success.sum() >= 6
     assert torch.equal(result.success, result.prediction == target)
     assert torch.equal(predicted(victim, result.adv), result.prediction)
@@ -189,7 +191,9 @@ def test_confidence_is_how_far_the_margin_is_won(victim, clouds, labels):
 
 
 def test_top_k_drives_the_label_out_of_the_best_k(victim, clouds, labels):
-    result = ShapeInvariantIFGM(victim, top_k=3, eps=None, step_size=3e-3).run(clouds[0], labels, clouds[1])
+    result = ShapeInvariantIFGM(victim, top_k=3, eps=None, step_size=3e-3, micro_batch=8).run(
+        clouds[0], labels, clouds[1]
+    )
     among = (victim(result.adv.transpose(1, 2)).topk(3).indices == labels[:, None]).any(1)
     assert result.success.sum() >= 6
     assert torch.equal(result.success, ~among)
@@ -266,7 +270,9 @@ def test_modes_and_flags_are_restored(name, clouds, labels):
     modes = [module.training for module in model.modules()]
     flags = [parameter.requires_grad for parameter in model.parameters()]
     short = {"iterations": 2}
-    budget = {"cw": short, "knn": short, "geoa3": short, "simba": {"max_queries": 30}}.get(name, {})
+    steps = {attack: {"steps": 5} for attack in GRADIENT_ATTACKS if attack != "fgm"}
+    few = {"simba": {"max_queries": 30}, "simba_pp": {"max_queries": 30}, "si_query": {"max_queries": 30}}
+    budget = {"cw": short, "knn": short, "geoa3": short, **steps, **few}.get(name, {})
     label = predicted(ToyVictim(3).eval(), clouds[0][:2])
     adv = build_attack(name, model, **budget)(clouds[0][:2], label, clouds[1][:2])
     assert [module.training for module in model.modules()] == modes

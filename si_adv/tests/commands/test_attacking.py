@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch.distributed.run
 from result_tables import stripped, table
 
 from shared_utils import work
@@ -15,7 +14,8 @@ from si_adv.commands import attack, claim
 from si_adv.evaluation import experiment
 from si_adv.victim import Victim
 
-pytestmark = pytest.mark.usefixtures("scratch")
+# How figures look in the end is proved by ``compared``, which renders them.
+pytestmark = pytest.mark.usefixtures("scratch", "unrendered")
 
 
 def test_attack_leaves_tables_clouds_and_figures(compared):
@@ -92,15 +92,13 @@ def test_an_interrupted_attack_resumes_to_the_same_table(whole, monkeypatch, cap
         np.testing.assert_array_equal(a["adv"], b["adv"])
 
 
-def test_two_processes_make_the_table_of_one(whole, capfd):
-    """As torchrun starts them (its main, in this process): the root script, its arguments in a file."""
+def test_two_processes_make_the_table_of_one(whole, processes):
+    """The root script, as torchrun starts it, its arguments in a file."""
     Path("run.yaml").write_text(
         "".join(f"{name.removeprefix('--')}: {value}\n" for name, value in zip(FEW[::2], FEW[1::2], strict=True))
     )
-    script = Path(__file__).parents[2] / "attack.py"
-    launcher = ["--standalone", "--nproc_per_node", "2", str(script)]
-    torch.distributed.run.main([*launcher, "--config", "run.yaml", "--out", "two"])
-    assert "results: two" in capfd.readouterr().out
+    script = "import runpy, sys; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
+    processes.group(script, Path(__file__).parents[2] / "attack.py", "--config", "run.yaml", "--out", "two")
     for ours, theirs in zip(stripped(whole), stripped("two"), strict=True):
         for key, value in ours.items():
             try:

@@ -12,16 +12,17 @@ pytestmark = pytest.mark.usefixtures("scratch")
 
 
 def test_queries_are_drawn_and_tabled():
-    assert query.main(["--limit", "4", "--max_queries", "200", "--out", "q"]) == 0
+    few = ["--limit", "3", "--num_points", "256", "--max_queries", "60"]
+    assert query.main([*few, "--out", "q"]) == 0
     rows = {row["attack"]: row for row in table("q")}
     assert set(rows) == {"si_query", "simba", "simba_pp"}
-    assert all(float(row["queries"]) <= 200 for row in rows.values())
+    assert all(1 < float(row["queries"]) <= 60 for row in rows.values())
     assert Path("q/success_over_queries.png").is_file() and Path("q/queries.png").is_file()
 
 
 def test_transfer_to_itself_is_the_success_of_the_attack():
     load_victim().save_pretrained("v")
-    assert transfer.main(["--surrogates", "v,b=v", "--limit", "6", "--out", "m"]) == 0
+    assert transfer.main(["--surrogates", "v,b=v", "--limit", "4", "--num_points", "512", "--out", "m"]) == 0
     rows = table("m")
     assert len(rows) == 4 and len({row["transfer"] for row in rows}) == 1
     assert float(rows[0]["transfer"]) >= 0.8
