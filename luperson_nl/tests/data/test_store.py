@@ -62,6 +62,18 @@ def test_shards_are_begun_anew_when_full_and_cut_off_after_the_last_finished_par
     assert content(build(tmp_path / "s", "shards", resume=True)) == content(whole)
 
 
+def test_processes_of_a_job_write_shards_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(sinks, "PER_SHARD", 2)
+    monkeypatch.setattr(sinks.distributed, "world_size", lambda: 2)
+    used = []
+    for rank in (0, 1, 1, 0):
+        monkeypatch.setattr(sinks.distributed, "rank", lambda rank=rank: rank)
+        sink = sinks.ShardSink(tmp_path, [])
+        used.append(sorted(set(sink.put(crops(rank))["shard"].tolist())))
+        sink.close()
+    assert used == [[0, 2, 4], [1, 3, 5], [7, 9, 11], [6, 8, 10]]
+
+
 def test_a_build_stopped_in_its_first_part_leaves_nothing_of_it(tmp_path):
     with pytest.raises(KeyboardInterrupt), create(tmp_path / "s", "lmdb", {"stride": 1}, ["a"]) as writer:
         writer.add("a", interrupted(crops(9)))

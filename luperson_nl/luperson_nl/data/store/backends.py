@@ -34,7 +34,7 @@ class _Environment:
             if self.environment is not None:  # inherited by fork: closing it here leaves the parent's open
                 self.environment.close()
             self.environment = _open(self.path)
-            self.transaction = self.environment.begin(buffers=True)
+            self.transaction = self.environment.begin()
             self.pid = os.getpid()
         assert self.transaction is not None
         return self.transaction
@@ -67,14 +67,13 @@ def environment(path: Path) -> _Environment:
 
 
 class LmdbReader:
-    """One long-lived buffered transaction a process; opened anew after a fork."""
+    """One long-lived transaction a process; opened anew after a fork."""
 
     def __init__(self, folder: Path) -> None:
         self.environment = environment(folder / LMDB)
 
     def get(self, index: Index, i: int) -> bytes | None:
-        found = self.environment.read().get(bytes(index.key[i]))
-        return None if found is None else bytes(found)
+        return self.environment.read().get(index.key[i])
 
     def entries(self) -> int:
         return self.environment.read().stat()["entries"]

@@ -106,17 +106,23 @@ class ShardSink:
             self.number = max(ends, default=0)
             self.held = held.get(self.number, 0)
         else:  # the other processes may be writing already
-            self.number, self.held = max(ends, default=-1) + 1 + distributed.rank(), 0
-            while (self.root / shard_name(self.number)).exists():
-                self.number += self.step
+            first = max(ends, default=-1) + 1
+            self.number, self.held = first + (distributed.rank() - first) % self.step - self.step, 0
+            self._next_shard()
         self.stream: io.FileIO | None = None
+
+    def _next_shard(self) -> None:
+        """The next free number of those that are this process's: rank, rank + world size, ..."""
+        self.number, self.held = self.number + self.step, 0
+        while (self.root / shard_name(self.number)).exists():
+            self.number += self.step
 
     def put(self, batch: Sequence[Crop]) -> dict[str, np.ndarray]:
         shards, offsets = np.zeros(len(batch), np.int32), np.zeros(len(batch), np.int64)
         for i, crop in enumerate(batch):
             if self.held == PER_SHARD:
                 self.close()
-                self.number, self.held = self.number + self.step, 0
+                self._next_shard()
             if self.stream is None:
                 self.stream = (self.root / shard_name(self.number)).open("ab", buffering=0)
             shards[i], offsets[i] = self.number, self.stream.tell() + tarfile.BLOCKSIZE
