@@ -7,6 +7,11 @@ from torch import Tensor
 from torch.nn.functional import log_softmax
 
 
+def full_precision(tensor: Tensor) -> Tensor:
+    """At least float32: in half precision a logit of 1 / 0.07 has steps of 1 %."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
 def queue_logits(queries: Tensor, keys: Tensor, queue: Tensor, temperature: float) -> Tensor:
     """``[q . k, q . queue] / tau``: (n, dim), (n, dim), (dim, K) -> (n, 1 + K); column 0 is the own key.
 

@@ -30,7 +30,7 @@ def correct(
         alpha: weight of the classifier.
         threshold: T of the paper.
     """
-    p = alpha * logits.float().softmax(1) + (1 - alpha) * similarity.float().softmax(1)
+    p = alpha * logits.softmax(1) + (1 - alpha) * similarity.softmax(1)
     max_p, best = p.max(dim=1)
     return Correction(torch.where(max_p > threshold, best, labels), max_p, torch.special.entr(p).sum(1))
 

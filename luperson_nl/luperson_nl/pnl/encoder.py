@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize, relu
 
 from luperson_nl.models.trunks import pooled
+from luperson_nl.pnl.contrast import full_precision
 
 
 class Encoder(nn.Module):
@@ -59,7 +60,7 @@ class Encoder(nn.Module):
     def project(self, features: Tensor) -> Tensor:
         """(n, dim) unit embeddings of pooled features."""
         assert self.fc1 is not None and self.fc2 is not None
-        return normalize(self.fc2(relu(self.bn(self.fc1(features)))).float())
+        return normalize(full_precision(self.fc2(relu(self.bn(self.fc1(features))))))
 
     def forward(self, images: Tensor) -> Tensor:
         """What evaluation uses: the pooled map on the unit sphere, (n, num_features)."""

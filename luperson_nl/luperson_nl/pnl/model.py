@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from luperson_nl.models.trunks import build_trunk
-from luperson_nl.pnl.contrast import info_nce, queue_logits, supcon
+from luperson_nl.pnl.contrast import full_precision, info_nce, queue_logits, supcon
 from luperson_nl.pnl.correction import uncorrected
 from luperson_nl.pnl.encoder import Encoder
 from luperson_nl.pnl.objective import Objective, StepResult
@@ -130,7 +130,7 @@ class PNL(nn.Module):
             out, queries = self.encoder_q.classify(features), self.encoder_q.project(features)
             result = self.objective(out, queries, self._keys(im_k), labels, stage or Stage(True, True, True, True))
         elif self.method == "supervised":
-            out = self.encoder_q.classify(self.encoder_q.features(im_q)).float()
+            out = full_precision(self.encoder_q.classify(self.encoder_q.features(im_q)))
             result = _plain(cross_entropy(out, labels), "cls", labels, out)
         elif self.method == "moco":
             assert self.queue is not None
@@ -138,7 +138,8 @@ class PNL(nn.Module):
             keys = self._keys(im_k)
             with torch.autocast(queries.device.type, enabled=False):
                 loss = info_nce(queue_logits(queries, keys, self.queue.keys, self.temperature))
-            self.queue.enqueue(gather(keys), gather(labels))
+            keys = gather(keys)
+            self.queue.enqueue(keys, torch.full((len(keys),), -1, device=keys.device))
             result = _plain(loss, "inst", labels)
         else:
             first, second = self.encoder_q.project(self.encoder_q.features(torch.cat([im_q, im_k]))).chunk(2)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from luperson_nl.pnl.contrast import guided_positives, info_nce, multi_positive, queue_logits
+from luperson_nl.pnl.contrast import full_precision, guided_positives, info_nce, multi_positive, queue_logits
 from luperson_nl.pnl.correction import correct, uncorrected
 from luperson_nl.pnl.prototypes import Prototypes
 from luperson_nl.pnl.queue import Queue
@@ -81,9 +81,8 @@ class Objective(nn.Module):
             labels: (n,) noisy labels; left as they are.
             stage: what is on.
         """
-        # In half precision a logit of 1 / 0.07 has steps of 1 %.
         with torch.autocast(queries.device.type, enabled=False):
-            out, queries, keys = out.float(), queries.float(), keys.detach().float()
+            out, queries, keys = (full_precision(tensor) for tensor in (out, queries, keys.detach()))
             terms: dict[str, Tensor] = {}
             similarity = self.prototypes.similarity(queries) / self.temperature if stage.prototypes else None
             if stage.correction and similarity is not None:
