@@ -66,7 +66,8 @@ def test_a_run_that_is_continued_is_the_run_that_was_not_interrupted(tmp_path):
 
 @pytest.mark.parametrize("name", ["upstream_default", "detection_default"])
 def test_the_other_tasks_of_the_procedural_default_run(tmp_path, name):
-    assert train(tmp_path, "--config", f"{name}.yaml", "--trainer.fast_dev_run", "true", "--data.num_train", 32) == 0
+    quick = (*NO_PRETRAINING, "--trainer.fast_dev_run", "true", "--data.num_train", 32)
+    assert train(tmp_path, "--config", f"{name}.yaml", *quick) == 0
 
 
 def test_tasks_follow_from_names():
@@ -135,7 +136,8 @@ def test_everything_a_crowd_can_be_trained_on_when_asked(tmp_path, fails):
     for annotation in content["annotations"]:
         annotation["iscrowd"] = 1
     path.write_text(json.dumps(content))
-    arguments = ("--config", "detection_default.yaml", "--data.root", root, "--trainer.fast_dev_run", "true")
+    arguments = ("--config", "detection_default.yaml", *NO_PRETRAINING, "--data.root", root)
+    arguments = (*arguments, "--trainer.fast_dev_run", "true")
     arguments = (*arguments, "--data.batch_size", 2, "--trainer.default_root_dir", tmp_path)
     fails("annotations are crowd, none can train; --crowd-as-objects", *arguments)
     assert main([*map(str, arguments), "--crowd-as-objects"]) == 0
