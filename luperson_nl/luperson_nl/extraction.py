@@ -23,7 +23,7 @@ from shared_utils.work import Work
 if TYPE_CHECKING:
     from luperson_nl.pretrained import Embedder
 
-PART = 1024  # pictures that are finished and kept together
+PART = 256  # pictures that are finished and kept together
 READERS = 4  # threads that decode
 _STORES = ("index.json", "keys.pkl")
 
@@ -182,7 +182,7 @@ def model_digest(embedder: Embedder) -> str:
 
 
 def extract(embedder: Embedder, pictures: Pictures, work: Work, batch_size: int = 64) -> list[str]:
-    """Embed what is missing of the pictures, a part of 1,024 at a time, each rank its share; the parts' names.
+    """Embed what is missing of the pictures, a part of 256 at a time, each rank its share; the parts' names.
 
     Raises:
         UserError: a picture is empty or cannot be read.
