@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import weakref
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 import lmdb
 
@@ -73,7 +73,8 @@ class LmdbReader:
         self.environment = environment(folder / LMDB)
 
     def get(self, index: Index, i: int) -> bytes | None:
-        return self.environment.read().get(index.key[i])
+        found = self.environment.read().get(index.key[i])
+        return None if found is None else cast(bytes, found)  # the transaction hands out copies, not views
 
     def entries(self) -> int:
         return self.environment.read().stat()["entries"]
