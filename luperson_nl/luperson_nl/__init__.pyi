@@ -1,4 +1,3 @@
-__version__: str
 from .data.label_truth import LabelTruth as LabelTruth
 from .data.market import ReidData as ReidData
 from .data.market import read_reid_data as read_reid_data
@@ -6,9 +5,25 @@ from .data.store import Store as Store
 from .data.store import open_store as open_store
 from .data.street import Crops as Crops
 from .data.street import Street as Street
+from .deployment import export_embedder as export_embedder
+from .losses import reid_loss as reid_loss
+from .models.reid import build_reid as build_reid
+from .models.trunks import build_trunk as build_trunk
+from .optimisation import LARS as LARS
+from .optimisation import Schedule as Schedule
+from .pnl import PNL as PNL
+from .pnl import Stage as Stage
+from .pnl import Stages as Stages
+from .pnl import stage_at as stage_at
+from .pretrained import Embedder as Embedder
+from .pretrained import load_embedder as load_embedder
+from .published import export_published as export_published
+from .published import import_published as import_published
 from .retrieval import Features as Features
 from .retrieval import Scores as Scores
 from .retrieval import evaluate as evaluate
 from .retrieval import expand as expand
 from .retrieval import reassociate as reassociate
 from .tracklets.tracker import Tracker as Tracker
+
+__version__: str

@@ -59,6 +59,8 @@ def rerank_aqe(case):
 
 
 ADAPTERS = {
+    "metrics": metrics,
+    "features_eval": rerank_aqe,
     "upstream fast-reid": metrics,
     "fast-reid: evaluation/rerank.py re_ranking, query_expansion.py aqe, rank.py": rerank_aqe,
 }
