@@ -109,11 +109,16 @@ def circle(features: Tensor, labels: Tensor, margin: float = 0.25, gamma: float 
 
 @dataclass(frozen=True)
 class LossSettings:
-    """How a kind of network is trained: smoothing of the classes, margin (None: soft) and mining of the triplets."""
+    """How a kind of network is trained.
+
+    smoothing: of the classes. margin (None: soft), mining, normalised: of ``triplet``. scale, circle_margin: of
+    ``circle_softmax``, where the classifier gives cosines.
+    """
 
     smoothing: float = 0.1
     margin: float | None = 0.3
     mining: str = "hard"
+    normalised: bool = False
     scale: float = 64.0
     circle_margin: float = 0.35
 
@@ -150,7 +155,7 @@ def reid_loss(
         return cross_entropy_smooth(logits, labels, settings.smoothing)
 
     def compare(features: Tensor) -> Tensor:
-        return triplet(features, labels, settings.margin, settings.mining)
+        return triplet(features, labels, settings.margin, settings.mining, settings.normalised)
 
     if kind != "mgn":
         return {"cls": classify(outputs["heads"]), "triplet": compare(outputs["heads"]["feature"])}

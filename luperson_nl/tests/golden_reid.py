@@ -86,6 +86,8 @@ def _network(case, settings):
         "classifier": "circle" if "circle" in settings["MODEL.HEADS.CLS_LAYER"].lower() else "linear",
         "neck_feature": settings["MODEL.HEADS.NECK_FEAT"],
     }
+    if settings.get("MODEL.BACKBONE.LAST_STRIDE", 1) != 1:
+        options["last_stride"] = settings["MODEL.BACKBONE.LAST_STRIDE"]
     published = import_published({"model": state}, **options)
     # In 0..255, as published: gradients jump where a ReLU is so near 0 that the last bit of its input decides.
     mean, std = (255 * torch.tensor(values).reshape(1, 3, 1, 1) for values in published.statistics)
@@ -106,6 +108,7 @@ def fastreid(case):
         smoothing=settings["MODEL.LOSSES.CE.EPSILON"],
         margin=margin if margin > 0 else None,
         mining="hard" if settings["MODEL.LOSSES.TRI.HARD_MINING"] else "weighted",
+        normalised=settings["MODEL.LOSSES.TRI.NORM_FEAT"],
         scale=settings["MODEL.HEADS.SCALE"],
         circle_margin=settings["MODEL.HEADS.MARGIN"],
     )
@@ -113,6 +116,8 @@ def fastreid(case):
     terms = losses.reid_loss(published.kind, outputs, labels, found)
     wanted = {"cls": "CrossEntropyLoss", "triplet": "TripletLoss"}
     terms = {name: term for name, term in terms.items() if wanted[name.split("_")[0]] in settings["MODEL.LOSSES.NAME"]}
+    scales = {"cls": settings.get("MODEL.LOSSES.CE.SCALE", 1.0), "triplet": settings.get("MODEL.LOSSES.TRI.SCALE", 1.0)}
+    terms = {name: scales[name.split("_")[0]] * term for name, term in terms.items()}
     if "CircleLoss" in settings["MODEL.LOSSES.NAME"]:
         feature = outputs["heads"]["feature"]
         terms["circle"] = losses.circle(
@@ -174,6 +179,5 @@ ADAPTERS = {
     "fastreid": fastreid,
     "reid_losses": reid_losses,
     "fast-reid fork": fastreid,
-    "upstream fast-reid": fastreid,
     "fast-reid fork: losses/*.py, layers/circle_softmax.py; upstream: pairwise_circleloss": reid_losses,
 }

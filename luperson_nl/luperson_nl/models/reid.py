@@ -29,6 +29,7 @@ class Baseline(nn.Module):
         extra_bn: a batch norm on the last map, for trunks that were pre-trained without labels.
         non_local: blocks in the four stages of a ResNet.
         inner: channels inside of them.
+        last_stride: of the last stage of a ResNet; 2 for networks that were trained so.
     """
 
     def __init__(
@@ -42,12 +43,13 @@ class Baseline(nn.Module):
         extra_bn: bool = False,
         non_local: tuple[int, ...] = (0, 0, 0, 0),
         inner: int = 1,
+        last_stride: int = 1,
     ) -> None:
         super().__init__()
         if trunk.startswith("timm:"):
             self.backbone = build_trunk(trunk)
         else:
-            self.backbone = build_trunk(trunk, last_stride=1, non_local=non_local, inner=inner)
+            self.backbone = build_trunk(trunk, last_stride=last_stride, non_local=non_local, inner=inner)
         features: Any = self.backbone.num_features
         self.heads_extra_bn = nn.BatchNorm2d(features) if extra_bn else nn.Identity()
         self.heads = EmbeddingHead(features, num_classes, embedding_dim, pool, classifier, neck_feature)

@@ -17,14 +17,16 @@ _WRAPPERS = ("state_dict", "model", "model_state_dict", "state_dict_ema", "net")
 _PREFIXES = ("module.", "_orig_mod.", "model.")
 
 #: The layouts by the entries that only they have, in the order in which they are looked for.
-SIGNATURES: dict[str, tuple[str, ...]] = {
-    "pnl": ("encoder_q.conv1.weight", "encoder_q.fc1.weight"),
-    "moco": ("encoder_q.conv1.weight",),
-    "simclr": ("encoder.conv1.weight", "encoder.layer1.0.conv1.weight"),
-    "mgn": ("backbone.0.weight", "b1.1.0.conv1.weight", "b33_head.bottleneck.0.weight"),
-    "fastreid": ("backbone.conv1.weight", "backbone.layer1.0.conv1.weight"),
-    "resnet": ("conv1.weight", "layer1.0.conv1.weight", "layer4.0.conv1.weight"),
-}
+SIGNATURES: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("pnl", ("encoder_q.conv1.weight", "encoder_q.fc1.weight")),
+    ("pnl", ("encoder_k.conv1.weight", "encoder_k.fc1.weight")),
+    ("moco", ("encoder_q.conv1.weight",)),
+    ("moco", ("encoder_k.conv1.weight",)),
+    ("simclr", ("encoder.conv1.weight", "encoder.layer1.0.conv1.weight")),
+    ("mgn", ("backbone.0.weight", "b1.1.0.conv1.weight", "b33_head.bottleneck.0.weight")),
+    ("fastreid", ("backbone.conv1.weight", "backbone.layer1.0.conv1.weight")),
+    ("resnet", ("conv1.weight", "layer1.0.conv1.weight", "layer4.0.conv1.weight")),
+)
 #: What each layout is, for messages.
 NAMES = {
     "pnl": "a pre-training file of PNL",
@@ -71,11 +73,12 @@ def layout_of(state: State, source: str = "the checkpoint") -> str:
     Raises:
         UserError: it is none of them; some of the entries are named.
     """
-    for layout, names in SIGNATURES.items():
+    for layout, names in SIGNATURES:
         if all(name in state for name in names):
             return layout
     shown = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in list(state.items())[:3])
+    known = ", ".join(what for layout, what in NAMES.items() if layout != "timm")
     raise UserError(
-        f"{source} has the names of no known layout ({shown}, ... {len(state)} in all); known: "
-        f"{', '.join(NAMES[layout] for layout in SIGNATURES)}; for a model of timm, name it as the trunk (timm:NAME)"
+        f"{source} has the names of no known layout ({shown}, ... {len(state)} in all); known: {known}; for a model of "
+        "timm, name it as the trunk (timm:NAME)"
     )
