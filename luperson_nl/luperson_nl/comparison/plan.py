@@ -48,7 +48,7 @@ ROWS: dict[str, Row] = {
 }
 TRIES: dict[str, tuple[Try, ...]] = {
     "pnl": (Try(0.15, 0.1), Try(0.15, 0.05), Try(0.3, 0.1), Try(0.08, 0.1)),
-    "supervised": (Try(0.04), Try(0.08), Try(0.15), Try(0.3)),
+    "supervised": (Try(0.08), Try(0.15), Try(0.3), Try(0.6)),
     "moco": (Try(0.04), Try(0.08), Try(0.15), Try(0.3)),
 }
 """The same number for every method that is trained."""
