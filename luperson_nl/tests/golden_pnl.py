@@ -91,7 +91,14 @@ def encoder(case):
     named = {name.removeprefix(prefix): value for name, value in state.items()}
     trunk = trunk_name(named)
     config = case.config
-    network = PNL(trunk, config["cls_num"], dim=config["embed_dim"], cls_dim=config["cls_dim"], queue_size=1)
+    network = PNL(
+        trunk,
+        config["cls_num"],
+        dim=config["embed_dim"],
+        cls_dim=config["cls_dim"],
+        queue_size=1,
+        hidden=named["fc1.weight"].shape[0],
+    )
     import_state_dict(network.encoder_q, named, rules=[(r"^(?=conv1|bn1|layer)", "trunk.")])
     network.train()
     features = network.encoder_q.features(images)
@@ -148,7 +155,7 @@ def pnl_step(case):
 
 
 def lars(case):
-    """Steps of LARS on parameters filled from their names, under gradients that are given or, else, filled too."""
+    """Steps of LARS on parameters filled from their names, under given gradients."""
     config, given = case.config, case.inputs()
     net = _Named({name: torch.nn.Parameter(value) for name, value in case.state_dict().items()})
     published = config.get("published", True)
@@ -163,9 +170,9 @@ def lars(case):
     )
     for step in range(config.get("steps", 1)):
         for name, parameter in net.named_parameters():
-            parameter.grad = _gradient(given, name, step)
+            parameter.grad = _gradient(given, name, list(net.parameters_by_name), step)
         optimizer.step()
-    return {output: net.value_of(output) for output in case.spec["outputs"]}
+    return {output: net.parameters_by_name[_owner(output, net.parameters_by_name)] for output in case.spec["outputs"]}
 
 
 class _Named(torch.nn.Module):
@@ -178,14 +185,15 @@ class _Named(torch.nn.Module):
     def named_parameters(self, *_, **__):
         return iter(self.parameters_by_name.items())
 
-    def value_of(self, output):
-        """The parameter that an output is called after, whatever stands before its name."""
-        return next(value for name, value in self.parameters_by_name.items() if output.endswith(name))
+
+def _owner(key, names):
+    """The parameter that an input or output is called after, whatever stands around its name."""
+    return max((name for name in names if name in key), key=len, default=None)
 
 
-def _gradient(given, name, step):
+def _gradient(given, name, names, step):
     """The gradient of a parameter at a step; a single one is used at every step."""
-    places = [key for key in given if key.endswith(name) or key.startswith(f"{name}.")]
+    places = [key for key in given if _owner(key, names) == name]
     assert places, f"the case gives no gradient of {name}; it gives {', '.join(given)}"
     numbered = [key for key in places if re.search(rf"(?<!\d){step}(?!\d)", key.replace(name, ""))]
     return _tensor(given[(numbered or places)[0]]).clone()
