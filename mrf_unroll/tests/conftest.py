@@ -17,6 +17,19 @@ def scratch(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.fixture
+def undrawn(monkeypatch):
+    """For tests of numbers: empty files stand for the figures, which take longer to draw than small maps to compute."""
+    from mrf_unroll import figures
+
+    def leave(path, *_):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).touch()
+
+    for name in ("map_grid", "iterations", "agreement", "training", "steps", "fingerprints"):
+        monkeypatch.setattr(figures, name, leave)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def few_settings():
     """Classical methods are tuned over two values of everything, in few iterations: a whole grid is not what a test is of."""
@@ -38,7 +51,7 @@ def few_settings():
 def trained(tmp_path_factory) -> Path:
     """The folder of a short training with a baseline."""
     root = tmp_path_factory.mktemp("runs")
-    assert train(root, "--trainer.max_epochs", 20, "--model.learning_rate", 0.01, baselines=True) == 0
+    assert train(root, "--trainer.max_epochs", 6, "--model.learning_rate", 0.01, baselines=True) == 0
     return root / "small" / "version_0"
 
 

@@ -13,6 +13,8 @@ from mrf_unroll.data.phantoms import head_phantom
 from shared_utils import UserError, work
 from shared_utils.claim import Claim
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 def test_evaluation_averages_seeds_and_the_claim_is_judged_by_it(trained, tmp_path, capsys):
     methods = "svd_mrf,low_rank,unet,unrolled"

@@ -14,7 +14,7 @@ from shared_utils import checkpoint
 REAL = Path(__file__).parents[3] / "shared" / "data" / "mrf_unroll"
 
 
-def test_an_exported_folder_is_the_network_with_its_baselines(trained, tmp_path):
+def test_an_exported_folder_is_the_network_with_its_baselines(trained, undrawn, tmp_path):
     assert run("export", "--ckpt", trained, "--out", tmp_path / "net") == 0
     one, other = load(trained).state_dict(), load(tmp_path / "net").state_dict()
     assert all(torch.equal(one[name], other[name]) for name in one)
@@ -32,7 +32,7 @@ def test_an_exported_program_is_checked_and_the_published_form_asks_for_its_netw
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the released weights are not beside this checkout")
-def test_released_weights_are_imported_and_begin_a_training(tmp_path, capsys, scan):
+def test_released_weights_are_imported_and_begin_a_training(undrawn, tmp_path, capsys, scan):
     released = REAL / "pgdnet_released"
     bloch = released / "miccai_bloch_gen_200210-180246.pt"
     assert (

@@ -35,7 +35,7 @@ def test_an_exported_folder_and_its_weights_file_give_the_same_network(trained, 
     assert same(load(tmp_path / "net" / "model.safetensors"), load(trained))
     again = load_with_baselines(tmp_path / "net")
     assert list(again.networks) == ["unrolled", "unet"] and again.prior is not None and again.voxelwise is not None
-    assert again.steps == load_with_baselines(trained).steps and again.steps["unrolled"] == 40
+    assert again.steps == load_with_baselines(trained).steps and again.steps["unrolled"] == 12
 
 
 def test_a_published_file_gives_a_network_without_basis(tmp_path):

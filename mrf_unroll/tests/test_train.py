@@ -11,6 +11,7 @@ import yaml
 from commands import PROTOCOL, error_of, run, train
 
 import mrf_unroll
+from mrf_unroll.commands import train as train_command
 from mrf_unroll.data.phantoms import head_phantom
 from mrf_unroll.pretrained import load
 
@@ -28,7 +29,7 @@ def test_training_leaves_a_run_that_can_be_used_by_itself(trained):
 def test_the_learnt_steps_are_logged_every_epoch(trained):
     with (trained / "metrics.csv").open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["alpha_1"]]
-    assert len(rows) == 20 and all(float(row["step_0"]) > 0 for row in rows)
+    assert len(rows) == 6 and all(float(row["step_0"]) > 0 for row in rows)
     assert rows[0]["alpha_0"] != rows[1]["alpha_0"]
 
 
@@ -46,7 +47,7 @@ def test_every_method_stands_in_the_table(trained):
         "unrolled",
     ]
     assert all(0 <= float(row["T1 NRMSE"]) < 5 and float(row["|Ax-y|/|y|"]) >= 0 for row in rows)
-    assert rows[-1]["training steps"] == "40" and int(rows[-2]["parameters"]) > 0
+    assert rows[-1]["training steps"] == "12" and int(rows[-2]["parameters"]) > 0
 
 
 def _curve(folder):
@@ -54,7 +55,8 @@ def _curve(folder):
         return [row["train_total"] for row in csv.DictReader(file) if row["train_total"]]
 
 
-def test_training_is_the_same_twice_and_after_an_interruption(tmp_path):
+def test_training_is_the_same_twice_and_after_an_interruption(tmp_path, monkeypatch):
+    monkeypatch.setattr(train_command, "after", lambda *_: None)  # weights are compared, not tables and figures
     whole = ("--model.one_cycle", "false")
     assert train(tmp_path / "a", *whole) == 0
     assert train(tmp_path / "b", *whole, "--trainer.max_epochs", 1) == 0
@@ -83,7 +85,7 @@ def test_a_checkpoint_is_not_resumed_on_another_acquisition(trained, tmp_path, c
     assert said in error_of(capsys)
 
 
-def test_training_on_own_maps_that_do_not_say_their_unit_is_refused(tmp_path, capsys):
+def test_training_on_own_maps_that_do_not_say_their_unit_is_refused(undrawn, tmp_path, capsys):
     for number in range(4):
         t1, t2, density = head_phantom(16, np.random.default_rng(number)).maps
         np.savez(tmp_path / f"{number}.npz", T1=t1, T2=t2, PD=density)
@@ -95,7 +97,7 @@ def test_training_on_own_maps_that_do_not_say_their_unit_is_refused(tmp_path, ca
     assert train(tmp_path / "runs", *own, "--data.unit_t", "s", "--trainer.max_epochs", 1) == 0
 
 
-def test_complex_time_series_are_trained_with_coils(tmp_path):
+def test_complex_time_series_are_trained_with_coils(undrawn, tmp_path):
     protocol = json.dumps({**PROTOCOL, "num_coils": 3})
     changes = ("--data.complex_valued", "true", "--data.protocol", protocol, "--trainer.max_epochs", 1)
     assert train(tmp_path, *changes) == 0
