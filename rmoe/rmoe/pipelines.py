@@ -81,7 +81,7 @@ class Plan:
     worlds: tuple[str, ...] = tuple(WORLDS)
     seeds: tuple[int, ...] = (0, 1, 2)
     tuning: tuple[int, ...] = (0,)
-    rates: tuple[float, ...] = (8e-3, 1.6e-2, 3.2e-2, 6.4e-2)
+    rates: tuple[float, ...] = (8e-3, 1.6e-2, 3.2e-2, 6.4e-2, 1.28e-1)
     upstream_steps: int = 400
     intermediate_steps: int = 100
     downstream_steps: tuple[int, ...] = (250, 80)

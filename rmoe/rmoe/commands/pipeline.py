@@ -9,7 +9,7 @@ def pipeline(
     worlds: str = "rules,one_rule,unshared",
     seeds: str = "0,1,2",
     tuning: str = "0",
-    rates: str = "8e-3,1.6e-2,3.2e-2,6.4e-2",
+    rates: str = "8e-3,1.6e-2,3.2e-2,6.4e-2,1.28e-1",
     steps: str = "250,80",
     upstream_steps: int = 400,
     intermediate_steps: int = 100,
