@@ -178,10 +178,10 @@ def large_evaluation() -> None:
     distances = retrieval.Cosine(query.array, gallery.array)
     products = 20 * seconds(lambda: distances.of(slice(0, 1000)), 3)
     start = time.process_time()
-    scores = retrieval.evaluate(query, gallery)
+    scores = retrieval.evaluate_retrieval(query, gallery)
     whole = time.process_time() - start
     start = time.process_time()
-    retrieval.evaluate(query, gallery, roc=True)
+    retrieval.evaluate_retrieval(query, gallery, roc=True)
     row = {"mAP": 100 * scores.mAP, "products alone, s": products, "evaluation, s": whole, "ratio": whole / products}
     row |= {"with --roc, s": time.process_time() - start, "peak, MB": peak()}
     print(logging.table([row], "20,000 queries x 100,000 pictures x 256 dimensions"))
@@ -191,7 +191,7 @@ def large_reranking() -> None:
     """N = 40,000: 4,000 queries, 36,000 pictures."""
     query, gallery = features(4_000, 2_000, 3), features(36_000, 2_000, 4)
     start = time.process_time()
-    scores = retrieval.evaluate(query, gallery, rerank=True)
+    scores = retrieval.evaluate_retrieval(query, gallery, rerank=True)
     row = {"mAP": 100 * scores.mAP, "s": time.process_time() - start, "peak, MB": peak()}
     print(logging.table([row], "re-ranking and evaluation of N = 40,000"))
 

@@ -21,7 +21,7 @@ from .published import export_published as export_published
 from .published import import_published as import_published
 from .retrieval import Features as Features
 from .retrieval import Scores as Scores
-from .retrieval import evaluate as evaluate
+from .retrieval import evaluate_retrieval as evaluate_retrieval
 from .retrieval import expand as expand
 from .retrieval import reassociate as reassociate
 from .tracklets.tracker import Tracker as Tracker

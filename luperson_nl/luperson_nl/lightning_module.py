@@ -22,7 +22,7 @@ from luperson_nl.models.trunks import build_trunk
 from luperson_nl.pnl import METHODS, PNL, Stages, stage_at
 from luperson_nl.pretrained import trunk_weights
 from luperson_nl.recipes import Recipe
-from luperson_nl.retrieval import Features, Scores, evaluate
+from luperson_nl.retrieval import Features, Scores, evaluate_retrieval
 from shared_utils import UserError, distributed
 
 log = logging.getLogger(__name__)
@@ -301,7 +301,7 @@ def retrieved(features: np.ndarray, pictures: Retrieval) -> Scores:
     query, gallery = (
         Features(features[part], pictures.pid[part], pictures.camera[part]) for part in (slice(n), slice(n, None))
     )
-    return evaluate(query, gallery)
+    return evaluate_retrieval(query, gallery)
 
 
 def check_retrieval(pictures: Retrieval) -> None:

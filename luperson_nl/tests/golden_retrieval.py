@@ -41,7 +41,7 @@ def rerank_aqe(case):
     query, gallery = Features(inputs["q_feats"], q_pid, q_camera), Features(inputs["g_feats"], g_pid, g_camera)
 
     def five(rerank):
-        scores = retrieval.evaluate(query, gallery, rerank=rerank, max_rank=10)
+        scores = retrieval.evaluate_retrieval(query, gallery, rerank=rerank, max_rank=10)
         return [scores.mAP, scores.mINP, *scores.cmc[[0, 4, 9]]]
 
     raw = inputs["q_feats"], inputs["g_feats"]

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from luperson_nl.commands._shorthand import WORDS, spelled_out
+from luperson_nl.shorthand import WORDS, spelled_out
 from shared_utils import cli
 
 LINKS = {name: name for name in ("num_classes", "size", "mean", "std")}

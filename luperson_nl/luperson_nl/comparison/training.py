@@ -16,7 +16,7 @@ from luperson_nl.data.label_truth import LabelTruth
 from luperson_nl.data.street import Crops
 from luperson_nl.data.transforms import NOT_ERASED, StrongView, View, WeakView, finish
 from luperson_nl.pnl import PNL, Stages, stage_at
-from luperson_nl.retrieval import Features, Scores, evaluate
+from luperson_nl.retrieval import Features, Scores, evaluate_retrieval
 
 _CHUNK = 256
 
@@ -192,4 +192,4 @@ def embed(model: nn.Module, images: np.ndarray, mean: Sequence[float], std: Sequ
 def retrieve(split: tuple[Crops, Crops], features: Callable[[np.ndarray], np.ndarray]) -> Scores:
     """Search the crops of other cameras for every query of a split."""
     query, gallery = (Features(features(crops.images), crops.true, crops.cameras) for crops in split)
-    return evaluate(query, gallery)
+    return evaluate_retrieval(query, gallery)

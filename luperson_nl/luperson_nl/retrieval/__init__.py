@@ -12,7 +12,7 @@ from luperson_nl.retrieval.reranking import RerankDistance as RerankDistance
 from luperson_nl.retrieval.reranking import Reranked as Reranked
 from luperson_nl.retrieval.scores import Protocol as Protocol
 from luperson_nl.retrieval.scores import Scores as Scores
-from luperson_nl.retrieval.scores import evaluate as evaluate
+from luperson_nl.retrieval.scores import evaluate_retrieval as evaluate_retrieval
 from luperson_nl.retrieval.scores import prepare as prepare
 from luperson_nl.retrieval.scores import rank_scores as rank_scores
 from luperson_nl.retrieval.scores import score as score

@@ -183,7 +183,7 @@ def prepare(
     expansion: int = 0,
     device: str | torch.device = "cpu",
 ) -> Retrieval:
-    """See ``evaluate``. The few checks come first, the work of re-ranking and expansion is done here.
+    """see ``evaluate_retrieval``. The few checks come first, the work of re-ranking and expansion is done here.
 
     Raises:
         UserError: no query has a match; features of different models, or with NaN in them.
@@ -208,7 +208,7 @@ def prepare(
     return Retrieval(distances, matches, rows, gallery.pid)
 
 
-def evaluate(
+def evaluate_retrieval(
     query: Features,
     gallery: Features,
     protocol: Protocol = "fastreid",
@@ -264,7 +264,7 @@ def score(
     max_rank: int = 50,
     seed: int = 0,
 ) -> Scores:
-    """Score what ``prepare`` has made ready; see ``evaluate``."""
+    """Score what ``prepare`` has made ready; see ``evaluate_retrieval``."""
     queries, width = ready.distances.shape
     parts = logging.progress(list(chunks(queries, width, chunk)), "ranking")
     counts = RocCounts(ready.distances.limits) if roc else None

@@ -14,8 +14,8 @@ import yaml
 from small_training import ARGUMENTS
 
 from luperson_nl import pretrained
-from luperson_nl.commands._shorthand import spelled_out
 from luperson_nl.commands.train import main
+from luperson_nl.shorthand import spelled_out
 from shared_utils.checkpoint import load_tensors
 
 ROOT = Path(__file__).parents[2]

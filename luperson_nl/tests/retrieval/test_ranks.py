@@ -67,14 +67,14 @@ def test_equal_distances_rank_by_their_index():
 
 def test_chunks_do_not_change_the_scores():
     query, gallery = people(30, 3), people(90, 4)
-    whole = retrieval.evaluate(query, gallery, roc=True)
-    scores = retrieval.evaluate(query, gallery, roc=True, chunk=7)
+    whole = retrieval.evaluate_retrieval(query, gallery, roc=True)
+    scores = retrieval.evaluate_retrieval(query, gallery, roc=True, chunk=7)
     assert scores.row() == whole.row() and np.array_equal(scores.cmc, whole.cmc)
 
 
 def test_tpr_is_a_point_of_the_curve():
     query, gallery = people(200, 5, dim=3), people(300, 6, dim=3)
-    tpr = retrieval.evaluate(query, gallery, roc=True).tpr
+    tpr = retrieval.evaluate_retrieval(query, gallery, roc=True).tpr
     both = query.normalised(), gallery.normalised()
     distances = 1 - both[0].array @ both[1].array.T
     same = (query.pid[:, None] == gallery.pid) & (query.pid[:, None] != -1)
@@ -91,8 +91,8 @@ def test_the_own_picture_never_counts_and_same_camera_pictures_only_on_request()
     array = np.eye(4, dtype=np.float32)[[0, 0, 1, 1]] + 0.1
     pictures = Features(array, np.array([0, 0, 1, 1]), np.zeros(4, int), paths=np.array(list("abcd")))
     with pytest.raises(UserError, match=r"none of 4 queries .* share the query's camera: .* --same_camera keep"):
-        retrieval.evaluate(pictures, pictures)
-    scores = retrieval.evaluate(pictures, pictures, same_camera="keep")
+        retrieval.evaluate_retrieval(pictures, pictures)
+    scores = retrieval.evaluate_retrieval(pictures, pictures, same_camera="keep")
     assert scores.mAP == 1 and scores.valid == 4
 
 
@@ -100,7 +100,7 @@ def test_a_gallery_without_the_persons_is_an_error():
     query, gallery = people(5, 7), people(20, 8)
     other = Features(gallery.array, gallery.pid + 100, gallery.camera)
     with pytest.raises(UserError, match="no picture of the gallery has the person of any query"):
-        retrieval.evaluate(query, other)
+        retrieval.evaluate_retrieval(query, other)
 
 
 @pytest.mark.parametrize(("value", "words"), [(np.nan, "NaN or infinite"), (0, "nothing but zeros")])
@@ -109,21 +109,21 @@ def test_features_without_a_direction_are_named(value, words):
     query = Features(query.array, query.pid, query.camera, paths=np.array(list("abcde")))
     gallery.array[3] = value
     with pytest.raises(UserError, match=f"1 of 25 features hold {words}.*3.jpg"):
-        retrieval.evaluate(query, gallery)
+        retrieval.evaluate_retrieval(query, gallery)
 
 
 def test_features_of_two_models_and_ragged_arrays_are_errors():
     query = people(5, 7)
     with pytest.raises(UserError, match="6 dimensions, those of the gallery 4"):
-        retrieval.evaluate(query, people(20, 8, dim=4))
+        retrieval.evaluate_retrieval(query, people(20, 8, dim=4))
     with pytest.raises(UserError, match="'camera' has the shape"):
         Features(query.array, query.pid, query.camera[:3])
 
 
 def test_single_shot_is_the_mean_over_galleries_of_one_picture_a_person():
     query, gallery = people(40, 9, persons=12), people(200, 10, persons=12)
-    scores = retrieval.evaluate(query, gallery, "single-shot", max_rank=13)
-    whole = retrieval.evaluate(query, gallery, max_rank=13)
+    scores = retrieval.evaluate_retrieval(query, gallery, "single-shot", max_rank=13)
+    whole = retrieval.evaluate_retrieval(query, gallery, max_rank=13)
     assert scores.mAP == whole.mAP and np.array_equal(scores.ap, whole.ap, equal_nan=True)
     distances = 1 - query.normalised().array @ gallery.normalised().array.T
     draw, first = np.random.default_rng(0), np.zeros(13)
@@ -135,5 +135,5 @@ def test_single_shot_is_the_mean_over_galleries_of_one_picture_a_person():
             drawn = [its[draw.integers(len(its))] for its in of_person if gallery.pid[its[0]] != query.pid[q]]
             first[(distances[q, drawn] < distances[q, right[draw.integers(len(right))]]).sum()] += 1
     np.testing.assert_allclose(scores.cmc, first.cumsum() / first.sum(), atol=0.08)
-    again = retrieval.evaluate(query, gallery, "single-shot", max_rank=13, seed=1)
+    again = retrieval.evaluate_retrieval(query, gallery, "single-shot", max_rank=13, seed=1)
     assert not np.array_equal(again.cmc, scores.cmc) and scores.cmc[-1] == 1

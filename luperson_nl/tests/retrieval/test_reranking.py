@@ -62,9 +62,9 @@ def test_reranking_and_expansion_change_the_scores_of_an_evaluation():
     draw = np.random.default_rng(3)
     query = Features(directions(30, 1), draw.integers(0, 9, 30), np.zeros(30, int))
     gallery = Features(directions(90, 2), draw.integers(0, 9, 90), np.ones(90, int))
-    plain = retrieval.evaluate(query, gallery).mAP
+    plain = retrieval.evaluate_retrieval(query, gallery).mAP
     changed = [
-        retrieval.evaluate(query, gallery, **given).mAP
+        retrieval.evaluate_retrieval(query, gallery, **given).mAP
         for given in ({"rerank": True}, {"rerank": True, "rerank_distance": "euclidean"}, {"expansion": 5})
     ]
     assert len({plain, *changed}) == 4
