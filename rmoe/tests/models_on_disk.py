@@ -36,11 +36,17 @@ def small_detector(make=mask_rcnn):
 
 
 def mosaic_predictor(experts=4, **backbone):
-    """The procedural default's network, converted where there are experts, its residuals drawn."""
+    """The procedural default's network, its last block converted where there are experts, its residuals drawn."""
     description = Description({**MOSAIC, "backbone": {"name": "mosaic_net", **backbone}}, None, {"seed": 3})
     model = build(description)
     if experts:
-        convert(model.backbone, "blocks.1.mlp", experts=experts, router_init_std=1.0, residual_init="noise:0.5")
+        convert(
+            model.backbone,
+            f"blocks.{len(model.backbone.blocks) - 1}.mlp",
+            experts=experts,
+            router_init_std=1.0,
+            residual_init="noise:0.5",
+        )
     return predictor(model, Description(description.network, describe(model) if experts else None, {"seed": 3}))
 
 
