@@ -133,6 +133,7 @@ class Comparison:
         self.plan, self.work = plan, work
         self.chosen: dict[tuple[str, str, str], float] = {}
         self.counted: dict[str, int] = {}
+        self.numbers: dict[str, dict[str, float]] = {}
 
     def run(self) -> dict[str, Any]:
         """Train everything that is missing; the results as plain values (see ``results``)."""
@@ -184,8 +185,14 @@ class Comparison:
     def _values(
         self, world: str, stage: str, row: str, rate: float, key: str, seeds: Sequence[int] | None = None
     ) -> np.ndarray:
-        parts = (self.work.read(Cell(world, seed, stage, row, rate).name) for seed in seeds or self.plan.seeds)
-        return np.array([float(part[key]) for part in parts])
+        names = [Cell(world, seed, stage, row, rate).name for seed in seeds or self.plan.seeds]
+        return np.array([self._numbers(name)[key] for name in names])
+
+    def _numbers(self, name: str) -> dict[str, float]:
+        """The single numbers of a part, which are asked for again and again; its weights are not kept."""
+        if name not in self.numbers:
+            self.numbers[name] = {key: float(v) for key, v in self.work.read(name).items() if v.ndim == 0}
+        return self.numbers[name]
 
     def mosaic(self, world: str, seed: int) -> Mosaic:
         """The data of a world."""

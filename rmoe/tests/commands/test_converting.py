@@ -29,6 +29,7 @@ def test_an_official_swin_t_is_converted_with_proof_and_trains(capsys):
     pairs("data")
     small = ["--data.layout", "folder", "--data.crop", "64", "--data.short", "64", "--model.head_channels", "8"]
     small += ["--model.backbone", "{name: swin_t}", "--trainer.max_steps", "1", "--trainer.val_check_interval", "1"]
+    small += ["--trainer.limit_val_batches", "1", "--trainer.limit_test_batches", "1"]
     weights = ["--model.weights", "rmoe_swin_t", "--data.root", "data"]
     assert train.main(["--config", "ade20k_sample.yaml", *weights, *small, "--name", "tuned"]) == 0
     tuned = pretrained.load("runs/tuned")
