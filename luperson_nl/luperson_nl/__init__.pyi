@@ -16,7 +16,7 @@ from .pnl import Stage as Stage
 from .pnl import Stages as Stages
 from .pnl import stage_at as stage_at
 from .pretrained import Embedder as Embedder
-from .pretrained import load_embedder as load_embedder
+from .pretrained import load as load
 from .published import export_published as export_published
 from .published import import_published as import_published
 from .retrieval import Features as Features

@@ -227,10 +227,6 @@ def load(source: str | Path | None = None, device: str | torch.device = "cpu", *
     return embedder.to(device)
 
 
-#: ``load`` under the name that says what it loads, for ``from luperson_nl import load_embedder``.
-load_embedder = load
-
-
 def from_published(published: Published, **view: Any) -> Embedder:
     """An embedder around an imported network; ``view``: ``size``, ``mean`` or ``std`` where the file's aren't right."""
     mean, std = published.statistics

@@ -126,7 +126,9 @@ def _finish(cli: WorkspaceCLI, after: Callable[[LightningCLI, Path], None] | Non
         why = "trainer.logger is false" if cli.config.trainer.logger is False else "nothing was logged"
         missing.append(f"metrics.csv ({why})")
     if not any(cli.folder.glob("checkpoints/*.ckpt")):
-        missing.append("checkpoints (trainer.enable_checkpointing is false)")
+        off = cli.config.trainer.enable_checkpointing is False
+        why = "trainer.enable_checkpointing is false" if off else "it ended before one was due"
+        missing.append(f"checkpoints ({why})")
     elif cli.best is not None and cli.best.monitor and not cli.best.best_model_path:
         log.info("no best checkpoint: %s was not measured in this run", cli.best.monitor)
     if missing:

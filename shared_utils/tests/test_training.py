@@ -86,6 +86,12 @@ def test_a_run_that_keeps_less_says_what_it_cannot_draw(flag, missing, why, caps
     assert os.listdir() == ["runs"]  # noqa: PTH208
 
 
+def test_a_run_that_ends_before_its_first_checkpoint_is_due_says_so(capsys):
+    given = ["--trainer.max_steps=2", "--trainer.check_val_every_n_epoch=5", "--trainer.limit_val_batches=1"]
+    assert train_and_then(given, lambda training, folder: None) == 0
+    assert "no checkpoints (it ended before one was due)" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("kind", ["TensorBoardLogger", "CSVLogger"])
 def test_a_logger_of_the_config_writes_beside_the_runs_own_table(kind):
     Path("logger.yaml").write_text(
