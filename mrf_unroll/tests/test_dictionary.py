@@ -186,8 +186,8 @@ print((peak() - before) / 1024)
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peak memory is read from Linux's /proc")
 def test_matching_stays_within_its_memory():
     done = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True)
-    # All voxels by all atoms would be 256 MB; inputs and outputs are 1 MB.
-    assert 1 < float(done.stdout) <= 16 + 3
+    # All voxels by all atoms would be 256 MB; inputs, outputs and what the libraries fetch on the way are a few.
+    assert 1 < float(done.stdout) <= 2 * 16
 
 
 def test_leaves_partition_the_atoms(small):
