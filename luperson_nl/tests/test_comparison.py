@@ -71,6 +71,33 @@ def test_a_killed_run_trains_only_what_is_missing(compared, tmp_path, monkeypatc
     assert again["rows"] == first["rows"]
 
 
+@pytest.mark.parametrize("dead", [0.0, np.nan])
+def test_a_network_that_has_died_finds_nobody_and_the_comparison_goes_on(dead, tmp_path, monkeypatch):
+    plan = Plan(("supervised",), (0,), epochs=1, short=1, persons=6, held=6, size=(16, 8), finetuning_epochs=0)
+    true, rates = training.embed, iter(TRIES["supervised"])
+
+    def embed(*args):
+        found = true(*args)
+        found[-1] = found[-1] if alive else dead
+        return found
+
+    def train(*args):
+        nonlocal alive
+        alive = next(rates, None) is TRIES["supervised"][1]
+        return done
+
+    alive = True
+    done = pretrain(Street(seed=0, persons=6, size=(16, 8)).train(), "supervised", Settings(epochs=1), seed=0)
+    monkeypatch.setattr(grid.training, "embed", embed)
+    monkeypatch.setattr(grid.training, "pretrain", train)
+    with work.begin(tmp_path / "out", plan.description()) as job:
+        results = Comparison(plan, job).run()
+    assert [tried["val"] > 0 for tried in results["grid"]] == [
+        number == 1 for number in range(len(TRIES["supervised"]))
+    ]
+    assert results["rows"][0]["mAP"] == [0] and results["rows"][0]["rate"] == TRIES["supervised"][1].rate
+
+
 def test_training_is_repeatable_and_correction_is_counted():
     crops = Street(seed=1, persons=6, size=(16, 8), cameras=2).train()
     settings = Settings(epochs=2, batch=16, queue=32, stages=training.Stages(0, 0, 1, 1), threshold=0.0)

@@ -71,8 +71,8 @@ class Tuned:
     seconds: float
     losses: np.ndarray
 
-    def score(self, split: tuple[Crops, Crops]) -> Scores:
-        """Of a split of the target."""
+    def score(self, split: tuple[Crops, Crops]) -> Scores | None:
+        """Of a split of the target; see ``training.retrieve``."""
         return retrieve(split, self.features)
 
 

@@ -102,10 +102,10 @@ class Comparison:
     def _best_histogram(self) -> int:
         split = self.split(self.plan.tuning, "validation")
         scores = [
-            training.retrieve(split, lambda images, bins=bins: histogram.features(images, bins)).mAP
+            _packed("val", training.retrieve(split, lambda images, bins=bins: histogram.features(images, bins)))
             for bins in histogram.GRID
         ]
-        return int(np.argmax(scores))
+        return int(np.argmax([score["val_mAP"] for score in scores]))
 
     def _finish(self, parts: Iterable[Part], description: str) -> None:
         by_name = {part.name: part for part in parts}
@@ -282,7 +282,9 @@ def _target(seed: int, persons: int, held: int, size: tuple[int, int]) -> Target
     return Target(seed, persons, held, size)
 
 
-def _packed(prefix: str, scores: Scores) -> dict[str, Any]:
+def _packed(prefix: str, scores: Scores | None) -> dict[str, Any]:
+    if scores is None:  # a network that has died finds nobody
+        return {f"{prefix}_mAP": 0.0, f"{prefix}_mINP": 0.0, f"{prefix}_cmc": np.zeros(_RANKS)}
     return {f"{prefix}_mAP": scores.mAP, f"{prefix}_mINP": scores.mINP, f"{prefix}_cmc": scores.cmc[:_RANKS]}
 
 

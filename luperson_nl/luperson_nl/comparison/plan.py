@@ -47,9 +47,21 @@ ROWS: dict[str, Row] = {
     "supervised_heavy": Row("supervised, heavy noise", "supervised", HEAVY_NOISE),
 }
 TRIES: dict[str, tuple[Try, ...]] = {
-    "pnl": (Try(0.15, 0.1), Try(0.15, 0.05), Try(0.3, 0.1), Try(0.08, 0.1)),
-    "supervised": (Try(0.08), Try(0.15), Try(0.3), Try(0.6)),
-    "moco": (Try(0.04), Try(0.08), Try(0.15), Try(0.3)),
+    "pnl": tuple(
+        Try(rate, weight)
+        for rate, weight in (
+            (0.15, 0.1),
+            (0.15, 0.05),
+            (0.3, 0.1),
+            (0.3, 0.05),
+            (0.6, 0.05),
+            (0.6, 0.025),
+            (0.6, 0.0125),
+            (1.2, 0.0125),
+        )
+    ),
+    "supervised": tuple(map(Try, (0.15, 0.3, 0.45, 0.6, 0.9, 1.2, 1.8, 2.4))),
+    "moco": tuple(map(Try, (0.02, 0.04, 0.08, 0.15, 0.3, 0.6, 1.2, 2.4))),
 }
 """The same number for every method that is trained."""
 FINETUNING_RATES = (3.5e-4, 1e-3, 3e-3)

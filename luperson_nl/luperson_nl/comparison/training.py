@@ -189,7 +189,11 @@ def embed(model: nn.Module, images: np.ndarray, mean: Sequence[float], std: Sequ
     return nn.functional.normalize(torch.cat(found)).numpy()
 
 
-def retrieve(split: tuple[Crops, Crops], features: Callable[[np.ndarray], np.ndarray]) -> Scores:
-    """Search the crops of other cameras for every query of a split."""
-    query, gallery = (Features(features(crops.images), crops.true, crops.cameras) for crops in split)
+def retrieve(split: tuple[Crops, Crops], features: Callable[[np.ndarray], np.ndarray]) -> Scores | None:
+    """Search the crops of other cameras for every query of a split; None for a network that has died: a crop has the feature
+    zero, or one that is not finite, and no nearest neighbour."""
+    found = [features(crops.images) for crops in split]
+    if not all(np.isfinite(values).all() and values.any(1).all() for values in found):
+        return None
+    query, gallery = (Features(values, crops.true, crops.cameras) for values, crops in zip(found, split, strict=True))
     return evaluate_retrieval(query, gallery)
