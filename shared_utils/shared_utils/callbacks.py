@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.utilities.combined_loader import CombinedLoader
 
@@ -32,6 +33,18 @@ class DurableCheckpointIO(TorchCheckpointIO):
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         return checkpoint.load_tensors(path, map_location or "cpu")
+
+
+class NewestCheckpoint(ModelCheckpoint):
+    """Keep ``last``: the state at every validation, and at the end of an epoch, or of training in the middle of one, that had none."""
+
+    def __init__(self) -> None:
+        super().__init__(filename="last", enable_version_counter=False)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_train_epoch_end(trainer, pl_module)
+        if not self._should_skip_saving_checkpoint(trainer):  # no validation saved at this step
+            self._save_topk_checkpoint(trainer, self._monitor_candidates(trainer))
 
 
 class RandomState(Callback):

@@ -19,7 +19,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from shared_utils import UserError, checkpoint, files, logging
 from shared_utils import training_flags as flags
-from shared_utils.callbacks import DurableCheckpointIO, ProgressLines, RandomState
+from shared_utils.callbacks import DurableCheckpointIO, NewestCheckpoint, ProgressLines, RandomState
 
 # Lightning's CLI calls functions that jsonargparse is about to rename; that is between the two of them.
 os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
@@ -164,8 +164,8 @@ class WorkspaceCLI(LightningCLI):
             kwargs["enable_progress_bar"] = False
             callbacks.append(ProgressLines(self.monitor[0] if self.monitor else None))
         if flags.keeps_checkpoints(settings):
-            # "last" is the newest epoch's end, whether or not it is the best, which is kept beside it.
-            self.best = last = ModelCheckpoint(filename="last", enable_version_counter=False)
+            # The newest state is kept whether or not it is the best, which is kept beside it.
+            self.best = last = NewestCheckpoint()
             if self.monitor and settings.limit_val_batches != 0:
                 metric, mode = self.monitor
                 name = "best-{epoch}"

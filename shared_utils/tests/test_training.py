@@ -86,10 +86,21 @@ def test_a_run_that_keeps_less_says_what_it_cannot_draw(flag, missing, why, caps
     assert os.listdir() == ["runs"]  # noqa: PTH208
 
 
-def test_a_run_that_ends_before_its_first_checkpoint_is_due_says_so(capsys):
-    given = ["--trainer.max_steps=2", "--trainer.check_val_every_n_epoch=5", "--trainer.limit_val_batches=1"]
-    assert train_and_then(given, lambda training, folder: None) == 0
-    assert "no checkpoints (it ended before one was due)" in capsys.readouterr().err
+@pytest.mark.parametrize("rare", ["--trainer.check_val_every_n_epoch=5", "--trainer.val_check_interval=3"])
+def test_a_run_that_ends_before_its_first_validation_keeps_its_weights(rare):
+    assert train.main(["--trainer.max_steps=2", "--trainer.limit_val_batches=1", rare]) == 0
+    assert names("runs/line/version_0/checkpoints") == ["last.ckpt"]
+    kept = torch.load("runs/line/version_0/checkpoints/last.ckpt", weights_only=True)
+    assert kept["global_step"] == 2
+
+
+def test_a_run_between_two_validations_keeps_its_newest_epoch_and_goes_on_from_it():
+    rare = ["--trainer.check_val_every_n_epoch=2", "--trainer.limit_train_batches=2", "--trainer.limit_val_batches=1"]
+    assert train.main(["--trainer.max_epochs=3", *rare]) == 0
+    kept = torch.load("runs/line/version_0/checkpoints/last.ckpt", weights_only=True)
+    assert kept["global_step"] == 6
+    assert train.main(["--trainer.max_epochs=4", "--resume", *rare]) == 0
+    assert torch.load("runs/line/version_0/checkpoints/last.ckpt", weights_only=True)["global_step"] == 8
 
 
 @pytest.mark.parametrize("kind", ["TensorBoardLogger", "CSVLogger"])
