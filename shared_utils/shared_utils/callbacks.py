@@ -36,7 +36,7 @@ class DurableCheckpointIO(TorchCheckpointIO):
 
 
 class NewestCheckpoint(ModelCheckpoint):
-    """Keep ``last``: the state at every validation, and at the end of an epoch, or of training in the middle of one, that had none."""
+    """Keep ``last``: the state at every validation, and at the end of an epoch, or of training within one, that had none."""
 
     def __init__(self) -> None:
         super().__init__(filename="last", enable_version_counter=False)
