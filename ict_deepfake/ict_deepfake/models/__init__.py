@@ -1,0 +1,1 @@
+"""Networks as functions of tensors: the two-token transformer, its binary control, RetinaFace."""

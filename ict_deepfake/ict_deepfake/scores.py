@@ -1,0 +1,165 @@
+"""Scores of a face: consistency (ICT), consistency with a reference set (ICT-Ref), distance to a claimed person.
+
+Every score is a squared Euclidean distance or a weighted sum of them; **larger means fake**. None is a probability.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from shared_utils import UserError
+
+# Rows of references that are compared at once: the distances of a block of faces then take a few hundred MB at most.
+_CHUNK = 65536
+
+
+class ReferenceScores(NamedTuple):
+    """ICT-Ref of n faces, with everything that it is made of. i is the inner match, o the outer match of a face.
+
+    score: (n,) w1 d1 + w2 d2 + w3 d3, about 0..8.
+    d1: (n,) inner to outer face. d2: outer face to R_out[i]. d3: inner face to R_in[o].
+    w1, w2, w3: (n,) their weights; w1 = 2 - w2 - w3.
+    inner_match, outer_match: (n, k) rows of the set, the nearest first.
+    inner_of_inner_match, outer_of_inner_match, inner_of_outer_match, outer_of_outer_match: (n, dim) R_in[i], R_out[i],
+        R_in[o], R_out[o], mean over the k rows.
+    """
+
+    score: Tensor
+    d1: Tensor
+    d2: Tensor
+    d3: Tensor
+    w1: Tensor
+    w2: Tensor
+    w3: Tensor
+    inner_match: Tensor
+    outer_match: Tensor
+    inner_of_inner_match: Tensor
+    outer_of_inner_match: Tensor
+    inner_of_outer_match: Tensor
+    outer_of_outer_match: Tensor
+
+
+def _squared(first: Tensor, second: Tensor) -> Tensor:
+    return (first - second).square().sum(-1)
+
+
+def consistency(inner: Tensor, outer: Tensor) -> Tensor:
+    """ICT: D = ||f_in - f_out||^2, 0..4 for unit rows.
+
+    Args:
+        inner, outer: (n, dim) unit rows.
+
+    Returns:
+        (n,); larger means fake.
+    """
+    return _squared(inner, outer)
+
+
+def nearest(rows: Tensor, references: Tensor, k: int = 1) -> tuple[Tensor, Tensor]:
+    """The k nearest references of each row by exact Euclidean search; of equally near ones the first.
+
+    Args:
+        rows: (n, dim).
+        references: (m, dim), any length; searched in blocks.
+        k: at most m.
+
+    Returns:
+        Indices (n, k), the nearest first, and squared distances (n, k) float64.
+
+    Raises:
+        UserError: fewer than k references, or of another length.
+    """
+    if rows.shape[1] != references.shape[1]:
+        raise UserError(
+            f"references of length {references.shape[1]} cannot be compared with embeddings of length {rows.shape[1]}: "
+            "build the reference set with this model"
+        )
+    if not 1 <= k <= len(references):
+        raise UserError(
+            f"{k} nearest of {len(references)} references cannot be taken: choose k within 1..{len(references)}"
+        )
+    # In float64, and rounded, so that rows that are equal have equal distances wherever they stand.
+    rows = rows.double()
+    own = rows.square().sum(1, keepdim=True)
+    found, indices = [], []
+    for start in range(0, len(references), _CHUNK):
+        block = references[start : start + _CHUNK].double()
+        squared = (own + block.square().sum(1) - 2 * rows @ block.t()).clamp(min=0).round(decimals=12)
+        index, distance = _smallest(squared, min(k, len(block)))
+        indices.append(index + start)
+        found.append(distance)
+    squared, index = torch.cat(found, 1), torch.cat(indices, 1)
+    order, distance = _smallest(squared, k)
+    return index.gather(1, order), distance
+
+
+def _smallest(squared: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """argmin, k times: of equal values it takes the first, which topk doesn't promise."""
+    squared, indices, values = squared.clone(), [], []
+    for _ in range(k):
+        index = squared.argmin(1, keepdim=True)
+        indices.append(index)
+        values.append(squared.gather(1, index))
+        squared.scatter_(1, index, torch.inf)
+    return torch.cat(indices, 1), torch.cat(values, 1)
+
+
+def reference_scores(
+    inner: Tensor,
+    outer: Tensor,
+    reference_inner: Tensor,
+    reference_outer: Tensor,
+    k: int = 1,
+    amplitude: float = 0.75,
+    centre: float = 0.5,
+    width: float = 0.5,
+) -> ReferenceScores:
+    """ICT-Ref: the face compared with the references that its inner and its outer face look like.
+
+    A match at squared distance d has the weight amplitude / (1 + exp((d - centre) / width)): a confident match moves
+    weight from the face's own inconsistency to the comparison with the person that it looks like.
+
+    Args:
+        inner, outer: (n, dim) unit rows of the faces.
+        reference_inner, reference_outer: (m, dim), row by row of the same genuine picture.
+        k: how many nearest rows are averaged (not normalised again).
+        amplitude, centre, width: of the weights.
+
+    Raises:
+        UserError: references of another length, of different counts, or fewer than k.
+    """
+    if reference_inner.shape != reference_outer.shape:
+        raise UserError(
+            f"{len(reference_inner)} inner and {len(reference_outer)} outer references: they have to be rows of the "
+            "same pictures"
+        )
+    i, _ = nearest(inner, reference_inner, k)
+    o, _ = nearest(outer, reference_outer, k)
+    inner_i, outer_i = reference_inner[i].mean(1), reference_outer[i].mean(1)
+    inner_o, outer_o = reference_inner[o].mean(1), reference_outer[o].mean(1)
+
+    def weight(squared: Tensor) -> Tensor:
+        return amplitude * torch.sigmoid((centre - squared) / width)
+
+    d1, d2, d3 = _squared(inner, outer), _squared(outer, outer_i), _squared(inner, inner_o)
+    w2, w3 = weight(_squared(inner, inner_i)), weight(_squared(outer, outer_o))
+    w1 = 2 - w2 - w3
+    score = w1 * d1 + w2 * d2 + w3 * d3
+    return ReferenceScores(score, d1, d2, d3, w1, w2, w3, i, o, inner_i, outer_i, inner_o, outer_o)
+
+
+def claim(inner: Tensor, rows: Tensor) -> Tensor:
+    """The distance of an inner face to the person that it is claimed to be: min over the rows of ||f_in - R_in||^2.
+
+    Args:
+        inner: (n, dim) unit rows.
+        rows: (k, dim) inner references of the claimed person.
+
+    Returns:
+        (n,); larger means that it is somebody else.
+    """
+    match, _ = nearest(inner, rows)
+    return _squared(inner, rows[match[:, 0]])
