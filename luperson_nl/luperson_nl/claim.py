@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from luperson_nl.comparison import ROWS
-from shared_utils import UserError, cli, files
-from shared_utils.claim import Claim, Figure, Table
+from shared_utils import UserError, claim
+from shared_utils.claim import Claim, Figure, Finding, Table
 
 RESULTS = "results.json"
 PRECISION = 0.8
@@ -35,26 +35,13 @@ CAPTIONS = {
 }
 
 
-class Finding(NamedTuple):
-    """One part of the claim: whether it holds, and by which numbers."""
-
-    holds: bool
-    sentence: str
-
-
 def read_results(folder: str | Path) -> dict[str, Any]:
     """What ``compare`` has written.
 
     Raises:
         UserError: it is not there, or not whole.
     """
-    path = Path(folder) / RESULTS
-    if not path.is_file():
-        raise UserError(f"{path} not found: make it with {cli.command('compare')} --out {folder}")
-    content = files.read_json(path, "result of compare")
-    if not isinstance(content, dict) or not {"plan", "rows", "grid", "noise", "finetuning"} <= set(content):
-        raise UserError(f"{path} is not a result of compare")
-    return content
+    return claim.read_results(folder, RESULTS, "compare", {"plan", "rows", "grid", "noise", "finetuning"})
 
 
 def row_of(results: dict[str, Any], row: str) -> dict[str, Any] | None:
@@ -268,11 +255,11 @@ def judge(results: dict[str, Any], shown: Sequence[Figure] = ()) -> Claim:
         UserError: a row that the claim is about was not run.
     """
     found = findings(results)
-    failed = [finding.sentence for finding in found if not finding.holds]
+    holds, verdict = claim.verdict(found)
     return Claim(
         claim=CLAIM,
-        holds=not failed,
-        verdict="; ".join(failed or [finding.sentence for finding in found]),
+        holds=holds,
+        verdict=verdict,
         tables=[
             Table("Parts of the claim", [{"holds": part.holds, "measured": part.sentence} for part in found]),
             *tables(results),
@@ -287,14 +274,7 @@ def write_claim(compared: str | Path, out: str | Path) -> Claim:
     source, out = Path(compared), Path(out)
     results = read_results(source)
     judge(results)  # what cannot be judged is refused before anything is written
-    shown = []
-    for name, caption in CAPTIONS.items():
-        picture = source / "figures" / name
-        if picture.is_file():
-            if picture.resolve() != (out / "figures" / name).resolve():
-                with files.replacing(out / "figures" / name) as temporary:
-                    temporary.write_bytes(picture.read_bytes())
-            shown.append(Figure(f"figures/{name}", caption))
+    shown = claim.copy_figures(CAPTIONS, source, out)
     judged = judge(results, shown)
     judged.write(out)
     return judged

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from shared_utils import UserError, files, logging
+from shared_utils import UserError, cli, files, logging
 
 FILE_NAME = "claim.json"
 Value = str | int | float | bool | None
@@ -103,6 +104,53 @@ class Claim:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"{path} is not a claim ({error}): run the project's claim command again") from None
+
+
+class Finding(NamedTuple):
+    """One part of a claim: whether it holds, and a sentence with the numbers that decide."""
+
+    holds: bool
+    sentence: str
+
+
+def verdict(findings: Sequence[Finding]) -> tuple[bool, str]:
+    """Whether all parts of a claim hold; the sentences of those that do not, or of all."""
+    failed = [finding.sentence for finding in findings if not finding.holds]
+    return not failed, "; ".join(failed or [finding.sentence for finding in findings])
+
+
+def read_results(folder: str | Path, name: str, verb: str, keys: set[str]) -> dict[str, Any]:
+    """What a verb has measured: the file ``name`` of its output folder, a JSON object with these keys.
+
+    Raises:
+        UserError: it is not there, or not whole.
+    """
+    path = Path(folder) / name
+    if not path.is_file():
+        raise UserError(f"{path} not found: make it with {cli.command(verb)} --out {folder}")
+    content = files.read_json(path, f"result of {verb}")
+    if not isinstance(content, dict) or not keys <= set(content):
+        raise UserError(f"{path} is not a result of {verb}")
+    return content
+
+
+def copy_figures(captions: Mapping[str, str], source: str | Path, out: str | Path) -> list[Figure]:
+    """Copy those figures of ``source/figures`` that are there into ``out/figures``, unless it is the same folder.
+
+    Args:
+        captions: of the figures, by name of their files.
+        source: folder of results.
+        out: folder of the claim.
+    """
+    shown = []
+    for name, caption in captions.items():
+        picture, copy = (Path(folder) / "figures" / name for folder in (source, out))
+        if picture.is_file():
+            if picture.resolve() != copy.resolve():
+                with files.replacing(copy) as temporary:
+                    temporary.write_bytes(picture.read_bytes())
+            shown.append(Figure(f"figures/{name}", caption))
+    return shown
 
 
 def _check_rows(table: Table) -> None:

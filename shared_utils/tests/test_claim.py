@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from shared_utils import UserError
-from shared_utils.claim import Claim, Figure, Table
+from shared_utils.claim import Claim, Figure, Finding, Table, copy_figures, read_results, verdict
 
 
 def a_claim(**changes):
@@ -69,3 +69,31 @@ def test_a_claim_prints_its_tables_and_its_verdict():
     printed = str(a_claim())
     assert "a is below b" in printed and "0.5000" in printed and "The claim holds: in 3 of 3 seeds" in printed
     assert "The claim does not hold" in str(a_claim(holds=False))
+
+
+def test_a_verdict_names_the_parts_that_fail_or_all():
+    good, bad = Finding(True, "a < b"), Finding(False, "c > d")
+    assert verdict([good, good]) == (True, "a < b; a < b")
+    assert verdict([good, bad]) == (False, "c > d")
+
+
+def test_figures_are_copied_into_another_folder_and_left_where_they_are(tmp_path):
+    (tmp_path / "a" / "figures").mkdir(parents=True)
+    (tmp_path / "a" / "figures" / "x.png").write_bytes(b"picture")
+    captions = {"x.png": "a picture", "y.png": "not drawn"}
+    assert copy_figures(captions, tmp_path / "a", tmp_path / "b") == [Figure("figures/x.png", "a picture")]
+    assert (tmp_path / "b" / "figures" / "x.png").read_bytes() == b"picture"
+    assert copy_figures(captions, tmp_path / "a", tmp_path / "a") == [Figure("figures/x.png", "a picture")]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "not found: make it with"), ("[]", "not a result of compare"), ('{"rows": 1}', "not a result of compare")],
+)
+def test_results_that_are_missing_or_of_something_else_are_refused(content, message, tmp_path):
+    if content is not None:
+        (tmp_path / "results.json").write_text(content)
+    with pytest.raises(UserError, match=message):
+        read_results(tmp_path, "results.json", "compare", {"rows", "plan"})
+    (tmp_path / "results.json").write_text('{"rows": 1, "plan": 2}')
+    assert read_results(tmp_path, "results.json", "compare", {"rows", "plan"}) == {"rows": 1, "plan": 2}
