@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from luperson_nl.comparison import ROWS
-from shared_utils import UserError, claim
+from shared_utils import UserError, claim, cli
 from shared_utils.claim import Claim, Figure, Finding, Table
 
 RESULTS = "results.json"
@@ -41,7 +41,8 @@ def read_results(folder: str | Path) -> dict[str, Any]:
     Raises:
         UserError: it is not there, or not whole.
     """
-    return claim.read_results(folder, RESULTS, "compare", {"plan", "rows", "grid", "noise", "finetuning"})
+    keys = {"plan", "rows", "grid", "noise", "finetuning"}
+    return claim.read_results(Path(folder) / RESULTS, "compare", cli.command("compare"), keys)
 
 
 def row_of(results: dict[str, Any], row: str) -> dict[str, Any] | None:

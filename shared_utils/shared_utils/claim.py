@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from shared_utils import UserError, cli, files, logging
+from shared_utils import UserError, files, logging
 
 FILE_NAME = "claim.json"
 Value = str | int | float | bool | None
@@ -119,15 +119,21 @@ def verdict(findings: Sequence[Finding]) -> tuple[bool, str]:
     return not failed, "; ".join(failed or [finding.sentence for finding in findings])
 
 
-def read_results(folder: str | Path, name: str, verb: str, keys: set[str]) -> dict[str, Any]:
-    """What a verb has measured: the file ``name`` of its output folder, a JSON object with these keys.
+def read_results(path: str | Path, verb: str, command: str, keys: set[str]) -> dict[str, Any]:
+    """What a verb has measured: a JSON object with these keys.
+
+    Args:
+        path: of the file, in the folder that was the verb's ``--out``.
+        verb: its name.
+        command: how it is typed (``cli.command``).
+        keys: that the object must have.
 
     Raises:
         UserError: it is not there, or not whole.
     """
-    path = Path(folder) / name
+    path = Path(path)
     if not path.is_file():
-        raise UserError(f"{path} not found: make it with {cli.command(verb)} --out {folder}")
+        raise UserError(f"{path} not found: make it with {command} --out {path.parent}")
     content = files.read_json(path, f"result of {verb}")
     if not isinstance(content, dict) or not keys <= set(content):
         raise UserError(f"{path} is not a result of {verb}")

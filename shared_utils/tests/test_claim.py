@@ -94,6 +94,6 @@ def test_results_that_are_missing_or_of_something_else_are_refused(content, mess
     if content is not None:
         (tmp_path / "results.json").write_text(content)
     with pytest.raises(UserError, match=message):
-        read_results(tmp_path, "results.json", "compare", {"rows", "plan"})
+        read_results(tmp_path / "results.json", "compare", "python compare.py", {"rows", "plan"})
     (tmp_path / "results.json").write_text('{"rows": 1, "plan": 2}')
-    assert read_results(tmp_path, "results.json", "compare", {"rows", "plan"}) == {"rows": 1, "plan": 2}
+    assert read_results(tmp_path / "results.json", "compare", "", {"rows", "plan"}) == {"rows": 1, "plan": 2}
