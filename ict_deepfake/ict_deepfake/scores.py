@@ -58,6 +58,16 @@ def consistency(inner: Tensor, outer: Tensor) -> Tensor:
     return _squared(inner, outer)
 
 
+def pairwise(rows: Tensor, references: Tensor) -> Tensor:
+    """Squared distances of rows (n, dim) to references (m, dim): (n, m) float64.
+
+    Rounded to 12 decimals, so that references that are equal are equally far wherever they stand.
+    """
+    rows, references = rows.double(), references.double()
+    squared = rows.square().sum(1, keepdim=True) + references.square().sum(1) - 2 * rows @ references.t()
+    return squared.clamp(min=0).round(decimals=12)
+
+
 def nearest(rows: Tensor, references: Tensor, k: int = 1) -> tuple[Tensor, Tensor]:
     """The k nearest references of each row by exact Euclidean search; of equally near ones the first.
 
@@ -81,14 +91,10 @@ def nearest(rows: Tensor, references: Tensor, k: int = 1) -> tuple[Tensor, Tenso
         raise UserError(
             f"{k} nearest of {len(references)} references cannot be taken: choose k within 1..{len(references)}"
         )
-    # In float64, and rounded, so that rows that are equal have equal distances wherever they stand.
-    rows = rows.double()
-    own = rows.square().sum(1, keepdim=True)
     found, indices = [], []
     for start in range(0, len(references), _CHUNK):
-        block = references[start : start + _CHUNK].double()
-        squared = (own + block.square().sum(1) - 2 * rows @ block.t()).clamp(min=0).round(decimals=12)
-        index, distance = _smallest(squared, min(k, len(block)))
+        block = references[start : start + _CHUNK]
+        index, distance = _smallest(pairwise(rows, block), min(k, len(block)))
         indices.append(index + start)
         found.append(distance)
     squared, index = torch.cat(found, 1), torch.cat(indices, 1)
