@@ -28,21 +28,18 @@ def moved_mean(donor: np.ndarray, target: np.ndarray, mask: np.ndarray) -> np.nd
     return out
 
 
-def move_means(donors: np.ndarray, targets: np.ndarray, masks: np.ndarray) -> None:
-    """``moved_mean`` of n pictures in place, over the whole of each picture (what lies outside is not blended).
+def mean_shifts(donors: np.ndarray, targets: np.ndarray, masks: np.ndarray) -> np.ndarray:
+    """(n, 3): the targets' mean colours inside the masks less the donors'.
 
     Args:
-        donors: (n, h, w, 3) float32, overwritten.
+        donors: (n, h, w, 3) float32.
         targets: (n, h, w, 3) float32.
         masks: (n, h, w) float32 of 0 and 1.
     """
-    n, height, width, _ = donors.shape
+    n = len(donors)
     flat = masks.reshape(n, 1, -1)
     count = np.maximum(flat.sum(2), _LEAST_PIXELS)
-    shift = (np.matmul(flat, targets.reshape(n, -1, 3)) - np.matmul(flat, donors.reshape(n, -1, 3)))[:, 0] / count
-    rows = donors.reshape(n, height, width * 3)
-    rows += np.tile(shift, (1, width))[:, None]
-    np.clip(rows, 0, 255, out=rows)
+    return (np.matmul(flat, targets.reshape(n, -1, 3)) - np.matmul(flat, donors.reshape(n, -1, 3)))[:, 0] / count
 
 
 def reinhard(donors: np.ndarray, targets: np.ndarray, masks: np.ndarray) -> np.ndarray:
@@ -57,13 +54,12 @@ def reinhard(donors: np.ndarray, targets: np.ndarray, masks: np.ndarray) -> np.n
         (n, h, w, 3) float32, 0 to 255.
     """
     n, height, width, _ = donors.shape
+    flat = masks.reshape(n, 1, -1)
+    count = np.maximum(flat.sum(2, keepdims=True), _LEAST_PIXELS)
 
     def lab(images: np.ndarray) -> np.ndarray:
         long = images.reshape(n * height, width, 3) * np.float32(1 / 255)
         return cv2.cvtColor(long, cv2.COLOR_RGB2LAB).reshape(n, height * width, 3)
-
-    flat = masks.reshape(n, 1, -1)
-    count = np.maximum(flat.sum(2, keepdims=True), _LEAST_PIXELS)
 
     def moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         mean = np.matmul(flat, values) / count
@@ -72,7 +68,10 @@ def reinhard(donors: np.ndarray, targets: np.ndarray, masks: np.ndarray) -> np.n
 
     ours = lab(donors)
     (mean, deviation), (wanted, spread) = moments(ours), moments(lab(targets))
-    # A flat donor (deviation near 0) is not blown up into noise.
-    ours = (ours - mean) * np.clip(spread / deviation, 0.25, 4) + wanted
-    back = cv2.cvtColor(ours.reshape(n * height, width, 3).astype(np.float32), cv2.COLOR_LAB2RGB)
-    return np.clip(back * np.float32(255), 0, 255).reshape(donors.shape)
+    factor = np.clip(spread / deviation, 0.25, 4)  # a flat donor is not blown up into noise
+    rows = ours.reshape(n, height, width * 3)
+    rows *= np.tile(factor, (1, 1, width))
+    rows += np.tile(wanted - factor * mean, (1, 1, width))
+    back = cv2.cvtColor(ours.reshape(n * height, width, 3), cv2.COLOR_LAB2RGB)
+    back *= np.float32(255)
+    return np.clip(back, 0, 255, out=back).reshape(donors.shape)

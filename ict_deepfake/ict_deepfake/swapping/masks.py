@@ -147,12 +147,12 @@ def in_pixels(displacement: np.ndarray, distances: np.ndarray) -> np.ndarray:
 
 def interpolated(grid: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
     """(..., h, w) float32 of (..., k, k): bilinear between the points of a grid that covers the picture."""
-    rows, columns = (_hats(side, points) for side, points in zip(size, grid.shape[-2:], strict=True))
+    rows, columns = (hats(side, points) for side, points in zip(size, grid.shape[-2:], strict=True))
     return np.matmul(np.matmul(rows, grid.astype(np.float32)), columns.T)
 
 
-def _hats(side: int, points: int) -> np.ndarray:
-    """(side, points) weights of linear interpolation."""
+def hats(side: int, points: int) -> np.ndarray:
+    """(side, points) float32: weights of linear interpolation between points spread over a side of pixels."""
     place = np.linspace(0, points - 1, side)
     return np.maximum(0, 1 - np.abs(place[:, None] - np.arange(points))).astype(np.float32)
 

@@ -12,6 +12,7 @@ from ict_deepfake.swapping import blending, colour, masks, regions
 from ict_deepfake.swapping.recipe import BLENDS, COLOURS, Draws, Recipe, draw, plainest
 
 _TRIES = 3
+_PIXELS_AT_ONCE = 2**15  # a chunk's colours stay in the cache
 
 
 @dataclass(frozen=True)
@@ -112,22 +113,32 @@ def swap_many(
     draws, weights = _accepted(points, recipe, size, rng)
     if recipe.align:
         donors = _aligned(donors, np.asarray(donor_points), points, size)
+    out = np.empty_like(targets)
+    chunk = max(1, _PIXELS_AT_ONCE // (size[0] * size[1]))
+    for start in range(0, len(targets), chunk):
+        rows = slice(start, start + chunk)
+        out[rows] = _pasted(targets[rows], donors[rows], weights[rows], draws[rows])
+    return out, weights
+
+
+def _pasted(targets: np.ndarray, donors: np.ndarray, weights: np.ndarray, draws: Draws) -> np.ndarray:
+    """Colour correction and blend of some swaps."""
     base, pasted = targets.astype(np.float32), donors.astype(np.float32)
-    inside = np.greater(weights, 0, dtype=None).astype(np.float32)
-    for kind in np.unique(draws.colour):
-        rows = np.flatnonzero(draws.colour == kind)
-        if COLOURS[kind] == "mean":
-            moved = pasted[rows]
-            colour.move_means(moved, base[rows], inside[rows])
-            pasted[rows] = moved
-        elif COLOURS[kind] == "reinhard":
-            pasted[rows] = colour.reinhard(pasted[rows], base[rows], inside[rows])
+    inside = (weights > 0).astype(np.float32)
+    shifts = colour.mean_shifts(pasted, base, inside) * (draws.colour == COLOURS.index("mean"))[:, None]
+    n, height, width, _ = pasted.shape
+    lines = pasted.reshape(n, height, width * 3)
+    lines += np.tile(shifts.astype(np.float32), (1, width))[:, None]
+    np.clip(lines, 0, 255, out=lines)
+    rows = np.flatnonzero(draws.colour == COLOURS.index("reinhard"))
+    if len(rows):
+        pasted[rows] = colour.reinhard(pasted[rows], base[rows], inside[rows])
     poisson = np.flatnonzero(draws.blend == BLENDS.index("poisson"))
     cloned = [blending.gradient_domain(pasted[i].astype(np.uint8), targets[i], weights[i]) for i in poisson]
     out = blending.blend_many(pasted, base, weights)
     for i, picture in zip(poisson, cloned, strict=True):
         out[i] = picture
-    return out, weights
+    return out
 
 
 def _accepted(
@@ -137,8 +148,9 @@ def _accepted(
     five = points.shape[1] == 5
     draws = draw(len(points), recipe, five, rng)
     weights = regions.weights(points, draws, recipe, size)
+    pixels = size[0] * size[1]
     for attempt in range(_TRIES):
-        share = np.count_nonzero(weights.reshape(len(points), -1), axis=1) / (size[0] * size[1])
+        share = (weights > 0).reshape(-1, pixels).sum(1, dtype=np.int32) / pixels
         bad = np.flatnonzero((share == 0) | (share > recipe.largest))
         if not len(bad):
             break
