@@ -8,11 +8,13 @@ from typing import Any, Literal, cast
 
 import torch
 from pytorch_lightning import LightningModule
+from pytorch_lightning.strategies import ModelParallelStrategy
 from torch import Tensor, nn
 from torch.nn import functional
 
 from rmoe.building import Mixture
 from rmoe.data.detection import DetectionDataModule
+from rmoe.data.mosaic import Split
 from rmoe.evaluation.detection import evaluate as average_precision
 from rmoe.evaluation.detection import to_results
 from rmoe.evaluation.segmentation import ConfusionMatrix
@@ -75,7 +77,16 @@ class Trained(LightningModule):
         return {"largest_load": largest.to(self.device), "dropped": dropped.to(self.device)}
 
     def setup(self, stage: str) -> None:
-        """Spread the experts over the processes, where the recipe says so."""
+        """Spread the experts over the processes, where the recipe says so.
+
+        Raises:
+            UserError: the strategy is Lightning's ModelParallelStrategy. Its checkpoints would keep one process's experts.
+        """
+        if isinstance(self.trainer.strategy, ModelParallelStrategy):
+            raise UserError(
+                "ModelParallelStrategy (FSDP2) is not for train: write a configure_model with "
+                "rmoe.moe.parallel.fully_shard_around, or give --trainer.strategy ddp --model.recipe.expert_parallel true"
+            )
         if self.recipe.expert_parallel and world_size() > 1 and not self._is_sharded():
             parallel.shard_experts(self.model)
             parallel.ignore_in_ddp(self)
@@ -287,25 +298,25 @@ class DetectionModule(Trained):
         targets = [{name: sample.target[name] for name in ("boxes", "labels", "masks")} for sample in batch]
         return self.total(self.model([sample.image for sample in batch], targets), len(batch))
 
-    def _evaluate(self, batch: list[Any]) -> None:
-        truth = self._truth()
+    def _evaluate(self, batch: list[Any], split: Split) -> None:
+        truth = self._truth(split)
         ids = sorted(category["id"] for category in truth["categories"])
         for sample, found in zip(batch, self.model([sample.image for sample in batch]), strict=True):
             number = int(sample.target["image_id"])
             self.results += to_results(number, found, ids)
             self.seen.append(number)
 
-    def _truth(self) -> dict[str, Any]:
-        return cast(DetectionDataModule, getattr(self.trainer, "datamodule", None)).truth
+    def _truth(self, split: Split) -> dict[str, Any]:
+        return cast(DetectionDataModule, getattr(self.trainer, "datamodule", None)).truth(split)
 
     def validation_step(self, batch: list[Any], batch_index: int) -> None:
-        self._evaluate(batch)
+        self._evaluate(batch, "val")
 
     def test_step(self, batch: list[Any], batch_index: int) -> None:
-        self._evaluate(batch)
+        self._evaluate(batch, "test")
 
-    def _log_precision(self, stage: str) -> None:
-        scores = average_precision(self._truth(), self.results, image_ids=self.seen)
+    def _log_precision(self, stage: Split) -> None:
+        scores = average_precision(self._truth(stage), self.results, image_ids=self.seen)
         for kind, name in (("bbox", "box"), ("segm", "mask")):
             summary = scores[kind].summary
             self.log_dict({f"{stage}_{name}_ap": summary["AP"], f"{stage}_{name}_ap50": summary["AP50"]})

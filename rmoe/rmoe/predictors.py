@@ -55,7 +55,11 @@ class Predictor:
     @property
     def normalisation(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Mean and standard deviation of the channels, in 0..255."""
-        of_mosaic = self.description.architecture == "mosaic_net" and self.task != "detection"
+        if isinstance(self.model, Detector):
+            transform = self.model.transform
+            mean, std = (tuple(255 * each for each in unit) for unit in (transform.image_mean, transform.image_std))
+            return mean, std
+        of_mosaic = self.description.architecture == "mosaic_net"
         return (_MOSAIC_MEAN, _MOSAIC_STD) if of_mosaic else (MEAN, STD)
 
     @property

@@ -10,7 +10,9 @@ import torch
 
 from rmoe import stages
 from rmoe.building import load_dense
+from rmoe.data.mosaic import CONTRAST, GREY
 from rmoe.models import Backbone
+from rmoe.models.detection import Detector
 from rmoe.moe import to_dense
 from shared_utils import UserError
 
@@ -42,6 +44,7 @@ class DensePretraining(pl.Callback):
                 "DensePretraining is for the procedural default: give model.weights with data of your own, and "
                 "--trainer.callbacks null"
             )
+        _check_units(pl_module.get_submodule("model"))
         backbone = pl_module.get_submodule("model.backbone")
         with torch.random.fork_rng(devices=[]), torch.enable_grad():
             torch.manual_seed(mosaic.seed)  # every process trains the same
@@ -57,6 +60,20 @@ class DensePretraining(pl.Callback):
         error = _difference(dense, backbone, images[:32])
         log.info("dense model: %.0f %% of upstream classes; converted: outputs differ by %.1e", 100 * accuracy, error)
         pl_module.train()
+
+
+def _check_units(model: torch.nn.Module) -> None:
+    """Pre-training sees the values that are drawn, a detector pictures of them: it has to turn them back."""
+    if not isinstance(model, Detector):
+        return
+    found = [torch.tensor(unit) * 255 for unit in (model.transform.image_mean, model.transform.image_std)]
+    mean, std = (torch.full_like(each, value) for each, value in zip(found, (GREY, CONTRAST), strict=True))
+    if not (torch.allclose(found[0], mean) and torch.allclose(found[1], std)):
+        raise UserError(
+            "the detector's normalisation is not that of the procedural default, so that its backbone would see other "
+            f"colours than in pre-training: set model.detector_options mean: [{GREY}, {GREY}, {GREY}], "
+            f"std: [{CONTRAST}, {CONTRAST}, {CONTRAST}]"
+        )
 
 
 @torch.no_grad()

@@ -23,6 +23,7 @@ from rmoe.data.datamodule import (
     UpstreamDataModule,
 )
 from rmoe.data.detection import DetectionDataModule
+from rmoe.data.mosaic import Split
 from rmoe.data.upstream import ImageFolder
 from rmoe.evaluation import detection
 from rmoe.evaluation.segmentation import MULTI_SCALE, ConfusionMatrix
@@ -43,7 +44,7 @@ class Options:
 
     Args:
         data: a data set as for training; None: the procedural default that the model was trained on.
-        split: ``val`` or ``test``; of the procedural default always the test draw (detection: validation).
+        split: ``val`` or ``test``; of the procedural default always the test draw.
         layout: see ``SegmentationDataModule``; also classes and background.
         classes: of a folder's class list, the names that are kept.
         background: of COCO as segmentation.
@@ -200,7 +201,9 @@ class DetectionScoring(Scoring):
         own, found = given.model.num_classes, self.module.num_classes
         if own != found:
             raise UserError(f"the model has {own} classes, the data {found}: they are not of one class list")
-        self.raw, self.categories = self.module.dataset("val"), self.module.categories
+        split: Split = "test" if options.data is None else "val"
+        self.raw, self.categories = self.module.dataset(split), self.module.categories(split)
+        self.truth = self.module.truth(split)
         self.count = self.limited(len(self.raw))
 
     def image(self, number: int) -> Tensor:
@@ -218,8 +221,7 @@ class DetectionScoring(Scoring):
         parts = parts if distributed.rank() == 0 else []  # as for segmentation
         results = [result for part in parts for result in json.loads(part["results"].tobytes())]
         seen = [int(number) for part in parts for number in part["seen"]]
-        truth = files.read_json(self.categories.path, "COCO json")
-        found = detection.evaluate(truth, results, image_ids=seen)
+        found = detection.evaluate(self.truth, results, image_ids=seen)
         kinds = {"bbox": "box", "segm": "mask"}
         summary = {f"{kinds[kind]} {name}": v for kind, each in found.items() for name, v in each.summary.items()}
         names = dict(zip(self.categories.category_ids, self.categories.names, strict=True))

@@ -1,5 +1,7 @@
 """``train`` with experts over two processes: the training of one process, whole checkpoints, and what it refuses."""
 
+import contextlib
+import io
 import os
 
 import pytest
@@ -39,7 +41,10 @@ def last(root):
 def work(rank, folder):
     code = train(folder / "two", 1, *TWO)
     refused = train(folder / "odd", 1, *TWO, "--model.mixture.experts", "3")
-    torch.save([code, refused, os.environ["RANK"]], folder / f"{rank}.pt")
+    fsdp = ("--trainer.strategy", "{class_path: pytorch_lightning.strategies.ModelParallelStrategy}")
+    with contextlib.redirect_stderr(io.StringIO()) as error:
+        also_refused = train(folder / "fsdp", 1, *TWO, *fsdp, "--trainer.precision", "32-true")
+    torch.save([code, refused, also_refused, error.getvalue(), os.environ["RANK"]], folder / f"{rank}.pt")
 
 
 @pytest.fixture(scope="module")
@@ -83,3 +88,9 @@ def test_another_number_of_processes_continues_it_with_the_moments_of_all_expert
 
 def test_experts_that_do_not_divide_over_the_processes_are_refused_with_status_2(runs):
     assert [code[1] for code in runs[1]] == [2, 2]
+
+
+def test_fsdp_by_lightnings_strategy_is_refused_with_status_2(runs):
+    folder, codes = runs
+    assert [code[2] for code in codes] == [2, 2] and not list(folder.glob("fsdp/**/*.ckpt"))
+    assert all("ModelParallelStrategy (FSDP2) is not for train" in code[3] for code in codes)

@@ -113,7 +113,9 @@ def test_a_detector_trains_on_the_procedural_instances_and_is_scored():
     options = {"channels": 8, "width": 16, "anchor_scale": 4.0, "proposals": 20, "rpn_samples": 16, "samples": 8}
     sizes = {"min_size": 64, "max_size": 64}
     module = DetectionModule(net, mixture=EXPERTS, detector_options={**options, **sizes}, num_classes=8, recipe=SMALL)
-    data = DetectionDataModule(policy="flip", num_train=4, num_val=2, image_size=64, batch_size=2, eval_batch_size=2)
+    data = DetectionDataModule(
+        policy="flip", num_train=4, num_val=2, mosaic={"instance_size": 64}, batch_size=2, eval_batch_size=2
+    )
     run = trainer(2)
     run.fit(module, data)
     logged = run.callback_metrics

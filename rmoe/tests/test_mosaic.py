@@ -72,6 +72,15 @@ def test_instances_have_exact_masks_that_do_not_overlap():
         assert sum(each.mask.astype(int) for each in found).max() <= 1
 
 
+def test_size_and_number_of_objects_of_an_instance_image_are_those_of_the_mosaic():
+    mosaic = Mosaic(instance_size=48, objects=2, object_sides=(16, 32))
+    drawn = [mosaic.instances("test", number) for number in range(8)]
+    assert all(pixels.shape == (48, 48, 3) for pixels, _ in drawn)
+    assert max(len(found) for _, found in drawn) == 2
+    boxes = [np.ptp(np.nonzero(each.mask)[0]) + 1 for _, found in drawn for each in found[-1:]]
+    assert min(boxes) >= 15 and max(boxes) <= 33, "the last is covered by none"
+
+
 def test_pixels_keep_what_is_drawn():
     assert to_pixels(np.array([0.0, 1.0, -9.0])).tolist() == [128, 168, 0]
 
@@ -79,3 +88,7 @@ def test_pixels_keep_what_is_drawn():
 def test_sizes_that_do_not_fit_are_refused():
     with pytest.raises(UserError, match="not a multiple of the patch"):
         Mosaic(image_size=30)
+    with pytest.raises(UserError, match="instance_size 50 is not a multiple"):
+        Mosaic(instance_size=50)
+    with pytest.raises(UserError, match="object_sides .* from 4 to the instance_size, 32"):
+        Mosaic(instance_size=32)

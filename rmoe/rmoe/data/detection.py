@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +30,10 @@ class DetectionDataModule(Batches):
         batch_size: of training.
         eval_batch_size: of validation.
         num_workers: processes that load.
-        seed: of the order of training, and of the procedural default; also num_train, num_val, image_size and mosaic.
+        seed: of the order of training, and of the procedural default; also num_train, num_val and mosaic.
         num_train: images.
-        num_val: images.
-        image_size: side of an image.
-        mosaic: other arguments of the procedural default.
+        num_val: images of validation, and of test.
+        mosaic: other arguments of the procedural default: ``instance_size``, ``objects``, ...
     """
 
     def __init__(
@@ -53,7 +51,6 @@ class DetectionDataModule(Batches):
         seed: int = 0,
         num_train: int = 512,
         num_val: int = 128,
-        image_size: int = 96,
         mosaic: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(batch_size, eval_batch_size, num_workers, seed, collate_detection)
@@ -62,44 +59,47 @@ class DetectionDataModule(Batches):
         self.root, self.annotations, self.images = root, tuple(annotations), tuple(images)
         self.crowd_as_objects = crowd_as_objects
         self.augmentation = DetectionAugmentation(policy, short_sides, long)
-        self.mosaic, self.image_size = Mosaic(**{"seed": seed, **(mosaic or {})}), image_size
-        self.counts: dict[Split, int] = {"train": num_train, "val": num_val}
-
-    @cached_property
-    def _written(self) -> tempfile.TemporaryDirectory:
-        # Kept as long as this object; removed with it.
-        folder = tempfile.TemporaryDirectory(prefix="rmoe_instances_")
-        mosaic_coco.write(self.mosaic, folder.name, self.counts, self.image_size)
-        return folder
+        self.mosaic = Mosaic(**{"seed": seed, **(mosaic or {})})
+        self.counts: dict[Split, int] = {"train": num_train, "val": num_val, "test": num_val}
+        # The folders are kept as long as this object, and removed with it.
+        self._drawn: list[tempfile.TemporaryDirectory] = []
+        self._known_annotations: dict[Split, tuple[coco.Annotations, Path]] = {}
+        self._known_truth: dict[Split, dict[str, Any]] = {}
 
     def _annotations(self, split: Split) -> tuple[coco.Annotations, Path]:
-        root = self._written.name if self.root is None else self.root
-        path, images = coco.locate(root, split, self.annotations, self.images)
-        return coco.read_annotations(path), images
+        if split not in self._known_annotations:
+            if self.root is None:
+                self._drawn.append(tempfile.TemporaryDirectory(prefix="rmoe_instances_"))
+                root = mosaic_coco.write(self.mosaic, self._drawn[-1].name, {split: self.counts[split]})
+                path, images = mosaic_coco.place(root, split)
+            else:
+                path, images = coco.locate(self.root, split, self.annotations, self.images)
+            self._known_annotations[split] = coco.read_annotations(path), images
+        return self._known_annotations[split]
 
-    @cached_property
-    def categories(self) -> coco.Annotations:
-        """Of the validation file: names and ids in the order of the labels."""
-        return self._annotations("val")[0]
+    def categories(self, split: Split = "val") -> coco.Annotations:
+        """Of a split's file: names and ids in the order of the labels."""
+        return self._annotations(split)[0]
 
-    @cached_property
-    def truth(self) -> dict[str, Any]:
-        """The validation file's content, for the evaluation."""
-        return files.read_json(self.categories.path, "COCO json")
+    def truth(self, split: Split) -> dict[str, Any]:
+        """The content of a split's file, for the evaluation."""
+        if split not in self._known_truth:
+            self._known_truth[split] = files.read_json(self.categories(split).path, "COCO json")
+        return self._known_truth[split]
 
     @property
     def class_names(self) -> list[str]:
         """In the order of the labels."""
         if self.root is None:
             return [category["name"] for category in mosaic_coco.categories(self.mosaic)]
-        return self.categories.names
+        return self.categories().names
 
     @property
     def num_classes(self) -> int:
         """Without the background."""
         if self.root is None:
             return self.mosaic.classes
-        return len(self.categories.category_ids)
+        return len(self.categories().category_ids)
 
     def dataset(self, split: Split) -> Prepared:
         """See ``Batches``: ``DetectionSample`` with float images of 0 to 1."""

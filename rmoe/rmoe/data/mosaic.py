@@ -9,6 +9,7 @@ scarce. Everything follows from a seed.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, NamedTuple
@@ -20,6 +21,8 @@ from shared_utils import UserError
 Split = Literal["train", "val", "test"]
 _SPLITS = ("train", "val", "test")
 _WORLD, _UPSTREAM, _SCENES, _INSTANCES = range(4)
+GREY, CONTRAST = 128, 40
+"""Mean and standard deviation of the normalisation that turns a picture of a mosaic back into its values."""
 
 
 class Upstream(NamedTuple):
@@ -66,6 +69,9 @@ class Mosaic:
         image_size: S, of upstream images and scenes; a multiple of the patch.
         patch: side of a texture, tiled on the pixel grid.
         regions: Voronoi cells of a scene.
+        instance_size: side of an instance image; a multiple of the patch.
+        objects: at most so many in an instance image.
+        object_sides: least and largest width and height of an object, in pixels.
         palette: standard deviation of a domain's colour.
         amplitude: of the textures, which are the same in all colours: colour tells the domain only.
         noise: standard deviation of a pixel's.
@@ -80,6 +86,9 @@ class Mosaic:
     image_size: int = 32
     patch: int = 4
     regions: int = 5
+    instance_size: int = 96
+    objects: int = 5
+    object_sides: Sequence[float] = (8, 48)
     palette: float = 0.5
     amplitude: float = 0.7
     noise: float = 0.45
@@ -87,10 +96,17 @@ class Mosaic:
     shared_rule: bool = True
 
     def __post_init__(self) -> None:
-        if self.image_size % self.patch:
-            raise UserError(f"image_size {self.image_size} is not a multiple of the patch {self.patch}")
-        if min(self.domains, self.textures, self.classes, self.regions, self.patch) < 1:
-            raise UserError("a mosaic needs at least one domain, texture, class, region and pixel a patch")
+        object.__setattr__(self, "object_sides", tuple(self.object_sides))  # a file has a list, which has no hash
+        for name in ("image_size", "instance_size"):
+            if getattr(self, name) % self.patch:
+                raise UserError(f"{name} {getattr(self, name)} is not a multiple of the patch {self.patch}")
+        if min(self.domains, self.textures, self.classes, self.regions, self.patch, self.objects) < 1:
+            raise UserError("a mosaic needs at least one domain, texture, class, region, object and pixel a patch")
+        if len(self.object_sides) != 2 or not 4 <= self.object_sides[0] <= self.object_sides[1] <= self.instance_size:
+            raise UserError(
+                f"object_sides {list(self.object_sides)} must be a least and a largest side, from 4 to the "
+                f"instance_size, {self.instance_size}"
+            )
 
     def _draw(self, *stream: int) -> np.random.Generator:
         return np.random.default_rng((self.seed, *stream))
@@ -139,27 +155,27 @@ class Mosaic:
         images = self._render(textures, domains, rng)
         return Scenes(images, self.rule()[domains[:, None, None], textures], domains, textures)
 
-    def instances(
-        self, split: Split, number: int, size: int = 96, objects: int = 5
-    ) -> tuple[np.ndarray, list[Instance]]:
+    def instances(self, split: Split, number: int) -> tuple[np.ndarray, list[Instance]]:
         """One image of objects that cover each other, on a mosaic of textures without a class.
+
+        Objects are discs, rectangles and triangles. Mirroring an image makes other textures of its own, which are in no
+        other image: it is not an augmentation here.
 
         Args:
             split: train, val or test.
             number: which image of the split.
-            size: side of the image, a multiple of the patch.
-            objects: at most so many, 8 to 48 pixels wide (half of the image at most): discs, rectangles, triangles.
 
         Returns:
-            The image (size, size, 3) uint8, and what is visible of its objects (at least 16 pixels).
+            The image (S, S, 3) uint8 of S = ``instance_size``, and what is visible of its objects (at least 16 pixels).
         """
         rng = self._draw(_INSTANCES, _SPLITS.index(split), number)
+        size = self.instance_size
         domain, side = int(rng.integers(self.domains)), size // self.patch
         textures = _voronoi(rng, 1, side, self.regions, self.textures) + self.textures
         pattern = textures[0].repeat(self.patch, 0).repeat(self.patch, 1)
         found: list[tuple[np.ndarray, int, str]] = []
-        for _ in range(int(rng.integers(1, objects + 1))):
-            shape, mask = _shape(rng, size)
+        for _ in range(int(rng.integers(1, self.objects + 1))):
+            shape, mask = _shape(rng, size, *self.object_sides)
             texture = int(rng.integers(self.textures))
             pattern = np.where(mask, texture, pattern)
             found = [(seen & ~mask, label, kind) for seen, label, kind in found]
@@ -172,8 +188,8 @@ class Mosaic:
 
 
 def to_pixels(values: np.ndarray) -> np.ndarray:
-    """Values of a mosaic as 8 bits: 0 becomes 128, one unit 40 grey levels."""
-    return np.clip(np.rint(128 + 40 * values), 0, 255).astype(np.uint8)
+    """Values of a mosaic as 8 bits: 0 becomes ``GREY``, one unit ``CONTRAST`` grey levels."""
+    return np.clip(np.rint(GREY + CONTRAST * values), 0, 255).astype(np.uint8)
 
 
 def _voronoi(rng: np.random.Generator, count: int, side: int, regions: int, textures: int) -> np.ndarray:
@@ -185,9 +201,9 @@ def _voronoi(rng: np.random.Generator, count: int, side: int, regions: int, text
     return np.take_along_axis(own[:, None, None], distance.argmin(-1)[..., None], axis=-1)[..., 0]
 
 
-def _shape(rng: np.random.Generator, size: int) -> tuple[str, np.ndarray]:
+def _shape(rng: np.random.Generator, size: int, least: float, largest: float) -> tuple[str, np.ndarray]:
     """A disc, rectangle or triangle somewhere in the image: (its name, (size, size) bool)."""
-    width, height = rng.uniform(8, min(48, size / 2), 2)
+    width, height = rng.uniform(least, largest, 2)
     x0, y0 = rng.uniform(0, size - width), rng.uniform(0, size - height)
     y, x = (np.mgrid[:size, :size] + 0.5 - np.array([y0, x0])[:, None, None]) / np.array([height, width])[:, None, None]
     inside = (x >= 0) & (x < 1) & (y >= 0) & (y < 1)

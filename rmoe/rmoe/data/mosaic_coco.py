@@ -13,37 +13,40 @@ from shared_utils import files
 
 CATEGORY_IDS_STEP = 3
 """Category ids are 1, 4, 7, ...: like COCO's own, they are not contiguous."""
-_FOLDERS = {"train": "train2017", "val": "val2017"}
+_FOLDERS = {"train": "train2017", "val": "val2017", "test": "test2017"}
 
 
-def write(mosaic: Mosaic, root: str | Path, counts: dict[Split, int], size: int = 96, objects: int = 5) -> Path:
+def write(mosaic: Mosaic, root: str | Path, counts: dict[Split, int]) -> Path:
     """Write images and annotations in the official layout.
 
     Args:
         mosaic: what is drawn.
         root: the folder; made where it is missing.
-        counts: images of ``train`` and ``val``.
-        size: side of the images.
-        objects: at most so many an image.
+        counts: images of each split.
 
     Returns:
         The folder.
     """
-    root = Path(root)
+    root, size = Path(root), mosaic.instance_size
     for split, count in counts.items():
-        folder = root / _FOLDERS[split]
+        folder = place(root, split)[1]
         folder.mkdir(parents=True, exist_ok=True)
         content: dict[str, Any] = {"images": [], "annotations": [], "categories": categories(mosaic)}
         for number in range(count):
-            pixels, instances = mosaic.instances(split, number, size, objects)
+            pixels, instances = mosaic.instances(split, number)
             name = f"{number:06d}.png"
             Image.fromarray(pixels).save(folder / name)
             content["images"].append({"id": number + 1, "file_name": name, "height": size, "width": size})
             for instance in instances:
                 entry = annotation(instance, len(content["annotations"]) + 1, number + 1)
                 content["annotations"].append(entry)
-        files.write_json(content, root / "annotations" / f"instances_{_FOLDERS[split]}.json")
+        files.write_json(content, place(root, split)[0])
     return root
+
+
+def place(root: str | Path, split: Split) -> tuple[Path, Path]:
+    """(json, folder of images) of a split; unlike COCO itself, the mosaic has annotations of its test images."""
+    return Path(root) / "annotations" / f"instances_{_FOLDERS[split]}.json", Path(root) / _FOLDERS[split]
 
 
 def categories(mosaic: Mosaic) -> list[dict[str, Any]]:

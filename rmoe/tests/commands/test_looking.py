@@ -9,9 +9,12 @@ import torch
 from models_on_disk import coco, mosaic_predictor, picture, released
 from PIL import Image
 
-from rmoe import pretrained
+from rmoe import pretrained, scoring
 from rmoe.commands import evaluate, inspect_experts, predict
+from rmoe.data.mosaic import Mosaic
+from rmoe.description import build
 from rmoe.moe import moe_layers
+from rmoe.predictors import predictor
 
 pytestmark = pytest.mark.usefixtures("scratch")
 
@@ -47,6 +50,22 @@ def test_a_detector_is_evaluated_on_any_coco_json(capsys):
     assert {"box AP", "mask AP", "mask AR100"} <= set(found)
     rows = Path("out/by_class.csv").read_text().splitlines()
     assert rows[0] == "class,box AP,mask AP" and rows[1].startswith("thing 3")
+
+
+def test_a_detector_of_the_procedural_default_is_evaluated_on_test_images_of_the_size_it_was_trained_on():
+    options = {"channels": 8, "width": 16, "proposals": 8, "min_size": 32, "max_size": 32}
+    options |= {"mean": [128.0] * 3, "std": [40.0] * 3}
+    network = {"task": "detection", "backbone": {"name": "mosaic_net"}, "detector": "mask_rcnn"}
+    network |= {"detector_options": options, "num_classes": 8}
+    mosaic = {"seed": 3, "instance_size": 32, "objects": 2, "object_sides": [8, 16]}
+    description = pretrained.Description(network, None, mosaic)
+    given = predictor(build(description), description)
+    given.save_pretrained("detector")
+    made = scoring.scoring(pretrained.load("detector"), scoring.Options(limit=2))
+    drawn, _ = Mosaic(**mosaic).instances("test", 1)
+    assert torch.equal(made.image(1), torch.from_numpy(drawn).permute(2, 0, 1).float())
+    assert {each["id"] for each in made.truth["images"]} == {1, 2}
+    assert given.normalisation == (pytest.approx((128.0,) * 3), pytest.approx((40.0,) * 3))
 
 
 def test_predictions_are_a_colour_map_an_index_and_expert_maps(model):

@@ -8,10 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 from rmoe.commands.pipeline import main as pipeline
 from rmoe.commands.train import main, task_of, with_task
+from rmoe.data.mosaic import Mosaic, to_pixels
+from rmoe.lightning_module import DetectionModule
 
 PROJECT = Path(__file__).parents[2]
 DATA = PROJECT.parents[1] / "shared" / "data" / "rmoe"
@@ -68,6 +71,24 @@ def test_a_run_that_is_continued_is_the_run_that_was_not_interrupted(tmp_path):
 def test_the_other_tasks_of_the_procedural_default_run(tmp_path, name):
     quick = (*NO_PRETRAINING, "--trainer.fast_dev_run", "true", "--data.num_train", 32)
     assert train(tmp_path, "--config", f"{name}.yaml", *quick) == 0
+
+
+def test_the_detector_sees_the_textures_that_its_backbone_was_pre_trained_on(fails, tmp_path):
+    config = yaml.safe_load((PROJECT / "rmoe" / "configs" / "detection_default.yaml").read_text())
+    mosaic = Mosaic(**config["data"]["mosaic"])
+    values = mosaic.upstream("train", 8).images
+    pictures = torch.from_numpy(to_pixels(values)).float() / 255
+    model = DetectionModule(
+        config["model"]["backbone"], None, None, "mask_rcnn", config["model"]["detector_options"], 8
+    )
+    seen = torch.stack([model.model.transform.normalize(picture) for picture in pictures])
+    # Rounding to 8 bits is half of 1 / 40; the largest of the values are cut.
+    torch.testing.assert_close(seen, torch.from_numpy(values).clamp(-3.2, 3.175), rtol=0, atol=0.5 / 40 + 1e-5)
+    # A mirrored texture is another texture, which no image shows.
+    assert config["data"]["policy"] == "none"
+    published = ("--model.detector_options.mean", "[123.675, 116.28, 103.53]")
+    arguments = ("--config", "detection_default.yaml", *published, "--data.num_train", 8, "--data.num_val", 2)
+    fails("would see other colours than in pre-training", *arguments, "--trainer.default_root_dir", tmp_path)
 
 
 def test_tasks_follow_from_names():

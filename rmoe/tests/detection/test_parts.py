@@ -97,6 +97,14 @@ def test_transform_scales_boxes_and_masks_with_the_image_and_takes_images_withou
     assert some["boxes"].tolist() == [[12, 8, 24, 16]]  # the caller's targets stay
 
 
+def test_normalisation_is_imagenets_or_what_is_asked_for():
+    picture = torch.full((3, 64, 64), 168 / 255)
+    published = DetectionTransform(64, 64)([picture])[0].tensors[0, :, 0, 0]
+    torch.testing.assert_close(published, torch.tensor([44.325 / 58.395, 51.72 / 57.12, 64.47 / 57.375]))
+    own = DetectionTransform(64, 64, mean=[128] * 3, std=[40] * 3)([picture])[0].tensors
+    torch.testing.assert_close(own, torch.ones(1, 3, 64, 64))
+
+
 def test_training_sizes_are_drawn_or_left_alone():
     image = torch.rand(3, 32, 32)
     drawn = {DetectionTransform(64, 200, [40, 48]).train()([image])[0].image_sizes[0] for _ in range(20)}

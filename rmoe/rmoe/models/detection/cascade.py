@@ -13,7 +13,7 @@ from rmoe.models.detection.fpn import FPN
 from rmoe.models.detection.mask_rcnn import Detector
 from rmoe.models.detection.roi import BoxLoss, RoIHeads, Targets, detections
 from rmoe.models.detection.rpn import RegionProposalNetwork
-from rmoe.models.detection.transform import DetectionTransform
+from rmoe.models.detection.transform import MEAN, STD, DetectionTransform
 from rmoe.models.maps import Backbone
 
 IOU_THRESHOLDS = (0.5, 0.6, 0.7)
@@ -101,6 +101,8 @@ def cascade_mask_rcnn(
     min_size: int = 800,
     max_size: int = 1333,
     train_sizes: Sequence[int] | None = None,
+    mean: Sequence[float] = MEAN,
+    std: Sequence[float] = STD,
     mask_padding: bool = False,
     **roi_options: Any,
 ) -> Detector:
@@ -120,6 +122,8 @@ def cascade_mask_rcnn(
         min_size: see ``DetectionTransform``; also max_size, train_sizes.
         max_size: limit of the longer side.
         train_sizes: shorter sides in training.
+        mean: see ``DetectionTransform``; also std.
+        std: of the channels.
         mask_padding: see ``Detector``.
         roi_options: of ``RoIHeads``.
     """
@@ -141,5 +145,5 @@ def cascade_mask_rcnn(
         )
         for threshold, weights in zip(IOU_THRESHOLDS, DELTA_WEIGHTS, strict=True)
     ]
-    transform = DetectionTransform(min_size, max_size, train_sizes)
+    transform = DetectionTransform(min_size, max_size, train_sizes, mean, std)
     return Detector(backbone, neck, rpn, CascadeRoIHeads(stages), transform, mask_padding)

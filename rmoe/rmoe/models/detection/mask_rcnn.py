@@ -13,7 +13,7 @@ from torchvision.models.detection.image_list import ImageList
 from rmoe.models.detection.fpn import FPN
 from rmoe.models.detection.roi import RoIHeads
 from rmoe.models.detection.rpn import RegionProposalNetwork
-from rmoe.models.detection.transform import DetectionTransform
+from rmoe.models.detection.transform import MEAN, STD, DetectionTransform
 from rmoe.models.maps import Backbone
 from shared_utils import UserError
 
@@ -121,6 +121,8 @@ def mask_rcnn(
     min_size: int = 800,
     max_size: int = 1333,
     train_sizes: Sequence[int] | None = None,
+    mean: Sequence[float] = MEAN,
+    std: Sequence[float] = STD,
     mask_padding: bool = False,
     **roi_options: Any,
 ) -> Detector:
@@ -139,6 +141,8 @@ def mask_rcnn(
         min_size: see ``DetectionTransform``; also max_size, train_sizes.
         max_size: limit of the longer side.
         train_sizes: shorter sides in training.
+        mean: see ``DetectionTransform``; also std.
+        std: of the channels.
         mask_padding: see ``Detector``.
         roi_options: of ``RoIHeads``: score_threshold, nms_threshold, detections, ...
     """
@@ -148,4 +152,5 @@ def mask_rcnn(
     roi_heads = RoIHeads(
         num_classes, channels, backbone.strides, head, width, box_loss=box_loss, samples=samples, **roi_options
     )
-    return Detector(backbone, neck, rpn, roi_heads, DetectionTransform(min_size, max_size, train_sizes), mask_padding)
+    transform = DetectionTransform(min_size, max_size, train_sizes, mean, std)
+    return Detector(backbone, neck, rpn, roi_heads, transform, mask_padding)

@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn import functional
 from torchvision.models.detection.transform import GeneralizedRCNNTransform, resize_boxes
 
-MEAN = (123.675 / 255, 116.28 / 255, 103.53 / 255)
-STD = (58.395 / 255, 57.12 / 255, 57.375 / 255)
+MEAN = (123.675, 116.28, 103.53)
+STD = (58.395, 57.12, 57.375)
 
 
 def resized_sides(height: int, width: int, short: int = 800, long: int = 1333) -> tuple[int, int]:
@@ -27,10 +27,20 @@ class DetectionTransform(GeneralizedRCNNTransform):
         max_size: limit of the longer side.
         train_sizes: in training the shorter side is drawn from these; empty: training images keep their size (the data
             pipeline has resized them); None: as in evaluation.
+        mean: of the channels in 0..255, that the backbone was pre-trained with; ImageNet's is published.
+        std: likewise.
     """
 
-    def __init__(self, min_size: int = 800, max_size: int = 1333, train_sizes: Sequence[int] | None = None) -> None:
-        super().__init__(min_size, max_size, list(MEAN), list(STD), size_divisible=32)
+    def __init__(
+        self,
+        min_size: int = 800,
+        max_size: int = 1333,
+        train_sizes: Sequence[int] | None = None,
+        mean: Sequence[float] = MEAN,
+        std: Sequence[float] = STD,
+    ) -> None:
+        units = [[value / 255 for value in values] for values in (mean, std)]
+        super().__init__(min_size, max_size, *units, size_divisible=32)
         self.shorter, self.train_sizes = min_size, None if train_sizes is None else tuple(train_sizes)
 
     def resize(self, image: Tensor, target: dict[str, Tensor] | None = None) -> tuple[Tensor, dict[str, Tensor] | None]:
