@@ -15,7 +15,7 @@ from ict_deepfake import scores
 from ict_deepfake.faces.alignment import Alignment, network_input
 from ict_deepfake.metrics import Calibration
 from ict_deepfake.models.ict import ICT, Embeddings
-from ict_deepfake.published import NAMES, import_published
+from ict_deepfake.published import NAMES, Published, import_published
 from ict_deepfake.references import ReferenceSet
 from shared_utils import UserError, checkpoint, files
 from shared_utils.checkpoint import import_state_dict, load_tensors, save_safetensors
@@ -164,7 +164,7 @@ def load(
         if isinstance(facts, Mapping) and isinstance(facts.get("detector"), Mapping):
             detector = _load_lightning(content, facts["detector"], str(path))
         else:
-            detector = _load_published(content, num_heads, str(path))
+            detector = _of_published(import_published(content, num_heads, name=str(path)), str(path))
     return detector.to(device)
 
 
@@ -203,8 +203,40 @@ def _load_lightning(content: Mapping[str, Any], facts: Mapping[str, Any], source
     return detector
 
 
-def _load_published(content: Any, num_heads: int | None, source: str) -> Detector:
-    published = import_published(content, num_heads, name=source)
+def _of_published(published: Published, source: str) -> Detector:
     if not isinstance(published.content, ICT):
         raise UserError(f"{source} holds {NAMES[published.layout]}, not a detector of swaps: give ICT_Base.pth")
     return Detector(published.content)
+
+
+def import_file(file: str | Path, out: str | Path, num_heads: int | None = None) -> str:
+    """Write a published file as ours: ICT_Base.pth as a folder that ``load`` takes, ref.pkl as a reference set.
+
+    Args:
+        file: the published file.
+        out: the folder; the ``.safetensors`` or ``.npz`` file of a reference set.
+        num_heads: of a network of another size than the published one.
+
+    Returns:
+        What was found; of a network the beginning of the embedding of a fixed picture, to see that it is a trained one.
+
+    Raises:
+        UserError: the file is missing, damaged, or holds something else.
+    """
+    published = import_published(checkpoint.locate(file, BUNDLED), num_heads, name=str(file))
+    if isinstance(published.content, ReferenceSet):
+        published.content.save(out)
+        return f"{published}\n{published.content.report()}"
+    detector = _of_published(published, str(file))
+    detector.save_pretrained(out)
+    inner, outer = detector.embed([_fixed_picture()])
+    shown = " ".join(f"{value:+.4f}" for value in inner[0, :6].tolist())
+    distance = float(scores.consistency(inner, outer))
+    return f"{published}\na fixed picture gives inner [{shown} ...], squared distance to outer {distance:.4f}"
+
+
+def _fixed_picture() -> np.ndarray:
+    """A smooth coloured pattern of 112x112, the same everywhere."""
+    y, x = np.mgrid[0:112, 0:112] / 112
+    waves = np.stack([np.sin(9 * x + 2 * y), np.cos(7 * y - x), np.sin(5 * (x + y))], -1)
+    return (127.5 + 127 * waves).astype(np.uint8)

@@ -9,6 +9,7 @@ mobilenet0.25_Final.pth     state dict of RetinaFace, with "module."
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -173,16 +174,16 @@ def config_of(state: Mapping[str, Tensor], name: str = "the checkpoint") -> dict
         dim = state["outer_token"].shape[2]
         depth = 1 + max(int(entry.split(".")[1]) for entry in state if re.match(r"blocks\.\d+\.", entry))
         ratio = state["blocks.0.mlp.fc1.weight"].shape[0] / dim
-        bias = "blocks.0.attn.qkv.bias" in state
-        grid = round((state["pos_embed"].shape[1] - 2) ** 0.5)
-        if grid**2 + 2 != state["pos_embed"].shape[1]:
-            raise UserError(f"{name}: pos_embed has {state['pos_embed'].shape[1]} rows, not those of a square and two")
+        positions = state["pos_embed"].shape[1]
         convolutions = {int(entry.split(".")[2]) for entry in state if entry.startswith("patch_embed.convolutions.")}
-        stem = "conv" if convolutions else "linear"
         # A stage of the convolutional stem is a convolution, a norm and an activation, and halves.
         patch = 2 ** (max(convolutions) // 3 + 1) if convolutions else state["patch_embed.proj.weight"].shape[2]
     except (KeyError, IndexError, ValueError, ZeroDivisionError):
         raise UserError(f"{name} is not a whole Identity Consistency Transformer. {_difference(state)}") from None
+    grid = math.isqrt(max(positions - 2, 0))
+    if grid < 1 or grid**2 + 2 != positions:
+        raise UserError(f"{name}: pos_embed has {positions} rows, not those of a square of patches and of two tokens")
+    bias, stem = "blocks.0.attn.qkv.bias" in state, "conv" if convolutions else "linear"
     config = {"img_size": grid * patch, "patch_size": patch, "embed_dim": dim, "depth": depth}
     return {**config, "mlp_ratio": ratio, "qkv_bias": bias, "stem": stem}
 

@@ -129,7 +129,9 @@ def swapped_face(case):
     """Masks of the four families of 68 points, morphology, colour transfer and the blend of the first mask."""
     given = case.inputs()
     points, size = given["landmarks_xy"], given["target_bgr"].shape[:2]
-    found = {f"mask{entry.split()[0]}": masks.build(int(entry.split()[0]), points, size) for entry in case.config["masks"]}
+    found = {
+        f"mask{entry.split()[0]}": masks.build(int(entry.split()[0]), points, size) for entry in case.config["masks"]
+    }
     mask = found["mask0"]
     morphology = {"erode": masks.erode, "dilate": masks.dilate}
     for kernel, name in case.config["morphology"].items():

@@ -146,7 +146,7 @@ class TwoTokenTransformer(nn.Module):
         self.pos_embed = nn.Parameter(torch.zeros(1, self.grid**2 + 2, embed_dim))
         self.outer_token = nn.Parameter(torch.zeros(1, 1, embed_dim))
         self.patch_embed = (LinearStem if stem == "linear" else ConvStem)(patch_size, embed_dim)
-        rates = torch.linspace(0, drop_path, depth).tolist()
+        rates = [drop_path * block / max(depth - 1, 1) for block in range(depth)]
         self.blocks = nn.ModuleList(Block(embed_dim, num_heads, mlp_ratio, qkv_bias, rate) for rate in rates)
         self.norm = nn.LayerNorm(embed_dim, eps=_EPS)
         for parameter in (self.cls_token, self.pos_embed, self.outer_token):
