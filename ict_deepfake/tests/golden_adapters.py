@@ -1,10 +1,13 @@
 """Adapters of the golden cases: our own way to the numbers of a case, chosen by what the case contains."""
 
+import random
+
 import numpy as np
 import torch
 from torch.nn.functional import normalize
 
 from ict_deepfake import metrics, scores
+from ict_deepfake.degradations import operations
 from ict_deepfake.faces.alignment import Alignment, align, network_input, published_size
 from ict_deepfake.faces.retinaface import VARIANCE, anchors, decode_boxes, decode_points
 from ict_deepfake.margin import build_head
@@ -147,6 +150,29 @@ def swapped_face(case):
     }
 
 
+def degraded_picture(case):
+    """Each degradation at its published setting, with the draws of the published generators."""
+    picture, found = operations.prepared(case.inputs()["image_rgb"]), {}
+    assert case.config["size"] == operations.SIDE == len(picture)
+    room = operations.SIDE - 1 - operations.BLOCK
+    for level in case.config["levels"]:
+        kind, value = level.split("#")
+        random.seed(0)
+        drawn = np.random.RandomState(0)
+        if kind == "BW":
+            corners = [[random.randint(0, room), random.randint(0, room)] for _ in range(int(value))]
+            degraded = operations.blocks(picture, np.array(corners))
+        elif kind == "GNC":
+            degraded = operations.noise(picture, float(value), drawn.randn(*picture.shape))
+        elif kind in ("CS", "CC"):
+            degraded = {"CS": operations.saturation, "CC": operations.contrast}[kind](picture, float(value))
+        else:
+            steps = {"GB": operations.blur, "JPEG": operations.pixelation, "REAL_JPEG": operations.jpeg}
+            degraded = steps[kind](picture, int(value))
+        found[f"{kind}_{value}"] = np.ascontiguousarray(degraded)
+    return found
+
+
 #: What only such a case has: an entry of its weights, an input or a setting.
 SIGNS = (
     ("shapes", "outer_token", network),
@@ -155,6 +181,7 @@ SIGNS = (
     ("inputs", "kernel", margins),
     ("config", "template_xy", aligned_face),
     ("config", "feather", swapped_face),
+    ("config", "levels", degraded_picture),
 )
 
 
