@@ -18,6 +18,7 @@ ARGUMENTS = [
     *("--data.size", "[32, 16]", "--data.padding", "2", "--data.batch_size", "8", "--data.held", "6"),
     *("--data.street", '{"persons": 8, "cameras": 2, "clip": [2, 3]}'),
     *("--model.dim", "8", "--model.cls_dim", "8", "--model.queue_size", "24", "--model.threshold", "0.2"),
+    *("--model.prototype_reset_epoch", "1", "--model.classifier_sharding", "partial_fc"),
     *("--model.stages", '{"instance": 0, "guided": 1, "prototypes": 0, "correction": 0}'),
     *("--trainer.logger.class_path", "CSVLogger", "--trainer.logger.init_args.save_dir", "runs/more"),
 ]

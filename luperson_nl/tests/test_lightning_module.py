@@ -3,13 +3,16 @@
 import numpy as np
 import pytest
 import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
 from small_training import data, module, trainer
 from torch import nn
+from torch.multiprocessing import ProcessRaisedException
+from torch.nn.functional import normalize
 
 from luperson_nl.data.finetuning import FinetuningData
 from luperson_nl.data.viewing import Retrieval
 from luperson_nl.lightning_module import FinetuningModule, check_retrieval
-from luperson_nl.pnl import METHODS, Stages
+from luperson_nl.pnl import METHODS, Prototypes, Stages
 from luperson_nl.recipes import Recipe
 from shared_utils import UserError
 
@@ -70,25 +73,109 @@ class FrozenNorms(nn.Module):
                 layer.eval()
 
 
-def fit_frozen(crops, place, **options):
+def fit_frozen(place, goes_on_from=None, processes=1, **options):
+    """Two epochs of four batches, with the prototypes reset between them; the checkpoint of each epoch, and what was logged."""
     torch.manual_seed(1)
-    net = module(crops, queue_size=16)
+    crops = data()
+    net = module(crops, queue_size=16, prototype_reset_epoch=1, **options)
     net.__class__ = type("Frozen", (FrozenNorms, net.__class__), {})
-    run = trainer(limit_val_batches=0, limit_train_batches=4, max_epochs=2, **options)
-    run.fit(net, crops)
-    run.save_checkpoint(place)
-    return torch.load(place, weights_only=True), run.callback_metrics
+    kept = ModelCheckpoint(place, "{epoch}", save_top_k=-1, save_on_train_epoch_end=True)
+    several = {"strategy": "ddp_fork", "devices": processes} if processes > 1 else {}
+    settings = {"limit_val_batches": 0, "limit_train_batches": 4, "enable_checkpointing": True, "callbacks": [kept]}
+    run = trainer(max_epochs=2, **settings, **several)
+    run.fit(net, crops, ckpt_path=goes_on_from)
+    return torch.load(place / "epoch=1.ckpt", weights_only=True), run.callback_metrics
 
 
-def test_two_processes_equal_one(crops, tmp_path):
-    one, logged = fit_frozen(crops, tmp_path / "one.ckpt")
-    two, logged_by_two = fit_frozen(crops, tmp_path / "two.ckpt", strategy="ddp_fork", devices=2)
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """Two epochs on one process: the folder of its checkpoints, the last of them, and what was logged."""
+    place = tmp_path_factory.mktemp("alone")
+    return place, *fit_frozen(place)
+
+
+def check_same(found, expected):
+    """Weights, queue, prototypes and momenta."""
+    for name, value in expected["state_dict"].items():
+        assert torch.allclose(value, found["state_dict"][name], atol=1e-5), name
+    for state, other in zip(expected["optimizer_states"], found["optimizer_states"], strict=True):
+        for place, own in state["state"].items():
+            assert torch.allclose(own["momentum_buffer"], other["state"][place]["momentum_buffer"], atol=1e-5), place
+    assert torch.allclose(expected["labels"]["begun"], found["labels"]["begun"], atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def split(tmp_path_factory):
+    """The same on two processes that split the classes."""
+    place = tmp_path_factory.mktemp("split")
+    return place, *fit_frozen(place, processes=2, classifier_sharding="partial_fc")
+
+
+@pytest.mark.parametrize("split_classes", [False, True])
+def test_two_processes_equal_one(alone, tmp_path, split_classes, request):
+    _, one, logged = alone
+    found = request.getfixturevalue("split")[1:] if split_classes else fit_frozen(tmp_path, processes=2)
+    two, logged_by_two = found
     assert two["state_dict"]["model.num_steps"] == 8
-    for name, value in one["state_dict"].items():
-        assert torch.allclose(value, two["state_dict"][name], atol=1e-5), name
+    check_same(two, one)
     assert set(logged) == set(logged_by_two) and "labels_precision" in logged
     for name, value in logged.items():
         assert float(value) == pytest.approx(float(logged_by_two[name]), abs=1e-4), name
+
+
+def test_split_classes_go_on_on_another_number_of_processes(alone, split, tmp_path):
+    for (begun, *_), processes in ((split, 1), (alone, 2)):
+        place = begun / "epoch=0.ckpt"
+        found, _ = fit_frozen(tmp_path / f"{processes}", place, processes, classifier_sharding="partial_fc")
+        check_same(found, alone[1])
+
+
+def test_prototypes_become_the_means_of_the_epoch_before(crops, monkeypatch):
+    seen, resets = [], []
+    update, become_means = Prototypes.update, Prototypes.become_means
+    monkeypatch.setattr(Prototypes, "update", lambda self, *new: seen.append(new) or update(self, *new))
+
+    def watched(self):
+        before = self.rows.clone()
+        become_means(self)
+        resets.append((before, self.rows.clone(), len(seen)))
+
+    monkeypatch.setattr(Prototypes, "become_means", watched)
+    run = trainer(limit_val_batches=0, limit_train_batches=3, max_epochs=4)
+    run.fit(module(crops, prototype_reset_epoch=2), crops)
+    ((before, after, count),) = resets
+    assert count == 6
+    queries, labels = (torch.cat(parts) for parts in zip(*seen[3:6], strict=True))
+    for label in range(crops.num_classes):
+        own = queries[labels == label]
+        expected = normalize(own.mean(0), dim=0) if len(own) else before[label]
+        torch.testing.assert_close(after[label], expected, rtol=0, atol=1e-5)
+
+
+def test_a_reset_of_prototypes_goes_on_within_the_epoch_before(crops, tmp_path):
+    halfway = {"every_n_train_steps": 4, "save_top_k": -1}  # in the second epoch of three batches
+    states = []
+    for source in (None, tmp_path / "0" / "step=4.ckpt"):
+        torch.manual_seed(1)
+        kept = ModelCheckpoint(tmp_path / f"{len(states)}", "{step}", **halfway)
+        settings = {"limit_val_batches": 0, "limit_train_batches": 3, "enable_checkpointing": True}
+        net, mine = module(crops, prototype_reset_epoch=2), data()
+        mine.__dict__["crops"] = crops.crops
+        trainer(max_epochs=3, callbacks=[kept], **settings).fit(net, mine, ckpt_path=source)
+        states.append(net.state_dict())
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+
+
+def test_what_split_classes_cannot_do_is_refused(crops):
+    split = {"classifier_sharding": "partial_fc"}
+    with pytest.raises(UserError, match="lars takes norms of whole tensors"):
+        module(crops, recipe=Recipe(optimizer="lars"), **split)
+    with pytest.raises(UserError, match="prototype_reset_epoch 0 with method pnl: give 1 or more"):
+        module(crops, prototype_reset_epoch=0)
+    with pytest.raises(UserError, match="prototype_reset_epoch 3 with method moco"):
+        module(crops, prototype_reset_epoch=3, method="moco")
+    with pytest.raises(ProcessRaisedException, match="gradient_clip_val would be of a part of the classes"):
+        trainer(strategy="ddp_fork", devices=2, gradient_clip_val=1.0).fit(module(crops, **split), crops)
 
 
 def test_bfloat16_agrees_with_float32(crops):

@@ -7,6 +7,7 @@ from torch.nn.functional import normalize, relu
 
 from luperson_nl.models.trunks import pooled
 from luperson_nl.pnl.contrast import full_precision
+from luperson_nl.pnl.sharding import AllClasses
 
 
 class Encoder(nn.Module):
@@ -32,6 +33,7 @@ class Encoder(nn.Module):
     ) -> None:
         super().__init__()
         self.trunk = trunk
+        self.classes = AllClasses()
         features = int(trunk.num_features)  # type: ignore[arg-type]
         self.embed_fc = self.classifier = self.fc1 = self.fc2 = None
         if num_classes is not None:
@@ -53,9 +55,10 @@ class Encoder(nn.Module):
         return pooled(self.trunk, images)
 
     def classify(self, features: Tensor) -> Tensor:
-        """(n, num_classes) logits of pooled features."""
+        """(n, num_classes) logits of pooled features (n, num_features); of a ``Shard``, (N, its classes) of everybody's."""
         assert self.classifier is not None
-        return self.classifier(features if self.embed_fc is None else relu(self.embed_fc(features)))
+        hidden = features if self.embed_fc is None else relu(self.embed_fc(features))
+        return self.classes.logits(self.classifier, hidden)
 
     def project(self, features: Tensor) -> Tensor:
         """(n, dim) unit embeddings of pooled features."""

@@ -6,7 +6,6 @@ import copy
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from luperson_nl.models.trunks import build_trunk
 from luperson_nl.pnl.contrast import full_precision, info_nce, queue_logits, supcon
@@ -14,13 +13,17 @@ from luperson_nl.pnl.correction import uncorrected
 from luperson_nl.pnl.encoder import Encoder
 from luperson_nl.pnl.objective import Objective, StepResult
 from luperson_nl.pnl.queue import Queue
+from luperson_nl.pnl.sharding import SHARDINGS, Shard, split_rows
 from luperson_nl.pnl.stages import Stage
 from shared_utils import UserError
 from shared_utils.distributed import gather, shuffle, unshuffle, world_size
 
+#: Names of the tensors that ``PNL.split_classes`` splits.
+SPLIT = ("encoder_q.classifier.weight", "encoder_q.classifier.bias", "objective.prototypes.rows")
 #: What can be trained: the paper's method and what it is compared with.
 METHODS = ("pnl", "supervised", "moco", "simclr", "supcon")
 _WITH_KEYS = ("pnl", "moco")
+_WITH_CLASSES = ("pnl", "supervised")
 
 
 class PNL(nn.Module):
@@ -42,6 +45,7 @@ class PNL(nn.Module):
         guided_label: ``raw`` (as the published code) or ``corrected`` (as the paper describes).
         instance_weight, prototype_weight: of the two contrastive losses.
         hidden: width of the projection's middle; 2048 as published, whatever the trunk.
+        classifier_sharding: ``none``, or ``partial_fc``: ``split_classes`` splits classifier and prototypes over processes.
     """
 
     def __init__(
@@ -61,15 +65,21 @@ class PNL(nn.Module):
         instance_weight: float = 1.0,
         prototype_weight: float = 1.0,
         hidden: int = 2048,
+        classifier_sharding: str = "none",
     ) -> None:
         super().__init__()
         if method not in METHODS:
             raise UserError(f"method {method!r} is not known: use {', '.join(METHODS)}")
+        if classifier_sharding not in SHARDINGS:
+            raise UserError(f"classifier_sharding {classifier_sharding!r} is not known: use {' or '.join(SHARDINGS)}")
+        if classifier_sharding != "none" and method not in _WITH_CLASSES:
+            raise UserError(f"method {method} has no classifier to split: set classifier_sharding to none")
         if num_classes < 1:
             raise UserError(f"num_classes is {num_classes}: a data set with at least one identity is needed")
         self.method, self.temperature, self.key_momentum = method, temperature, key_momentum
+        self.classifier_sharding = classifier_sharding
         trunk = build_trunk(trunk) if isinstance(trunk, str) else trunk
-        classes = num_classes if method in ("pnl", "supervised") else None
+        classes = num_classes if method in _WITH_CLASSES else None
         width = None if method == "supervised" else dim
         self.encoder_q = Encoder(trunk, classes, width, cls_dim, hidden, method in ("simclr", "supcon"))
         self.encoder_k: Encoder | None = None
@@ -97,6 +107,31 @@ class PNL(nn.Module):
             self.queue = Queue(queue_size, dim)
         # Seeds the shuffled batch norm alike on every rank, and goes on where it was after a resume.
         self.register_buffer("num_steps", torch.zeros((), dtype=torch.long))
+
+    def split_classes(self, device: torch.device | str = "cpu") -> Shard | None:
+        """Keep this process's share of the classes, where ``classifier_sharding`` says so and there are several processes.
+
+        For once the group of processes is there, before DDP and the optimiser see the parameters; a second call does nothing.
+        DDP has to leave ``SPLIT`` alone.
+
+        Args:
+            device: where processes can exchange tensors.
+
+        Returns:
+            What this process holds; None where nothing is split.
+        """
+        classifier = self.encoder_q.classifier
+        if self.classifier_sharding == "none" or world_size() == 1 or classifier is None:
+            return None
+        if isinstance(held := self.encoder_q.classes, Shard):
+            return held
+        shard = Shard.of_this_process(classifier.out_features)
+        split_rows(classifier, ("weight", "bias"), shard, device)
+        self.encoder_q.classes = shard
+        if self.objective is not None:
+            split_rows(self.objective.prototypes, ("rows",), shard, device)
+            self.objective.prototypes.classes = shard
+        return shard
 
     def embedding_net(self) -> nn.Module:
         """The trunk that pre-training was for."""
@@ -131,7 +166,8 @@ class PNL(nn.Module):
             result = self.objective(out, queries, self._keys(im_k), labels, stage or Stage(True, True, True, True))
         elif self.method == "supervised":
             out = full_precision(self.encoder_q.classify(self.encoder_q.features(im_q)))
-            result = _plain(cross_entropy(out, labels), "cls", labels, out)
+            classes = self.encoder_q.classes
+            result = _plain(classes.cross_entropy(out, classes.samples(labels)), "cls", labels, out)
         elif self.method == "moco":
             assert self.queue is not None
             queries = self.encoder_q.project(self.encoder_q.features(im_q))

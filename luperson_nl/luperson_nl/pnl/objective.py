@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from luperson_nl.pnl.contrast import full_precision, guided_positives, info_nce, multi_positive, queue_logits
-from luperson_nl.pnl.correction import correct, uncorrected
+from luperson_nl.pnl.correction import uncorrected
 from luperson_nl.pnl.prototypes import Prototypes
 from luperson_nl.pnl.queue import Queue
 from luperson_nl.pnl.stages import Stage
@@ -25,7 +24,7 @@ class StepResult:
 
     loss: to go backward from. terms: its parts before their weights (``cls``, ``inst``, ``proto``), detached.
     corrected: (n,) the labels that were used. max_p, entropy: (n,) of the mixed probabilities, NaN without correction.
-    out: (n, C) logits of the classifier, detached; None without one.
+    out: (n, C) logits of the classifier, detached, as ``Encoder.classify`` gives them; None without one.
     """
 
     loss: Tensor
@@ -76,7 +75,7 @@ class Objective(nn.Module):
         """Losses of a batch; then the queue and the prototypes take it in.
 
         Args:
-            out: (n, C) logits of the classifier.
+            out: (n, C) logits of the classifier, as ``Encoder.classify`` gives them.
             queries, keys: (n, dim) unit embeddings of the weak and the strong view.
             labels: (n,) noisy labels; left as they are.
             stage: what is on.
@@ -84,11 +83,14 @@ class Objective(nn.Module):
         with torch.autocast(queries.device.type, enabled=False):
             out, queries, keys = (full_precision(tensor) for tensor in (out, queries, keys.detach()))
             terms: dict[str, Tensor] = {}
-            similarity = self.prototypes.similarity(queries) / self.temperature if stage.prototypes else None
+            classes = self.prototypes.classes
+            compared, known = classes.samples(queries), classes.samples(labels)
+            similarity = self.prototypes.similarity(compared) / self.temperature if stage.prototypes else None
             if stage.correction and similarity is not None:
-                corrected = correct(out, similarity, labels, self.alpha, self.threshold)
+                used = classes.correct(out, similarity, known, self.alpha, self.threshold)
             else:
-                corrected = uncorrected(labels)
+                used = uncorrected(known)
+            corrected = classes.local(used)
             if stage.instance:
                 logits = queue_logits(queries, keys, self.queue.keys, self.temperature)
                 if stage.guided:
@@ -97,9 +99,9 @@ class Objective(nn.Module):
                 else:
                     terms["inst"] = info_nce(logits)
             if similarity is not None:
-                terms["proto"] = cross_entropy(similarity, corrected.labels)
-            terms["cls"] = cross_entropy(out, corrected.labels)
-            all_labels = gather(corrected.labels)
+                terms["proto"] = classes.cross_entropy(similarity, used.labels)
+            terms["cls"] = classes.cross_entropy(out, used.labels)
+            all_labels = classes.over_all(used.labels)
             self.queue.enqueue(gather(keys), all_labels)
             self.prototypes.update(gather(queries.detach()), all_labels)
         weights = {"inst": self.instance_weight, "proto": self.prototype_weight, "cls": 1.0}

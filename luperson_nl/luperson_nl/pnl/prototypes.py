@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from luperson_nl.pnl.sharding import AllClasses
+
 
 class Prototypes(nn.Module):
     """Unit rows (C, dim), 0 until an identity is first seen.
@@ -14,17 +16,25 @@ class Prototypes(nn.Module):
         num_classes: C.
         dim: of the embeddings.
         momentum: share of the old prototype that one embedding leaves.
+
+    Attributes:
+        rows: the prototypes, of the classes that are on this process.
+        sums: like rows, of the embeddings since ``collect``; None before.
+        classes: where the classes are.
     """
 
     rows: Tensor
+    sums: Tensor | None
 
     def __init__(self, num_classes: int, dim: int, momentum: float = 0.999) -> None:
         super().__init__()
         self.momentum = momentum
+        self.classes = AllClasses()
         self.register_buffer("rows", torch.zeros(num_classes, dim))
+        self.register_buffer("sums", None, persistent=False)
 
     def similarity(self, queries: Tensor) -> Tensor:
-        """(n, dim) -> (n, C) dot products; no gradient reaches the prototypes.
+        """(n, dim) -> (n, C) dot products with the rows; no gradient reaches them.
 
         The rows are copied, since ``update`` changes them before the backward pass reads them.
         """
@@ -32,12 +42,27 @@ class Prototypes(nn.Module):
 
     def update(self, queries: Tensor, labels: Tensor) -> None:
         """Move the prototypes of labels (n,) towards queries (n, dim), one after the other in the order of the batch."""
+        queries, labels = self.classes.held(queries, labels)
         momentum_update(self.rows, queries, labels, self.momentum)
+        if self.sums is not None:
+            self.sums.index_add_(0, labels, queries.detach().to(self.sums.dtype))
+
+    def collect(self) -> None:
+        """From here on, remember the embeddings for ``become_means``."""
+        self.sums = torch.zeros_like(self.rows)
+
+    @torch.no_grad()
+    def become_means(self) -> None:
+        """The mean of the embeddings since ``collect``, unit length; an identity without any keeps its prototype."""
+        assert self.sums is not None
+        seen = self.sums.any(1)
+        self.rows[seen] = normalize(self.sums[seen], dim=1)
+        self.sums = None
 
     @torch.no_grad()
     def num_unseen(self) -> int:
         """How many identities have no prototype yet."""
-        return int((self.rows == 0).all(dim=1).sum())
+        return int(self.classes.total((self.rows == 0).all(dim=1).sum()))
 
 
 @torch.no_grad()

@@ -51,6 +51,18 @@ def test_the_first_sight_of_an_identity_is_its_prototype():
     assert prototypes.num_unseen() == 3
 
 
+def test_means_of_embeddings_replace_the_prototypes_of_identities_that_occurred():
+    prototypes, queries = Prototypes(4, 8), normalize(torch.randn(6, 8))
+    prototypes.update(queries[:2], torch.tensor([3, 1]))
+    prototypes.collect()
+    prototypes.update(queries[2:], torch.tensor([1, 1, 0, 1]))
+    kept = prototypes.rows[3].clone()
+    prototypes.become_means()
+    torch.testing.assert_close(prototypes.rows[1], normalize(queries[[2, 3, 5]].mean(0), dim=0))
+    torch.testing.assert_close(prototypes.rows[0], queries[4])
+    assert torch.equal(prototypes.rows[3], kept) and prototypes.num_unseen() == 1 and prototypes.sums is None
+
+
 def test_labels_change_only_above_the_threshold():
     logits = torch.tensor([[9.0, 0, 0], [0.0, 0, 0]])
     found = correct(logits, logits, torch.tensor([1, 1]), threshold=0.8)
