@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from luperson_nl.data import market
+from luperson_nl.data import market, tar_pictures, webdataset
 from luperson_nl.data.image_lists import UNKNOWN, ImageList, find_images, image_list, read_image
 from luperson_nl.retrieval import Features
 from shared_utils import UserError, checkpoint, files
@@ -91,7 +91,7 @@ def of_lists(*parts: ImageList, query: Sequence[bool] | None = None) -> Pictures
     content = hashlib.sha256()
     for path in paths.tolist():
         try:
-            size = Path(path).stat().st_size
+            size = tar_pictures.size(path)
         except FileNotFoundError:
             raise UserError(f"{path} not found: check the data") from None
         if not size:
@@ -138,8 +138,10 @@ def of_street() -> Pictures:
 
 
 def is_store(path: str | Path) -> bool:
-    """Whether a folder is a store of crops."""
-    return any((Path(path) / name).is_file() for name in _STORES)
+    """Whether a folder is a store of crops; shards of webdataset are a data set, with or without an index beside them."""
+    from luperson_nl.data.store import foreign
+
+    return not foreign.are_in(Path(path)) and any((Path(path) / name).is_file() for name in _STORES)
 
 
 def of_data(data: str | Path | None) -> Pictures:
@@ -159,13 +161,13 @@ def of_data(data: str | Path | None) -> Pictures:
 
 
 def of_anything(images: str | Path) -> Pictures:
-    """A picture, a folder of pictures (in folders too), a CSV list, a data set or a store."""
+    """A picture, a folder of pictures (in folders too), a CSV list, a data set, shards of webdataset, or a store."""
     path = Path(images)
     if is_store(path):
         return of_store(path)
     if path.is_file() and path.suffix.lower() != ".csv":
         return of_files([path])
-    if path.is_file() or market.is_family(path):
+    if path.is_file() or market.is_family(path) or webdataset.shards_of(path):
         return of_data(path)
     return of_files(find_images(path))
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from luperson_nl.data import tar_pictures
 from luperson_nl.data.decoding import decode
 from shared_utils import UserError
 
@@ -22,7 +23,7 @@ class ImageList:
     """Pictures of one part of a data set.
 
     Args:
-        paths: (n,) text, the files.
+        paths: (n,) text, the files, or members of tar files (``tar_pictures``).
         pid: (n,) int64, the person as the data set numbers it.
         camera: (n,) int64, -1 where it is not known.
         video: (n,) int64, the recording that the frame number counts in, -1 where it is not known.
@@ -112,7 +113,7 @@ def read_image(path: str | Path) -> np.ndarray:
     Raises:
         UserError: it is empty or cannot be read.
     """
-    content = Path(path).read_bytes()
+    content = tar_pictures.content(path)
     image = decode(content)
     if image is None:
         what = "cannot be read as a picture" if content else "is empty (0 bytes)"

@@ -1,7 +1,7 @@
 """Data sets of person re-identification in the layouts that people have on disk.
 
 ``read(root)`` finds out which it is: the Market-1501 family (``bounding_box_train``, ``query``, ``bounding_box_test``), raw
-MSMT17 with its lists, own folders ``id/picture``, or a CSV file.
+MSMT17 with its lists, own folders ``id/picture``, a CSV file, or shards of webdataset.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from luperson_nl.data import own_pictures
+from luperson_nl.data import own_pictures, webdataset
 from luperson_nl.data.image_lists import UNKNOWN, Found, ImageList, image_list
 from shared_utils import UserError
 
@@ -71,7 +71,8 @@ def read(root: str | Path, name: str | None = None) -> ReidData:
         return _own(root.parent, *own_pictures.read_csv(root))
     folder = _locate(root, name)
     if folder is None:
-        return _own(root, *own_pictures.read_folders(root))
+        layout = webdataset.read if webdataset.shards_of(root) else own_pictures.read_folders
+        return _own(root, *layout(root))
     return _raw_msmt17(folder) if (folder / LISTS["train"][0]).is_file() else _market(folder)
 
 

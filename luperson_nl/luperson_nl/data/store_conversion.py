@@ -10,10 +10,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from luperson_nl.data import market
+from luperson_nl.data import market, tar_pictures
 from luperson_nl.data.decoding import decode
 from luperson_nl.data.image_lists import ImageList
-from luperson_nl.data.store import Crop, Store, create, crop_key, identity_of, open_store
+from luperson_nl.data.store import Crop, Store, create, crop_key, foreign, identity_of, open_store
 from luperson_nl.data.store.reading import is_whole
 from luperson_nl.data.store.writing import Format
 from shared_utils import UserError
@@ -75,7 +75,7 @@ def convert(
 
 def _is_store(path: Path) -> bool:
     names = ("index.json", "store.json", "keys.pkl", "data.mdb", "lmdb/data.mdb")
-    return path.is_dir() and any((path / name).is_file() for name in names)
+    return path.is_dir() and not foreign.are_in(path) and any((path / name).is_file() for name in names)
 
 
 def _whole(source: _Source, rows: range, counts: dict[str, int]) -> Iterator[Crop]:
@@ -140,7 +140,7 @@ def _of_pictures(source: str | Path, split: Split) -> _Source:
         row = order[i]
         path = Path(str(paths[row]))
         try:
-            content = path.read_bytes()
+            content = tar_pictures.content(path)
         except OSError as error:
             raise UserError(f"{path} cannot be read ({error.strerror})") from None
         if not _readable(content):

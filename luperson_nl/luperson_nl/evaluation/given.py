@@ -13,6 +13,7 @@ import torch
 
 from luperson_nl import extraction
 from luperson_nl.data.image_lists import read_image
+from luperson_nl.data.tar_pictures import is_there
 from luperson_nl.evaluation.reports import save, write_page
 from luperson_nl.evaluation.scoring import Options, Result, check, run
 from luperson_nl.retrieval import Features
@@ -51,7 +52,7 @@ def of_features(path: str | Path, options: Options) -> Given:
     check(features, stored.query, options)
     features.normalised()
     names = [] if features.paths is None else [str(name) for name in features.paths]
-    there = bool(names) and all(Path(name).is_file() for name in names)
+    there = bool(names) and all(map(is_there, names))
     facts = Path(path).stat()
     job = {"features": str(path), "bytes": facts.st_size, "modified": facts.st_mtime_ns}
     read = (lambda row: read_image(names[row])) if there else None

@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +24,29 @@ def source(tmp_path_factory):
     market(folder / "data")
     assert extract([str(folder / "data"), "--ckpt", str(folder / "mini"), "--out", str(folder / "f.npz")]) == 0
     return folder
+
+
+IN_TURN = """
+import runpy, sys
+for arguments in map(str.split, sys.argv[1:]):
+    sys.argv = arguments
+    try:
+        runpy.run_path(arguments[0], run_name="__main__")
+    except SystemExit as end:
+        assert not end.code, end.code
+"""
+
+
+def test_extract_and_search_run_as_scripts(source, scratch):
+    root = Path(__file__).parents[2]
+    query, ckpt = source / "data/query", f"--ckpt {source / 'mini'}"
+    commands = [
+        f"{root / 'extract.py'} {query} --out f.npz {ckpt} --limit 4",
+        f"{root / 'search.py'} {query / '0002_c1s1_000000_00.jpg'} --gallery f.npz --top 2 {ckpt}",
+    ]
+    done = subprocess.run([sys.executable, "-c", IN_TURN, *commands], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "wrote f.npz" in done.stdout and "0002_c2s1" in done.stdout
 
 
 def refused(command, arguments, words, capsys):

@@ -94,16 +94,31 @@ class ShardReader:
         number = int(index.shard[i])
         if number not in self.descriptors:
             try:
-                self.descriptors[number] = os.open(self.folder / shard_name(number), os.O_RDONLY)
+                self.descriptors[number] = os.open(self.place(index, number), os.O_RDONLY)
             except FileNotFoundError:
                 return None
         size = int(index.size[i])
         found = os.pread(self.descriptors[number], size, int(index.offset[i]))
         return found if len(found) == size else None
 
+    def place(self, index: Index, number: int) -> Path:
+        """The file of a shard."""
+        return self.folder / shard_name(number)
+
     def __del__(self) -> None:
         for descriptor in self.descriptors.values():
             os.close(descriptor)
+
+
+class WebdatasetReader(ShardReader):
+    """The same in shards of other names, which the summary of the index lists."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.folder = folder
+
+    def place(self, index: Index, number: int) -> Path:
+        return self.folder / index.summary["shards"][number]
 
 
 class FolderReader:
@@ -119,7 +134,7 @@ class FolderReader:
             return None
 
 
-READERS = {"lmdb": LmdbReader, "shards": ShardReader, "folder": FolderReader}
+READERS = {"lmdb": LmdbReader, "shards": ShardReader, "folder": FolderReader, "webdataset": WebdatasetReader}
 
 
 def shard_name(number: int) -> str:

@@ -1,4 +1,4 @@
-"""Opening a store of crops: ours in any format, whole or half built, and the authors' LMDB with its keys.pkl."""
+"""Opening a store of crops: ours in any format, whole or half built, the authors' LMDB with keys.pkl, shards of webdataset."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from luperson_nl.data.decoding import decode
-from luperson_nl.data.store import authors, parts
+from luperson_nl.data.store import authors, foreign, parts
 from luperson_nl.data.store import index as index_files
 from luperson_nl.data.store.backends import LMDB, READERS, LmdbReader, Reader
 from luperson_nl.data.store.index import Index
@@ -26,7 +26,7 @@ class Store:
     Attributes:
         index: the columns, memory-mapped (``Index``).
         path: the folder.
-        format: lmdb, shards or folder.
+        format: lmdb, shards, folder or webdataset.
     """
 
     def __init__(self, path: Path, index: Index) -> None:
@@ -96,7 +96,7 @@ def is_whole(content: bytes) -> bool:
 
 
 def open_store(path: str | Path, check: bool = True) -> Store:
-    """Open the crops of ``build_dataset`` or ``convert_store``, or the authors' ``lmdb/`` with ``keys.pkl``.
+    """Open the crops of ``build_dataset`` or ``convert_store``, the authors' ``lmdb/`` with ``keys.pkl``, or webdataset's shards.
 
     A store whose building was stopped opens with the videos that are finished; a warning says how many.
 
@@ -113,7 +113,9 @@ def open_store(path: str | Path, check: bool = True) -> Store:
     if not folder.is_dir():
         raise UserError(f"{folder} not found: give the folder that build_dataset or convert_store wrote")
     if (folder / authors.KEYS).is_file():
-        found = _published(folder)
+        found = _kept(folder, authors)
+    elif foreign.are_in(folder):
+        found = _kept(folder, foreign)
     elif (folder / index_files.SUMMARY).is_file():
         found = index_files.read(folder)
     elif (folder / parts.DESCRIPTION).is_file():
@@ -125,34 +127,34 @@ def open_store(path: str | Path, check: bool = True) -> Store:
         )
     else:
         raise UserError(
-            f"{folder} is not a store: it has neither {index_files.SUMMARY} nor {authors.KEYS} with {LMDB}/; make one with "
-            "build_dataset, or from a folder of images with convert_store"
+            f"{folder} is not a store: it has neither {index_files.SUMMARY} nor {authors.KEYS} with {LMDB}/, nor shards; make "
+            "one with build_dataset, or from a folder of images with convert_store"
         )
     store = Store(folder, found)
     if check:
         _check(store)
     if "digest" not in found.summary:
         found.summary.update(describe(store))
-        if (folder / authors.KEYS).is_file():
+        if "source" in found.summary:
             _keep(folder, found)
     return store
 
 
-def _published(folder: Path) -> Index:
-    """The index of ``keys.pkl``, the arrays that were made of it if they are there."""
+def _kept(folder: Path, layout: Any) -> Index:
+    """The index of a layout of other people, the arrays that were made of it if they are there."""
     if (folder / index_files.SUMMARY).is_file():
         found = index_files.read(folder)
-        if found.summary.get("source") == authors.source(folder):
+        if found.summary.get("source") == layout.source(folder):
             return found
-    return authors.read(folder)
+    return layout.read(folder)
 
 
 def _keep(folder: Path, index: Index) -> None:
-    """Keep arrays beside ``keys.pkl``, so that it is read once and not by every process."""
+    """Keep arrays beside data of other people, so that they are read through once and not by every process."""
     try:
         index_files.write(folder, index, index.summary)
     except OSError as error:
-        log.warning("%s: its index cannot be kept (%s): keys.pkl is read again each time", folder, error.strerror)
+        log.warning("%s: its index cannot be kept (%s): it is made again each time", folder, error.strerror)
 
 
 def describe(store: Store) -> dict[str, Any]:
