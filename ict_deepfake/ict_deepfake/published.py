@@ -191,11 +191,7 @@ def config_of(state: Mapping[str, Tensor], name: str = "the checkpoint") -> dict
 def _difference(state: Mapping[str, Tensor]) -> str:
     """Which names of the nearest known network are missing, and which are unexpected."""
     with torch.device("meta"):
-        known = {
-            "combface_base_patch8_112": ICT(),
-            "RetinaFace on mobile0.25": RetinaFace("mobile0.25"),
-            "RetinaFace on resnet50": RetinaFace("resnet50"),
-        }
+        known = {"combface_base_patch8_112": ICT(), "RetinaFace on mobile0.25": RetinaFace("mobile0.25")}
     expected = {label: set(network.state_dict()) for label, network in known.items()}
     closest = max(expected, key=lambda label: len(expected[label] & set(state)))
     missing = [entry for entry in known[closest].state_dict() if entry not in state]
