@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 
 from ict_deepfake.data.recordio import RecordFile, picture_records
+from ict_deepfake.faces.found import five_of_68
+from ict_deepfake.faces.landmark_files import LandmarkFile
 from ict_deepfake.faces.pictures import IMAGES, pictures_in, read_picture
 from shared_utils import UserError, files
 
@@ -123,6 +125,16 @@ class DrawnIdentities(IdentitySource):
     def points(self, i: int) -> np.ndarray | None:
         return None if self._points is None else self._points[i]
 
+    def arrays(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Pictures and landmarks of many rows at once."""
+        assert self._points is not None, "drawn pictures have landmarks"
+        return self.images[rows], self._points[rows]
+
+    def five_points(self) -> np.ndarray:
+        """(n, 5, 2) of all pictures."""
+        assert self._points is not None, "drawn pictures have landmarks"
+        return five_of_68(self._points) if self._points.shape[1] == 68 else self._points
+
     def digest(self) -> str:
         return hashlib.sha256(self.images.tobytes() + self.identity.tobytes()).hexdigest()[:16]
 
@@ -164,13 +176,13 @@ def _numbered(names: Sequence[str], what: str) -> tuple[list[str], np.ndarray]:
     return known, np.array([place[name] for name in names], np.int64)
 
 
-def open_identities(root: str | Path, landmarks: Mapping[str, np.ndarray] | None = None) -> IdentitySource:
+def open_identities(root: str | Path, landmarks: LandmarkFile | None = None) -> IdentitySource:
     """The pictures of a data set.
 
     Args:
         root: a folder with one folder an identity; a folder with ``train.rec``, or a ``.rec``; a ``.csv`` or ``.json`` list
             of path, identity and, where known, x1, y1, ..., x5, y5.
-        landmarks: of pictures by their path relative to the folder, where the data set has none of its own.
+        landmarks: of the pictures of a folder; a picture it does not know has none.
 
     Raises:
         UserError: there is nothing of the kind; what was looked for is named.
@@ -179,7 +191,7 @@ def open_identities(root: str | Path, landmarks: Mapping[str, np.ndarray] | None
     if root.is_dir():
         if (root / "train.rec").is_file():
             return Records(root / "train.rec")
-        return _folder(root, landmarks or {})
+        return _folder(root, landmarks)
     if not root.is_file():
         raise UserError(
             f"{root} not found: give a folder with one folder an identity, a folder with train.rec, or a .csv or .json list"
@@ -193,16 +205,24 @@ def open_identities(root: str | Path, landmarks: Mapping[str, np.ndarray] | None
     raise UserError(f"{root} is not a list of pictures: give a .csv, a .json or a .rec file, or a folder")
 
 
-def _folder(root: Path, landmarks: Mapping[str, np.ndarray]) -> PictureFiles:
+def _folder(root: Path, landmarks: LandmarkFile | None) -> PictureFiles:
     rows = []
     for folder in sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")):
         for path in pictures_in(folder):
-            rows.append((path, folder.name, landmarks.get(path.relative_to(root).as_posix())))
+            rows.append((path, folder.name, _of_file(landmarks, path)))
     if not rows:
         loose = sum(path.suffix.lower() in IMAGES for path in root.iterdir())
         found = f"it holds {loose} pictures itself" if loose else "no folder in it holds a picture"
         raise UserError(f"{root}: {found}; expected one folder an identity, {root.name}/NAME/picture.jpg, or train.rec")
     return PictureFiles(rows, str(root))
+
+
+def _of_file(landmarks: LandmarkFile | None, path: Path) -> np.ndarray | None:
+    """The points of a picture's only, or largest, face."""
+    if landmarks is None or not landmarks.has(path):
+        return None
+    found = landmarks.all_points(path)
+    return found[0] if len(found) == 1 else landmarks.of(path).points[0] if found else None
 
 
 def _list(path: Path, rows: Iterable[tuple[int, Mapping[str, Any]]]) -> PictureFiles:

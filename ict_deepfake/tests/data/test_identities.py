@@ -11,6 +11,7 @@ from PIL import Image
 
 from ict_deepfake.data.identities import DrawnIdentities, Part, donors_only, open_identities
 from ict_deepfake.data.recordio import RecordFile
+from ict_deepfake.faces.landmark_files import landmark_file
 from shared_utils import UserError
 
 
@@ -49,9 +50,9 @@ def test_a_folder_an_identity(tmp_path):
 
 
 def test_landmarks_of_a_file_belong_to_pictures_of_a_folder(tmp_path):
-    points = np.arange(10.0).reshape(5, 2)
-    source = open_identities(folder(tmp_path, a=1, b=1), {"b/0.png": points})
-    assert source.points(0) is None and source.points(1) is points
+    (tmp_path / "points.json").write_text(json.dumps({"b/0.png": np.arange(136.0).reshape(68, 2).tolist()}))
+    source = open_identities(folder(tmp_path / "people", a=1, b=1), landmark_file(tmp_path / "points.json"))
+    assert source.points(0) is None and source.points(1).shape == (68, 2)
 
 
 @pytest.mark.parametrize("kind", ["csv", "json"])

@@ -53,8 +53,10 @@ def read(
         if frames:
             clips.append(Clip(f"{name}/{video}", known[label], str(label), frames))
     if unknown:
-        told = "; ".join(f"{label} (near: {', '.join(near)})" for label, near in unknown.items())
-        raise UserError(f"{path}: labels of unknown meaning: {told}; say it by --labels NAME=0 (real) or NAME=1 (fake)")
+        listed = "; ".join(f"{label} (near: {', '.join(near)})" for label, near in unknown.items())
+        raise UserError(
+            f"{path}: labels of unknown meaning: {listed}; say it by --labels NAME=0 (real) or NAME=1 (fake)"
+        )
     return TestSet(path.stem, clips, missing, tight=True)
 
 
