@@ -11,6 +11,9 @@ import numpy as np
 
 FAMILIES = ("three_part", "extended", "components", "hull", "rectangle", "ellipse", "superellipse")
 OF_FIVE_POINTS = FAMILIES[4:]
+REGIONS = {"eyes": [*range(17, 27), *range(36, 48)], "mouth": [*range(48, 68)]}
+"""Points of the partial swaps: eyes with brows, and the mouth."""
+_MARGIN = 0.15  # around the points of a region, in distances between the eyes
 
 _THREE_PART = ([*range(17), *range(48, 68)], [27, 28, 29, 30, 33], [*range(17, 27), 0, 27, 16, 33])
 _COMPONENTS = (
@@ -78,6 +81,25 @@ def build(family: str | int, points: np.ndarray, size: tuple[int, int], box: np.
     for part in _THREE_PART if name == "three_part" else _COMPONENTS:
         cv2.fillConvexPoly(mask, cv2.convexHull(whole[part]), 1.0)
     return mask
+
+
+def partial(region: str, points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The mask of a partial swap: the hull of a region's points, with a margin.
+
+    Args:
+        region: one of ``REGIONS``.
+        points: (68, 2) x, y pixels.
+        size: (h, w) of the mask.
+
+    Raises:
+        ValueError: there are only five points.
+    """
+    if points.shape != (68, 2):
+        raise ValueError(f"a swap of the {region} takes 68 points, got {len(points)}")
+    mask = np.zeros(size, np.float32)
+    cv2.fillConvexPoly(mask, cv2.convexHull(points[REGIONS[region]].astype(np.int32)), 1.0)
+    margin = round(_MARGIN * float(face_frame(points[None])[2][0, 0]))
+    return dilate(mask, 2 * margin + 1)
 
 
 def face_frame(points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

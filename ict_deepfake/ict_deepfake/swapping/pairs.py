@@ -37,6 +37,7 @@ def swap(
     donor_points: np.ndarray,
     recipe: Recipe,
     rng: np.random.Generator,
+    region: str | None = None,
 ) -> Swap:
     """Put the donor's inner face into the target, with masks drawn and blended exactly.
 
@@ -47,12 +48,13 @@ def swap(
         donor_points: the same of the donor.
         recipe: what is drawn from.
         rng: draws everything.
+        region: only a part of the face, one of ``masks.REGIONS``, in place of a mask of the drawn family.
     """
     five = len(target_points) == 5
     points = np.asarray(target_points, np.float64)
     draws, mask = draw(1, recipe, five, rng), np.zeros(target.shape[:2], np.float32)
     for attempt in range(_TRIES + 1):
-        mask = _drawn(points, draws, target.shape[:2])
+        mask = _drawn(points, draws, target.shape[:2], region)
         if 0 < mask.mean() <= recipe.largest:
             break
         draws = draw(1, recipe, five, rng) if attempt < _TRIES - 1 else plainest(draws)
@@ -64,7 +66,7 @@ def swap(
     elif COLOURS[draws.colour[0]] == "reinhard":
         pictures = donor[None].astype(np.float32), target[None].astype(np.float32)
         corrected = colour.reinhard(*pictures, mask[None])[0].round().astype(np.uint8)
-    facts = draws.facts() | {"share": round(float(mask.mean()), 4)}
+    facts = draws.facts() | {"share": round(float(mask.mean()), 4)} | ({"family": region} if region else {})
     name = BLENDS[draws.blend[0]]
     if name == "poisson":
         return Swap(blending.gradient_domain(corrected, target, mask), mask, facts)
@@ -75,8 +77,11 @@ def swap(
     return Swap(blending.blend(corrected, target, mask), mask, facts)
 
 
-def _drawn(points: np.ndarray, draws: Draws, size: tuple[int, int]) -> np.ndarray:
-    mask = masks.build(int(draws.family[0]), points, size, draws.box[0])
+def _drawn(points: np.ndarray, draws: Draws, size: tuple[int, int], region: str | None) -> np.ndarray:
+    if region is None:
+        mask = masks.build(int(draws.family[0]), points, size, draws.box[0])
+    else:
+        mask = masks.partial(region, points, size)
     distances = masks.face_frame(points[None])[2]
     mask = masks.deform(mask, masks.in_pixels(draws.displacement, distances)[0])
     kernel = _odd(2 * abs(draws.grow[0]) * max(size) + 1)
