@@ -7,8 +7,8 @@ from .evaluation import evaluate as evaluate
 from .losses import ict_loss as ict_loss
 from .margin import build_head as build_head
 from .models.binary import BinaryNetwork as BinaryNetwork
-from .models.ict import Embeddings as Embeddings
 from .models.ict import ICT as ICT
+from .models.ict import Embeddings as Embeddings
 from .models.retinaface import RetinaFace as RetinaFace
 from .objective import Objective as Objective
 from .pretrained import Detector as Detector
