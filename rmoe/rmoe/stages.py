@@ -116,7 +116,7 @@ def classifier(net: Backbone, mosaic: Mosaic) -> PooledClassifier:
     return PooledClassifier(net, (mosaic.domains, mosaic.classes))
 
 
-def segmenter(net: MosaicNet, mosaic: Mosaic) -> Segmenter:
+def segmenter(net: Backbone, mosaic: Mosaic) -> Segmenter:
     """A fresh head for the classes of patches."""
     return Segmenter(net, LinearHead(net.channels, mosaic.classes))
 

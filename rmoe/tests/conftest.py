@@ -1,5 +1,6 @@
 """What several test files share."""
 
+import gc
 import sys
 from pathlib import Path
 
@@ -10,6 +11,9 @@ sys.path.insert(0, str(Path(__file__).parent))  # models_on_disk
 
 # Small tensors gain nothing from threads, and on a busy machine threads wait for each other.
 torch.set_num_threads(1)
+# What is imported stays: there is no need to look through it for garbage again and again.
+gc.freeze()
+gc.set_threshold(100_000, 50, 100)
 
 
 @pytest.fixture(autouse=True)

@@ -69,7 +69,7 @@ def test_a_run_that_is_continued_is_the_run_that_was_not_interrupted(tmp_path):
 
 @pytest.mark.parametrize("name", ["upstream_default", "detection_default"])
 def test_the_other_tasks_of_the_procedural_default_run(tmp_path, name):
-    quick = (*NO_PRETRAINING, "--trainer.fast_dev_run", "true", "--data.num_train", 32)
+    quick = (*NO_PRETRAINING, "--trainer.fast_dev_run", "true", "--data.num_train", 32, "--data.num_val", 8)
     assert train(tmp_path, "--config", f"{name}.yaml", *quick) == 0
 
 
