@@ -202,20 +202,34 @@ def finish(view: View, mean: Sequence[float], std: Sequence[float], erase_black:
     """
     assert isinstance(view.image, Tensor) and isinstance(view.flip, Tensor)
     assert isinstance(view.gray, Tensor) and isinstance(view.erased, Tensor)
-    images = view.image.clone()
-    images[view.flip] = images[view.flip].flip(2)
+    images = _flipped(view.image, view.flip)
     n, height, width, _ = images.shape
     pixels = images.float()
     if view.gray.any():
-        # ITU-R 601, as PIL has it.
-        grays = pixels[view.gray] @ pixels.new_tensor((0.299, 0.587, 0.114))
-        pixels[view.gray] = grays[..., None].expand(*grays.shape, 3)
+        # ITU-R 601, as PIL has it; channel by channel, since along a last dimension of three it takes four times as long.
+        red, green, blue = (pixels[view.gray, :, :, channel] for channel in range(3))
+        grays = red.mul_(0.299).add_(green, alpha=0.587).add_(blue, alpha=0.114)
+        for channel in range(3):
+            pixels[view.gray, :, :, channel] = grays
     scale = 1 / (255 * pixels.new_tensor(std))
     black = pixels.new_tensor(mean) * -255 * scale
     # Rows of pixels as they lie in memory: over a last dimension of three, this would take ten times as long.
-    rows = pixels.view(n, height, width * 3)
-    rows.mul_(scale.repeat(width)).add_(black.repeat(width))
+    rows, scale, black = pixels.view(n, height, width * 3), scale.repeat(width), black.repeat(width)
+    torch.addcmul(black, rows, scale, out=rows)
     nothing = black if erase_black else torch.zeros_like(black)
     for number, (top, left, h, w) in enumerate(view.erased.tolist()):
-        pixels[number, top : top + h, left : left + w] = nothing
+        if h:
+            rows[number, top : top + h, 3 * left : 3 * (left + w)] = nothing[: 3 * w]
     return pixels.permute(0, 3, 1, 2)
+
+
+def _flipped(images: Tensor, flip: Tensor) -> Tensor:
+    """A copy of (n, h, w, 3) uint8 with the chosen ones mirrored."""
+    images = images.clone()
+    if images.device.type != "cpu":
+        images[flip] = images[flip].flip(2)
+        return images
+    array = images.numpy()
+    for number in flip.nonzero().flatten().tolist():  # OpenCV takes a tenth of the time
+        array[number] = cv2.flip(array[number], 1)
+    return images
