@@ -4,6 +4,14 @@ from .data.test_sets import open_test_set as open_test_set
 from .degradations import TrainingDegradation as TrainingDegradation
 from .degradations import degrade as degrade
 from .evaluation import evaluate as evaluate
+from .faces import Alignment as Alignment
+from .faces import Faces as Faces
+from .faces import Tracker as Tracker
+from .faces import align as align
+from .faces import detector as detector
+from .faces import landmark_file as landmark_file
+from .faces import network_input as network_input
+from .faces import read_picture as read_picture
 from .losses import ict_loss as ict_loss
 from .margin import build_head as build_head
 from .models.binary import BinaryNetwork as BinaryNetwork
@@ -11,6 +19,10 @@ from .models.ict import ICT as ICT
 from .models.ict import Embeddings as Embeddings
 from .models.retinaface import RetinaFace as RetinaFace
 from .objective import Objective as Objective
+from .prediction import Face as Face
+from .prediction import Predictor as Predictor
+from .prediction import Shot as Shot
+from .prediction import video_shots as video_shots
 from .pretrained import Detector as Detector
 from .pretrained import load as load
 from .procedural import Population as Population

@@ -18,6 +18,10 @@ class Faces(NamedTuple):
     scores: np.ndarray
     points: np.ndarray
 
+    def __len__(self) -> int:
+        """The number of faces, not of the three arrays."""
+        return len(self.boxes)
+
     def take(self, which: np.ndarray | slice) -> Faces:
         """Some of the faces, by indices or a mask."""
         return Faces(self.boxes[which], self.scores[which], self.points[which])

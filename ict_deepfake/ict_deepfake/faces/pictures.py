@@ -36,7 +36,7 @@ def read_picture(source: str | Path | IO[bytes]) -> np.ndarray:
     except FileNotFoundError:
         raise UserError(f"{source} not found: check the path") from None
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        name = getattr(source, "name", source)
+        name = source if isinstance(source, str | Path) else getattr(source, "name", "the picture")
         raise UserError(f"{name} cannot be read as a picture ({error}): copy it again") from None
 
 

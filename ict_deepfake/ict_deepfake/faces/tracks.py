@@ -41,7 +41,7 @@ class Tracker:
 
         Args:
             faces: found in the frame.
-            image: the frame, uint8 RGB; given, tracks end at a cut.
+            image: the frame, uint8 RGB, or its ``thumbnail``; given, tracks end at a cut.
 
         Returns:
             (n,) int64, numbers of tracks counted from 0.
@@ -77,11 +77,15 @@ class Tracker:
         return [(int(i), int(j)) for i, j in zip(rows, columns, strict=True) if possible[i, j]]
 
     def _is_cut(self, image: np.ndarray) -> bool:
-        # Neighbouring pixels suffice for a mean over blocks, and a thumbnail of a whole frame would cost more than MTCNN.
-        step = max(1, min(image.shape[:2]) // 72)
-        thumbnail = cv2.resize(image[::step, ::step], (32, 18), interpolation=cv2.INTER_AREA).astype(np.float32)
-        before, self._thumbnail = self._thumbnail, thumbnail
-        return before is not None and float(np.abs(before - thumbnail).mean()) > CUT
+        before, self._thumbnail = self._thumbnail, thumbnail(image).astype(np.float32)
+        return before is not None and float(np.abs(before - self._thumbnail).mean()) > CUT
+
+
+def thumbnail(image: np.ndarray) -> np.ndarray:
+    """A picture as uint8 RGB (18, 32, 3): enough of it to notice a cut, and all that has to be kept for that."""
+    # A quarter of the pixels gives the same mean over blocks, in a fraction of the time.
+    step = max(1, min(image.shape[:2]) // 72)
+    return cv2.resize(image[::step, ::step], (32, 18), interpolation=cv2.INTER_AREA)
 
 
 def _centres(boxes: np.ndarray) -> np.ndarray:
