@@ -1,0 +1,27 @@
+"""Judge the paper's claim by what compare has measured."""
+
+from shared_utils import cli
+
+
+def claim(compared: str, out: str | None = None, overwrite: bool = False) -> None:
+    """Judge a finished run of compare: claim.json with tables and figures.
+
+    Args:
+        compared: the folder that compare has written.
+        out: folder to write; that of the comparison where not given.
+        overwrite: replace an earlier claim in it.
+    """
+    from pathlib import Path
+
+    from ict_deepfake.claim import write_claim
+    from shared_utils import files
+
+    folder = Path(out or compared)
+    files.refuse_existing(folder / "claim.json", overwrite)
+    print(write_claim(compared, folder))
+    print(f"wrote {folder / 'claim.json'}")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; the exit status."""
+    return cli.run(claim, argv)
