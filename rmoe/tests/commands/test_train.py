@@ -42,9 +42,9 @@ def fails(capsys):
 
 def test_the_default_pre_trains_converts_and_fine_tunes(tmp_path, caplog):
     config = tmp_path / "short.yaml"
-    config.write_text(
-        "trainer: {callbacks: [{class_path: rmoe.pretraining.DensePretraining, init_args: {steps: 2, images: 64}}]}\n"
-    )
+    short = "{steps: 2, images: 64, scene_steps: 2, scenes: 32}"
+    callback = f"{{class_path: rmoe.pretraining.DensePretraining, init_args: {short}}}"
+    config.write_text(f"trainer: {{callbacks: [{callback}]}}\n")
     assert train(tmp_path, "--config", "default.yaml", "--config", config, *SHORT) == 0
     run = tmp_path / "default" / "version_0"
     content = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
