@@ -12,8 +12,10 @@ from torch import Tensor
 
 from shared_utils import UserError
 
-# Rows of references that are compared at once: the distances of a block of faces then take a few hundred MB at most.
-_CHUNK = 65536
+# Faces and references that are compared at once: their distances take 64 MB.
+_ROWS, _CHUNK = 256, 65536
+# Rounding of a squared distance that was made by a matrix product of rows of length one or less.
+_SLACK = 1e-5
 
 
 class ReferenceScores(NamedTuple):
@@ -59,13 +61,9 @@ def consistency(inner: Tensor, outer: Tensor) -> Tensor:
 
 
 def pairwise(rows: Tensor, references: Tensor) -> Tensor:
-    """Squared distances of rows (n, dim) to references (m, dim): (n, m) float64.
-
-    Rounded to 12 decimals, so that references that are equal are equally far wherever they stand.
-    """
-    rows, references = rows.double(), references.double()
-    squared = rows.square().sum(1, keepdim=True) + references.square().sum(1) - 2 * rows @ references.t()
-    return squared.clamp(min=0).round(decimals=12)
+    """Squared distances of rows (n, dim) to references (m, dim) by one matrix product: (n, m), off by some 1e-6."""
+    own = rows.square().sum(1, keepdim=True)
+    return (own + references.square().sum(1) - 2 * rows @ references.t()).clamp(min=0)
 
 
 def nearest(rows: Tensor, references: Tensor, k: int = 1) -> tuple[Tensor, Tensor]:
@@ -80,7 +78,7 @@ def nearest(rows: Tensor, references: Tensor, k: int = 1) -> tuple[Tensor, Tenso
         Indices (n, k), the nearest first, and squared distances (n, k) float64.
 
     Raises:
-        UserError: fewer than k references, or of another length.
+        UserError: fewer than k references, or of another length; rows that are not finite.
     """
     if rows.shape[1] != references.shape[1]:
         raise UserError(
@@ -91,26 +89,40 @@ def nearest(rows: Tensor, references: Tensor, k: int = 1) -> tuple[Tensor, Tenso
         raise UserError(
             f"{k} nearest of {len(references)} references cannot be taken: choose k within 1..{len(references)}"
         )
-    found, indices = [], []
-    for start in range(0, len(references), _CHUNK):
-        block = references[start : start + _CHUNK]
-        index, distance = _smallest(pairwise(rows, block), min(k, len(block)))
-        indices.append(index + start)
-        found.append(distance)
-    squared, index = torch.cat(found, 1), torch.cat(indices, 1)
-    order, distance = _smallest(squared, k)
-    return index.gather(1, order), distance
+    if not torch.isfinite(rows).all():
+        raise UserError("embeddings that are not finite have no nearest reference: the model's weights are damaged")
+    indices, distances = [], []
+    for part in rows.split(_ROWS):
+        found = [
+            (index + start, distance)
+            for start in range(0, len(references), _CHUNK)
+            for index, distance in [_candidates(part, references[start : start + _CHUNK], k)]
+        ]
+        index, distance = (torch.cat(parts, 1) for parts in zip(*found, strict=True))
+        # Blocks stand in the order of the references, so that a stable sort keeps the first of equals.
+        order = distance.argsort(dim=1, stable=True)[:, :k]
+        indices.append(index.gather(1, order))
+        distances.append(distance.gather(1, order))
+    if not indices:
+        return torch.zeros(0, k, dtype=torch.long), torch.zeros(0, k, dtype=torch.float64)
+    return torch.cat(indices), torch.cat(distances)
 
 
-def _smallest(squared: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """argmin, k times: of equal values it takes the first, which topk doesn't promise."""
-    squared, indices, values = squared.clone(), [], []
-    for _ in range(k):
-        index = squared.argmin(1, keepdim=True)
-        indices.append(index)
-        values.append(squared.gather(1, index))
-        squared.scatter_(1, index, torch.inf)
-    return torch.cat(indices, 1), torch.cat(values, 1)
+def _candidates(rows: Tensor, references: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The min(k, m) nearest of one block: chosen by the matrix product with some slack, then measured in float64."""
+    k = min(k, len(references))
+    squared = pairwise(rows, references)
+    limit = squared.topk(k, largest=False).values[:, -1:] + _SLACK
+    row, column = (squared <= limit).nonzero(as_tuple=True)
+    exact = (rows[row].double() - references[column].double()).square().sum(1)
+    order = exact.argsort(stable=True)
+    order = order[row[order].argsort(stable=True)]
+    row, column, exact = row[order], column[order], exact[order]
+    # Sorted by row, distance and column: the first k of each row.
+    counts = torch.bincount(row, minlength=len(rows))
+    first = (counts.cumsum(0) - counts)[row]
+    kept = torch.arange(len(row)) - first < k
+    return column[kept].reshape(-1, k), exact[kept].reshape(-1, k)
 
 
 def reference_scores(

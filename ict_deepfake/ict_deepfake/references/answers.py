@@ -82,18 +82,17 @@ def identify(rows: Tensor, references: Tensor, names: Sequence[str]) -> Match:
     persons = list(dict.fromkeys(names))
     number = {name: index for index, name in enumerate(persons)}
     person = torch.tensor([number[name] for name in names])
-    who, distances, margins = [], [], []
+    best, distances = nearest(rows, references)
+    own = person[best[:, 0]]
+    margins = [torch.zeros(0, dtype=torch.float64)]
     for start in range(0, len(rows), _FACES):
-        squared = pairwise(rows[start : start + _FACES], references)
-        of_person = torch.full((len(squared), len(persons)), torch.inf, dtype=squared.dtype)
+        part = slice(start, start + _FACES)
+        squared = pairwise(rows[part], references)
+        of_person = torch.full((len(squared), len(persons)), torch.inf)
         of_person = of_person.scatter_reduce(1, person.expand(len(squared), -1), squared, "amin")
-        best, index = of_person.min(1)
-        second = of_person.scatter(1, index[:, None], torch.inf).min(1).values
-        who += [persons[found] for found in index.tolist()]
-        distances.append(best.numpy())
-        margins.append((second - best).numpy())
-    empty = [np.zeros(0)]
-    return Match(who, np.concatenate(distances or empty), np.concatenate(margins or empty))
+        second = of_person.scatter(1, own[part, None], torch.inf).min(1).values
+        margins.append((second.double() - distances[part, 0]).clamp(min=0))
+    return Match([persons[index] for index in own.tolist()], distances[:, 0].numpy(), torch.cat(margins).numpy())
 
 
 def leave_one_out(rows: Tensor, names: Sequence[str], tested: Sequence[int]) -> float:
