@@ -2,6 +2,9 @@
 
 import csv
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -13,6 +16,9 @@ from ict_deepfake.faces import landmark_file
 from ict_deepfake.procedural import Population
 from ict_deepfake.swap_set import SwapSet
 from shared_utils import UserError
+
+PROJECT = Path(__file__).parents[1]
+CELEBRITIES = PROJECT.parents[1] / "shared/data/ict_deepfake/celebrities"
 
 
 @pytest.fixture(scope="module")
@@ -122,3 +128,29 @@ def test_a_part_of_the_face_needs_68_points(people, tmp_path):
     whole = SwapSet(source, ["face"], 1, 0)
     whole.find()
     assert len(whole.people) == 6
+
+
+@pytest.mark.skipif(not CELEBRITIES.is_dir(), reason="the shared photographs are not here")
+def test_without_landmarks_faces_are_found_and_a_picture_without_one_is_named(tmp_path, capsys):
+    for person in ("id00", "id03"):
+        target = tmp_path / "people" / person / "1.jpg"
+        target.parent.mkdir(parents=True)
+        source = next((CELEBRITIES / person).glob("*.jpg"))
+        target.write_bytes(source.read_bytes())
+    cv2.imwrite(str(tmp_path / "people/id00/2.png"), np.full((80, 80, 3), 128, np.uint8))
+    assert main([str(tmp_path / "people"), "--out", str(tmp_path / "out"), "--swaps", "1"]) == 2
+    assert "id00__0001: no face was found" in capsys.readouterr().err
+    assert len(json.loads((tmp_path / "out/fake.json").read_text())) == 2
+
+
+def test_the_script_in_the_projects_folder_answers_a_wrong_path_in_one_line(tmp_path):
+    done = subprocess.run(
+        [sys.executable, str(PROJECT / "make_swaps.py"), str(tmp_path / "nobody"), "--out", str(tmp_path / "out")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "nobody not found" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()

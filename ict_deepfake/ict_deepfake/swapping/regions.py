@@ -62,8 +62,7 @@ def _lines(points: np.ndarray, draws: Draws, recipe: Recipe, size: tuple[int, in
     support += side * draws.grow[:, None]
     extents = support[:, : DIRECTIONS // 2] + support[:, DIRECTIONS // 2 :]
     width, offset = _edges(draws, recipe, np.maximum(extents[:, 0], extents[:, DIRECTIONS // 4]), side)
-    corners = np.meshgrid(np.linspace(0, size[1] - 1, GRID), np.linspace(0, size[0] - 1, GRID))
-    places = np.stack(corners) + in_pixels(draws.displacement, distances) - middle[:, :, None, None]
+    places = _grid(size) + in_pixels(draws.displacement, distances) - middle[:, :, None, None]
     signed = (_NORMALS @ axes) @ places.reshape(len(points), 2, -1) - support[..., None]
     return (signed / width[:, None, None]).astype(np.float32), offset.astype(np.float32)
 
@@ -74,6 +73,12 @@ def _weights_of(signed: np.ndarray, offset: np.ndarray, size: tuple[int, int]) -
     depth = np.matmul(signed.reshape(-1, GRID * GRID), _bilinear(size)).reshape(n, DIRECTIONS, -1).max(1)
     np.subtract(offset[:, None], depth, out=depth)
     return np.clip(depth, 0, 1, out=depth).reshape(n, *size)
+
+
+@lru_cache(maxsize=8)
+def _grid(size: tuple[int, int]) -> np.ndarray:
+    """(2, GRID, GRID): x, y of a grid's points over a picture, pixels."""
+    return np.stack(np.meshgrid(np.linspace(0, size[1] - 1, GRID), np.linspace(0, size[0] - 1, GRID)))
 
 
 @lru_cache(maxsize=8)
