@@ -13,7 +13,7 @@ from ict_deepfake.losses import ict_loss
 from ict_deepfake.margin import MarginHead, build_head
 from ict_deepfake.models.binary import BinaryNetwork
 from ict_deepfake.models.ict import ICT, Embeddings
-from shared_utils import UserError
+from shared_utils import UserError, distributed
 
 
 class PairBatch(NamedTuple):
@@ -119,9 +119,13 @@ def binary_loss(model: BinaryNetwork, batch: PairBatch) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def spread(embeddings: Embeddings, batch: PairBatch) -> Tensor:
-    """Mean squared distance between the inner faces of different identities in a batch: near 0 when all have collapsed."""
-    identity = torch.cat([batch.b, batch.a])
-    squared = torch.cdist(embeddings.inner.float(), embeddings.inner.float()).square()
+    """Mean squared distance between the inner faces of different identities: near 0 when all have collapsed.
+
+    Over the batches of all processes, so that they all come to the same number.
+    """
+    identity = distributed.gather(torch.cat([batch.b, batch.a]))
+    inner = distributed.gather(embeddings.inner.float())
+    squared = torch.cdist(inner, inner).square()
     other = identity[:, None] != identity
     return (squared * other).sum() / other.sum().clamp(min=1)
 
