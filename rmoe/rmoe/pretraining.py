@@ -59,9 +59,9 @@ class DensePretraining(pl.Callback):
         _check_units(pl_module.get_submodule("model"))
         backbone = pl_module.get_submodule("model.backbone")
         with torch.random.fork_rng(devices=[]), torch.enable_grad():
-            torch.manual_seed(mosaic.seed)  # every process trains the same
             dense = to_dense(copy.deepcopy(backbone)).cpu()
             assert isinstance(dense, Backbone)
+            torch.manual_seed(mosaic.seed)  # every process trains the same, and with experts the same as without
             classifier = stages.classifier(dense, mosaic)
             tensors = stages.upstream_tensors(mosaic, "train", self.images)
             fit = stages.Fit(self.steps, self.learning_rate, mosaic.seed)
