@@ -20,25 +20,30 @@ def feather(mask: np.ndarray, share: float = 0.2) -> np.ndarray:
         (h, w) float32.
     """
     weights = np.zeros(mask.shape, np.float32)
-    rows, columns = np.nonzero(mask)
-    if not len(rows):
-        return weights
-    pixels = np.stack([columns, rows], 1)
-    # A row's ends are enough for the hull: cheaper than all pixels, and the same.
     inside = mask != 0
     used = np.flatnonzero(inside.any(1))
+    if not len(used):
+        return weights
+    # A row's ends are enough for the hull: cheaper than all pixels, and the same.
     left, right = inside[used].argmax(1), mask.shape[1] - 1 - inside[used, ::-1].argmax(1)
     ends = np.concatenate([np.stack([left, used], 1), np.stack([right, used], 1)]).astype(np.int32)
     corners = cv2.convexHull(ends)[:, 0].astype(np.float64)
-    larger = np.ptp(ends, axis=0).max()
-    if len(corners) < 3 or not larger:
+    (x0, y0), (x1, y1) = ends.min(0), ends.max(0)
+    larger = max(x1 - x0, y1 - y0)
+    if len(corners) < 3:
         return weights
     edges = np.roll(corners, -1, 0) - corners
     normals = np.stack([edges[:, 1], -edges[:, 0]], 1) / np.linalg.norm(edges, axis=1, keepdims=True)
     if ((corners.mean(0) - corners[0]) @ normals[0]) < 0:
         normals = -normals
-    depth = (pixels @ normals.T - (corners * normals).sum(1)).min(1)
-    weights[rows, columns] = np.clip(depth / (share * larger), 0, 1)
+    across = normals[:, :1] * np.arange(x0, x1 + 1) - (corners * normals).sum(1, keepdims=True)
+    down = normals[:, 1:] * np.arange(y0, y1 + 1)
+    depth = down[0][:, None] + across[0]
+    distance = np.empty_like(depth)
+    for edge in range(1, len(corners)):
+        np.minimum(depth, np.add(down[edge][:, None], across[edge], out=distance), out=depth)
+    box = slice(y0, y1 + 1), slice(x0, x1 + 1)
+    weights[box] = np.clip(depth / (share * larger), 0, 1) * inside[box]
     return weights
 
 
