@@ -5,12 +5,14 @@ import socket
 import traceback
 
 import torch
+from pytorch_lightning.utilities import rank_zero_only
 
 
 def _child(rank, port, work, arguments):
     torch.set_num_threads(1)
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "RANK": str(rank), "LOCAL_RANK": str(rank)}
     os.environ |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "GROUP_RANK": "0", "TORCHELASTIC_RUN_ID": "test"}
+    rank_zero_only.rank = rank  # read from the environment when Lightning was imported, in the parent
     try:
         work(rank, *arguments)
     except BaseException:
