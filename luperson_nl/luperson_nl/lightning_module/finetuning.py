@@ -62,7 +62,7 @@ class FinetuningModule(Trained):
         """Whether the trunk stays as it is in this epoch."""
         return self.current_epoch < self.freeze_epochs
 
-    def on_train_batchstart_from(self, batch: Any, batch_index: int) -> None:
+    def on_train_batch_start(self, batch: Any, batch_index: int) -> None:
         # For every batch: a validation, or going on within an epoch, comes in between.
         for part in self.model.trunk_parts():
             part.train(not self.frozen)
