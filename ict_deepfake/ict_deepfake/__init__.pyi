@@ -3,7 +3,6 @@ from .data.pairs import PairBatches as PairBatches
 from .data.test_sets import open_test_set as open_test_set
 from .degradations import TrainingDegradation as TrainingDegradation
 from .degradations import degrade as degrade
-from .evaluation import evaluate as evaluate
 from .faces import Alignment as Alignment
 from .faces import Faces as Faces
 from .faces import Tracker as Tracker

@@ -24,6 +24,7 @@ DISTRIBUTIONS = {
     "skimage": "scikit-image",
     "cv2": "opencv-python-headless",
     "PIL": "pillow",
+    "dlib": "dlib-bin",
     "lightning_fabric": "pytorch-lightning",  # in the same wheel
     **{name: f"tenpapers-{name.replace('_', '-')}" for name in MEMBERS},
 }
