@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from rmoe.pipelines import ROWS, WORLDS
-from shared_utils import UserError, cli, files
-from shared_utils.claim import Claim, Figure, Table
+from shared_utils import UserError, claim, cli
+from shared_utils.claim import Claim, Figure, Finding, Table, copy_figures, verdict
 
 RESULTS = "results.json"
 TIE = 1.0
@@ -28,26 +28,14 @@ CLAIM = (
 )
 
 
-class Finding(NamedTuple):
-    """One part of the claim: whether it holds, and by which numbers."""
-
-    holds: bool
-    sentence: str
-
-
 def read_results(folder: str | Path) -> dict[str, Any]:
     """What ``pipeline`` has written.
 
     Raises:
         UserError: it is not there, or not whole.
     """
-    path = Path(folder) / RESULTS
-    if not path.is_file():
-        raise UserError(f"{path} not found: make it with {cli.command('pipeline')} --out {folder}")
-    content = files.read_json(path, "result of pipeline")
-    if not isinstance(content, dict) or not {"plan", "rows", "grid", "conversion"} <= set(content):
-        raise UserError(f"{path} is not a result of pipeline")
-    return content
+    keys = {"plan", "rows", "grid", "conversion"}
+    return claim.read_results(Path(folder) / RESULTS, "pipeline", cli.command("pipeline"), keys)
 
 
 def row_of(results: dict[str, Any], row: str, steps: int, world: str = "rules") -> dict[str, Any] | None:
@@ -217,7 +205,7 @@ def judge(results: dict[str, Any], shown: Sequence[Figure] = ()) -> Claim:
         UserError: a row that the claim is about was not run.
     """
     found = findings(results)
-    failed = [finding.sentence for finding in found if not finding.holds]
+    holds, sentence = verdict(found)
     budgets = results["plan"]["downstream_steps"]
     tables = [
         Table(f"Test mIoU of patches, {steps} downstream steps", quality_table(results, steps)) for steps in budgets
@@ -226,8 +214,8 @@ def judge(results: dict[str, Any], shown: Sequence[Figure] = ()) -> Claim:
     tables.append(Table("Validation scores over the grid of rates (*: chosen)", grid_table(results)))
     return Claim(
         claim=CLAIM,
-        holds=not failed,
-        verdict="; ".join(failed or [finding.sentence for finding in found]),
+        holds=holds,
+        verdict=sentence,
         tables=tables,
         figures=list(shown),
         seeds=list(results["plan"]["seeds"]),
@@ -241,14 +229,7 @@ def write_claim(pipeline: str | Path, out: str | Path) -> Claim:
     source, out = Path(pipeline), Path(out)
     results = read_results(source)
     judge(results)  # what cannot be judged is refused before anything is written
-    shown = []
-    for name, caption in figures.CAPTIONS.items():
-        picture = source / "figures" / name
-        if picture.is_file():
-            if picture.resolve() != (out / "figures" / name).resolve():
-                with files.replacing(out / "figures" / name) as temporary:
-                    temporary.write_bytes(picture.read_bytes())
-            shown.append(Figure(f"figures/{name}", caption))
+    shown = copy_figures(figures.CAPTIONS, source, out)
     judged = judge(results, shown)
     judged.write(out)
     return judged
