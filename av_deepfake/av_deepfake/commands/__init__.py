@@ -1,0 +1,1 @@
+"""The commands, a module each: `python train.py`, `python -m av_deepfake train` and `av-deepfake train` are the same."""
