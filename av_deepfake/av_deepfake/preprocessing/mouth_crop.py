@@ -16,7 +16,8 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from importlib import resources
-from typing import TypeVar
+from itertools import chain, repeat
+from typing import Literal, NamedTuple, TypeVar
 
 import cv2
 import numpy as np
@@ -25,7 +26,7 @@ from av_deepfake.landmarks.points import five_of_68, similarity, transform, usua
 
 SIDE, FRAME, WINDOW = 96, 256, 12
 Item = TypeVar("Item")
-VARIANTS = ("subpixel", "2020", "2021")
+Variant = Literal["subpixel", "2020", "2021"]
 _STABLE_2020 = [33, 36, 39, 42, 45]
 _STABLE_2021 = [28, 33, 36, 39, 42, 45, 48, 54]
 
@@ -37,90 +38,24 @@ def mean_face() -> np.ndarray:
         return np.load(stream, allow_pickle=False).astype(np.float64)
 
 
-def crop(frames: Iterable[np.ndarray], landmarks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """Mouths by the default rule, one after the other; twelve frames are held, whatever the length.
+class Placement(NamedTuple):
+    """matrix: (2, 3) from the frame to the mean face's frame of 256 pixels. corner: (2,) upper left of the crop there."""
 
-    Args:
-        frames: uint8 (H, W) or RGB (H, W, 3).
-        landmarks: (5 | 68 | 468, 2) of each, in pixels of the frame.
+    matrix: np.ndarray
+    corner: np.ndarray
 
-    Yields:
-        (96, 96) or (96, 96, 3) uint8, one a frame.
-    """
-    for frame, matrix in placed(frames, landmarks):
-        yield cut(frame, matrix)
+    @property
+    def to_crop(self) -> np.ndarray:
+        """(2, 3) from the frame to the crop."""
+        return np.column_stack([self.matrix[:, :2], self.matrix[:, 2] - self.corner])
 
-
-def crop_2020(
-    frames: Iterable[np.ndarray],
-    landmarks: Iterable[np.ndarray],
-    reference: np.ndarray | None = None,
-    exact: bool = True,
-) -> Iterator[np.ndarray]:
-    """Mouths as LipForensics cuts them: centred on whole pixels. Frames and landmarks as of ``crop``.
-
-    Args:
-        reference: (68, 2) the mean face; the published one where None.
-        exact: bilinear in float64 and truncated, as published; else by OpenCV, a grey level off in a tenth of the time.
-    """
-    sample = _exactly if exact else cut
-    for frame, matrix, centre in _aligned(frames, landmarks, reference):
-        yield sample(frame, _moved(matrix, np.array(_corner(centre))))
-
-
-def crop_2021(
-    frames: Iterable[np.ndarray], landmarks: np.ndarray, reference: np.ndarray | None = None
-) -> Iterator[np.ndarray]:
-    """Mouths as the lip-reading code and RealForensics cut them. Frames as of ``crop``.
-
-    Args:
-        landmarks: (T, 68 | 468, 2) of the whole video: the average is centred.
-        reference: (68, 2) the mean face; the published one where None.
-
-    Raises:
-        ValueError: five points are too few for this variant.
-    """
-    points = usual(np.asarray(landmarks, np.float64))
-    if points.shape[-2] != 68:
-        raise ValueError(f"the 2021 variant needs 68 points a face, got {points.shape[-2]}")
-    target = (mean_face() if reference is None else np.asarray(reference))[_STABLE_2021]
-    for number, frame in enumerate(frames):
-        half = min(WINDOW // 2, number, len(points) - 1 - number)
-        smooth = points[number - half : number + half + 1].mean(axis=0)
-        smooth = smooth + points[number].mean(axis=0) - smooth.mean(axis=0)
-        matrix = cv2.estimateAffinePartial2D(smooth[_STABLE_2021], target, method=cv2.LMEDS)[0]
-        whole = cv2.warpAffine(frame, matrix, (FRAME, FRAME), flags=cv2.INTER_LINEAR)
-        x, y = _corner(transform(smooth, matrix)[48:].mean(axis=0))
-        yield whole[y : y + SIDE, x : x + SIDE]
-
-
-def interpolated(landmarks: list[np.ndarray | None]) -> np.ndarray:
-    """(T, n, 2): frames without points lie on a line between their neighbours; the ends repeat, as published.
-
-    Raises:
-        ValueError: no frame has points.
-    """
-    known = [number for number, points in enumerate(landmarks) if points is not None]
-    if not known:
-        raise ValueError("no frame has landmarks")
-    given = np.stack([np.asarray(landmarks[number], np.float64) for number in known])
-    flat = given.reshape(len(known), -1)
-    wanted = np.arange(len(landmarks))
-    filled = np.stack([np.interp(wanted, known, column) for column in flat.T], axis=1)
-    return filled.reshape(len(landmarks), *given.shape[1:])
-
-
-def scale(matrix: np.ndarray) -> float:
-    """By how much a matrix (2, 3) enlarges."""
-    return float(np.hypot(matrix[0, 0], matrix[1, 0]))
-
-
-def cut(frame: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    @property
+    def cut(frame: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """What a matrix (2, 3) from the frame to the crop shows, (96, 96) or (96, 96, 3) uint8, black outside.
 
     Faces that are made smaller are averaged first, so that nothing aliases.
     """
-    factor = int(1 / scale(matrix) + 0.3)  # so many pixels fall on one
+    factor = int(1 / np.hypot(matrix[0, 0], matrix[1, 0]) + 0.3)  # so many pixels fall on one
     if factor > 1:
         to_frame = cv2.invertAffineTransform(matrix)
         corners = transform(np.array([[0, 0], [SIDE, 0], [0, SIDE], [SIDE, SIDE]]), to_frame)
@@ -137,23 +72,14 @@ def cut(frame: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     return cv2.warpAffine(frame, matrix, (SIDE, SIDE), flags=cv2.INTER_LINEAR)
 
 
-def placed(
-    frames: Iterable[Item], landmarks: Iterable[np.ndarray], reference: np.ndarray | None = None
-) -> Iterator[tuple[Item, np.ndarray]]:
-    """Each frame with the matrix (2, 3) from it to its crop by the default rule; twelve frames are held."""
-    for frame, matrix, centre in _aligned(frames, landmarks, reference):
-        yield frame, _moved(matrix, _clamped(centre) - SIDE // 2)
-
-
-def _aligned(
-    frames: Iterable[Item], landmarks: Iterable[np.ndarray], reference: np.ndarray | None
+def _placed_2020(
+    pairs: Iterable[tuple[Item, np.ndarray]], face: np.ndarray
 ) -> Iterator[tuple[Item, np.ndarray, np.ndarray]]:
-    """Each frame with the matrix (2, 3) to the frame of 256 pixels, and the middle of the mouth there."""
-    face = mean_face() if reference is None else np.asarray(reference, np.float64)
+    """Each frame with the matrix to the frame of 256 pixels, and the middle of the mouth there."""
     waiting: deque[tuple[Item, np.ndarray]] = deque()
     matrix = None
-    for frame, found in zip(frames, landmarks, strict=True):
-        waiting.append((frame, usual(np.asarray(found, np.float64))))
+    for pair in pairs:
+        waiting.append(pair)
         if len(waiting) == WINDOW:
             matrix = _placement([points for _, points in waiting], face)
             frame, points = waiting.popleft()
@@ -164,6 +90,39 @@ def _aligned(
     for frame, points in waiting:
         assert matrix is not None
         yield frame, matrix, _mouth(points, matrix)
+
+
+def _placed_2021(pairs: Iterable[tuple[Item, np.ndarray]], face: np.ndarray) -> Iterator[tuple[Item, Placement]]:
+    """The window is centred: as far before a frame as after it, six at most, fewer at the ends."""
+    frames: deque[Item] = deque()  # those that wait for what comes after them
+    points: deque[np.ndarray] = deque()  # of the six before, of the waiting ones
+    before = 0
+    for frame, found in chain(pairs, repeat((None, None))):
+        if found is not None:
+            if len(found) != 68:
+                raise ValueError(f"the 2021 variant needs 68 points a face, got {len(found)}")
+            frames.append(frame)  # pyright: ignore[reportArgumentType]
+            points.append(found)
+            if len(frames) <= WINDOW // 2:
+                continue
+        elif not frames:
+            return
+        half = min(WINDOW // 2, before, len(frames) - 1)
+        window = list(points)[before - half : before + half + 1]
+        yield frames.popleft(), _robust(np.mean(window, axis=0), points[before], face)
+        before += 1
+        if before > WINDOW // 2:
+            points.popleft()
+            before -= 1
+
+
+def _robust(smooth: np.ndarray, points: np.ndarray, face: np.ndarray) -> Placement:
+    """The robust fit of a frame's smoothed points (68, 2), which are moved onto its own first."""
+    smooth = smooth + points.mean(axis=0) - smooth.mean(axis=0)
+    matrix = cv2.estimateAffinePartial2D(smooth[_STABLE_2021], face[_STABLE_2021], method=cv2.LMEDS)[0]
+    if matrix is None:  # all points in one place
+        matrix = similarity(smooth[_STABLE_2021], face[_STABLE_2021])
+    return Placement(matrix, _rounded(_clamped(transform(smooth, matrix)[48:].mean(axis=0)) - SIDE // 2))
 
 
 def _placement(points: list[np.ndarray], face: np.ndarray) -> np.ndarray:
@@ -179,20 +138,14 @@ def _mouth(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     return transform(points[3:] if len(points) == 5 else points[48:], matrix).mean(axis=0)
 
 
-def _moved(matrix: np.ndarray, corner: np.ndarray) -> np.ndarray:
-    """A matrix (2, 3) to a crop whose upper left pixel is ``corner``."""
-    return np.column_stack([matrix[:, :2], matrix[:, 2] - corner])
-
-
 def _clamped(centre: np.ndarray) -> np.ndarray:
     """A centre whose crop lies inside the frame of 256 pixels."""
     return np.clip(centre, SIDE // 2, FRAME - SIDE // 2)
 
 
-def _corner(centre: np.ndarray) -> tuple[int, int]:
-    """The upper left pixel of the crop; halves are rounded to even, as Python does it."""
-    x, y = _clamped(centre)
-    return round(float(x)) - SIDE // 2, round(float(y)) - SIDE // 2
+def _rounded(corner: np.ndarray) -> np.ndarray:
+    """To whole pixels; halves to even, as Python does it."""
+    return np.rint(corner)
 
 
 def _exactly(frame: np.ndarray, matrix: np.ndarray) -> np.ndarray:

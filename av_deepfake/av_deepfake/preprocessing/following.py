@@ -1,0 +1,128 @@
+"""One face through a video: looked for every few frames, its points interpolated between, broken off at cuts.
+
+Only the frames since the last look are held, so memory does not grow with the length of the video.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from av_deepfake.landmarks.found import Detector, Faces
+from av_deepfake.preprocessing.clock import Shown
+
+GAP = 25
+"""Frames without a face that are interpolated over; a longer gap has no points."""
+CUT = 45.0
+"""Grey levels by which the thumbnails of two frames differ on average when they show two scenes."""
+
+
+class Followed(NamedTuple):
+    """A frame, the points of its face (n, 2) or None, and the number of the uncut stretch that it belongs to."""
+
+    shown: Shown
+    points: np.ndarray | None
+    segment: int
+
+
+@dataclass
+class Looks:
+    """What happened on the way: looks, those without a face, frames filled beyond the planned interpolation, the most
+    faces at once, and cuts."""
+
+    looks: int = 0
+    missed: int = 0
+    filled: int = 0
+    most_faces: int = 0
+    cuts: int = 0
+
+
+class _Look(NamedTuple):
+    number: int
+    box: np.ndarray
+    points: np.ndarray
+
+
+def follow(frames: Iterable[Shown], detector: Detector, looks: Looks) -> Iterator[Followed]:
+    """The face of each frame; the largest one first, then the one that goes on from it.
+
+    Args:
+        frames: at 25 per second.
+        detector: what looks for faces.
+        looks: filled on the way.
+    """
+    waiting: list[Shown] = []  # frames after the last look that found the face
+    last: _Look | None = None
+    segment, thumbnail = 0, None
+    for number, shown in enumerate(frames):
+        small = _thumbnail(shown.image)
+        cut = thumbnail is not None and float(np.abs(small - thumbnail).mean()) > CUT
+        thumbnail = small
+        if cut:
+            yield from _held(waiting, last, segment, detector, looks)
+            waiting, last, segment = [], None, segment + 1
+            looks.cuts += 1
+        waiting.append(shown)
+        if number % detector.every and not cut:
+            continue
+        found = detector.find(shown.image)
+        looks.looks += 1
+        looks.most_faces = max(looks.most_faces, len(found.boxes))
+        if not len(found.boxes):
+            looks.missed += 1
+            if len(waiting) > GAP:
+                yield from _held(waiting, None, segment, detector, looks)
+                waiting, last, segment = [], None, segment + 1
+            continue
+        which = _next(found, last)
+        look = _Look(number, found.boxes[max(which, 0)], found.points[max(which, 0)])
+        if last is not None and which < 0:  # another face, or a jump
+            yield from _held(waiting[:-1], last, segment, detector, looks)
+            waiting, last, segment = waiting[-1:], None, segment + 1
+        yield from _between(waiting, last, look, segment, detector, looks)
+        waiting, last = [], look
+    yield from _held(waiting, last, segment, detector, looks)
+
+
+def _between(
+    waiting: list[Shown], before: _Look | None, look: _Look, segment: int, detector: Detector, looks: Looks
+) -> Iterator[Followed]:
+    """The frames up to a look, on a line between the two; those before the first look take its points."""
+    count = len(waiting)
+    looks.filled += max(0, count - detector.every)
+    for place, shown in enumerate(waiting, start=1):
+        share = place / count
+        points = look.points if before is None else (1 - share) * before.points + share * look.points
+        yield Followed(shown, detector.refine(shown.image, points), segment)
+
+
+def _held(
+    waiting: list[Shown], last: _Look | None, segment: int, detector: Detector, looks: Looks
+) -> Iterator[Followed]:
+    """Frames after the last look; with no look to go by they have no points."""
+    if last is not None and len(waiting) >= detector.every:
+        looks.filled += len(waiting)
+    for shown in waiting:
+        yield Followed(shown, None if last is None else detector.refine(shown.image, last.points), segment)
+
+
+def _next(found: Faces, last: _Look | None) -> int:
+    """The face that goes on from the last one; -1 where none does, and the largest begins anew."""
+    if last is None:
+        return 0
+    side = np.sqrt(np.prod(last.box[2:] - last.box[:2]))
+    middles = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2
+    away = np.linalg.norm(middles - (last.box[:2] + last.box[2:]) / 2, axis=1) / side
+    sides = np.sqrt(np.prod(found.boxes[:, 2:] - found.boxes[:, :2], axis=1))
+    away[np.abs(np.log(sides / side)) > np.log(1.6)] = np.inf
+    return int(away.argmin()) if away.min() < 0.5 else -1
+
+
+def _thumbnail(image: np.ndarray) -> np.ndarray:
+    """(18, 32, 3) float32: enough to notice a cut. A quarter of the pixels gives the same mean over blocks."""
+    step = max(1, min(image.shape[:2]) // 72)
+    return cv2.resize(image[::step, ::step], (32, 18), interpolation=cv2.INTER_AREA).astype(np.float32)
