@@ -9,19 +9,23 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
+import torch
 
 from ict_deepfake import faces
 from ict_deepfake.faces import FaceDetector, Faces, LandmarkFile
 from ict_deepfake.models.ict import Embeddings
+from ict_deepfake.pretrained import Detector
 from ict_deepfake.references import PictureHash, ReferenceSet, hash_file
 from shared_utils import UserError, files
 from shared_utils.logging import progress
 
 log = logging.getLogger(__name__)
+DLIB = "dlib-resnet-v1"
+"""What a reference set of dlib's descriptors has as its model; inner and outer rows are the same there."""
 
 
 class Describer(Protocol):
-    """Makes rows of a reference set of faces. model: what such a set is marked with."""
+    """Makes rows of a reference set of faces: ICT, or dlib's recogniser. model: what such a set is marked with."""
 
     @property
     def model(self) -> str: ...
@@ -29,6 +33,32 @@ class Describer(Protocol):
     def describe(self, image: np.ndarray, found: Faces) -> Embeddings:
         """(n, dim) rows of the faces of a picture (uint8 RGB (h, w, 3))."""
         ...
+
+
+class ICTDescriber:
+    """Inner and outer embeddings of ICT."""
+
+    def __init__(self, detector: Detector) -> None:
+        self.detector = detector
+
+    @property
+    def model(self) -> str:
+        return self.detector.digest
+
+    def describe(self, image: np.ndarray, found: Faces) -> Embeddings:
+        """(n, dim) inner and outer rows."""
+        return self.detector.embed([faces.align(image, points, self.detector.alignment) for points in found.points])
+
+
+class DlibDescriber:
+    """dlib's descriptor of 128 numbers, as inner and as outer row: it knows no such difference."""
+
+    model = DLIB
+
+    def describe(self, image: np.ndarray, found: Faces) -> Embeddings:
+        """(n, 128) rows, twice."""
+        rows = torch.from_numpy(faces.descriptors(image, faces.points68(image, found)))
+        return Embeddings(rows, rows)
 
 
 class Portrait(NamedTuple):

@@ -19,6 +19,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from ict_deepfake.faces.retinaface import network_of
 from ict_deepfake.margin import Kind, MarginHead
 from ict_deepfake.models.ict import ICT
 from ict_deepfake.models.retinaface import RetinaFace
@@ -88,9 +89,8 @@ def import_published(
     if layout == "ict":
         return _ict(state, num_heads, name)
     if layout == "retinaface":
-        network = RetinaFace("resnet50" if "body.conv1.weight" in state else "mobile0.25")
-        report = import_state_dict(network, state, source=name)
-        return Published(layout, network.eval(), [f"on {network.backbone}, {len(report.matched)} entries used"])
+        network = network_of(state, name)
+        return Published(layout, network, [f"on {network.backbone}, {len(state)} entries used"])
     if layout == "head":
         head = MarginHead(kind, *state["kernel"].shape)
         import_state_dict(head, state, source=name)

@@ -46,7 +46,6 @@ def build_reference(
 
     from ict_deepfake import enrolment, pretrained, references
     from ict_deepfake import faces as finding
-    from ict_deepfake.prediction.claims import DlibDescriber, ICTDescriber
     from shared_utils import UserError, distributed, files
 
     references.check_ending(out)
@@ -70,7 +69,7 @@ def build_reference(
         if landmarks is None
         else finding.landmark_file(landmarks, [str(portrait.path) for portrait in pictures])
     )
-    describer = DlibDescriber() if backend == "dlib" else ICTDescriber(pretrained.load(ckpt, where))
+    describer = enrolment.DlibDescriber() if backend == "dlib" else enrolment.ICTDescriber(pretrained.load(ckpt, where))
     if known is None:
         known = references.empty(describer.model)
     elif known.model != describer.model:

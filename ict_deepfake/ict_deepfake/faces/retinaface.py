@@ -6,6 +6,7 @@ sizes the exponential of 0.2 times an answer. Everything is relative to the pict
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
@@ -105,8 +106,13 @@ def load_network(weights: str | Path) -> Network:
     state = {str(name).removeprefix("module."): value for name, value in state.items()}
     if "fpn.output1.0.weight" not in state:
         raise UserError(f"{weights} is not RetinaFace: give Resnet50_Final.pth or mobilenet0.25_Final.pth")
+    return network_of(state, str(weights))
+
+
+def network_of(state: Mapping[str, torch.Tensor], source: str) -> Network:
+    """The network of a published state dict; ``source`` names it in errors."""
     network = Network("resnet50" if "body.conv1.weight" in state else "mobile0.25")
-    import_state_dict(network, state, source=str(weights))
+    import_state_dict(network, state, source=source)
     return network.eval()
 
 

@@ -1,10 +1,7 @@
 """Pictures, folders and videos to rows: which face, where, and the answers to the three questions."""
 
 from ict_deepfake.prediction.claims import Claim as Claim
-from ict_deepfake.prediction.claims import DlibDescriber as DlibDescriber
-from ict_deepfake.prediction.claims import ICTDescriber as ICTDescriber
 from ict_deepfake.prediction.claims import make_claim as make_claim
-from ict_deepfake.prediction.claims import references_of_folder as references_of_folder
 from ict_deepfake.prediction.predictor import Predictor as Predictor
 from ict_deepfake.prediction.rows import Face as Face
 from ict_deepfake.prediction.rows import Summary as Summary

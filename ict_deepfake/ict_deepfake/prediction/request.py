@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,21 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from ict_deepfake import faces, pretrained, references
+from ict_deepfake.enrolment import DLIB, Describer, DlibDescriber, ICTDescriber, enrol, portraits
 from ict_deepfake.faces import FaceDetector, LandmarkFile
-from ict_deepfake.prediction.claims import (
-    DLIB,
-    Backend,
-    Claim,
-    DlibDescriber,
-    ICTDescriber,
-    make_claim,
-    references_of_folder,
-)
+from ict_deepfake.prediction.claims import Backend, Claim, make_claim
 from ict_deepfake.prediction.job import digest
 from ict_deepfake.prediction.predictor import Predictor
 from ict_deepfake.prediction.sources import Collection, collect, is_video
 from ict_deepfake.references import ReferenceSet
 from shared_utils import UserError, distributed, files, work
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -145,9 +141,8 @@ def _references(
     describer = describers[request.backend]
     if Path(request.reference).is_dir():
         finder = faces.detector(request.faces, request.min_size, request.retinaface, device)
-        known = references_of_folder(request.reference, describers["ict"], finder)
-        same = request.backend == "ict"
-        asked = known if same else references_of_folder(request.reference, describer, finder)
+        known = _enrolled(request.reference, describers["ict"], finder)
+        asked = known if request.backend == "ict" else _enrolled(request.reference, describer, finder)
     else:
         asked = references.load_references(request.reference)
         known = None if asked.model == DLIB else asked
@@ -156,3 +151,10 @@ def _references(
             raise UserError(f"{request.reference} holds descriptors of dlib: they answer claims, give --claim NAME")
         return known, None
     return known, make_claim(request.claim, asked, request.backend, describer)
+
+
+def _enrolled(folder: str, describer: Describer, finder: FaceDetector) -> ReferenceSet:
+    done = enrol(portraits(folder), references.empty(describer.model), describer, finder)
+    for problem in done.problems:
+        log.warning("no reference: %s", problem)
+    return done.references

@@ -5,8 +5,8 @@ import pytest
 from drawn_faces import BlobFinder, drawn_faces, tiny_detector
 
 from ict_deepfake import faces
-from ict_deepfake.prediction import ICTDescriber, Predictor, Shot, make_claim, predictor
-from ict_deepfake.prediction.claims import DLIB
+from ict_deepfake.enrolment import DLIB, ICTDescriber
+from ict_deepfake.prediction import Predictor, Shot, make_claim, predictor
 from ict_deepfake.references import ReferenceSet
 from shared_utils import UserError
 
