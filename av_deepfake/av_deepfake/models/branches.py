@@ -1,0 +1,170 @@
+"""The two branches, the pair that pre-training brings together, and the detector that fine-tuning makes of one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from av_deepfake.models.audio import MelEncoder, WaveformEncoder
+from av_deepfake.models.frontend import VideoFrontend
+from av_deepfake.models.transformer import Encoded, Pooling, Positions, TemporalEncoder
+
+
+class VideoBranch(nn.Module):
+    """Mouth pictures -> features of the frames and of the clip.
+
+    Args:
+        channels, widths, blocks: of the front-end (``VideoFrontend``).
+        dim, depth, heads, mlp, dropout, positions, pooling, frames: of the encoder (``TemporalEncoder``).
+    """
+
+    def __init__(
+        self,
+        channels: int = 64,
+        widths: Sequence[int] = (64, 128, 256, 512),
+        blocks: Sequence[int] = (2, 2, 2, 2),
+        dim: int = 512,
+        depth: int = 6,
+        heads: int = 8,
+        mlp: int = 2048,
+        dropout: float = 0.1,
+        positions: Positions | None = "learned",
+        pooling: Pooling = "mean",
+        frames: int = 25,
+    ) -> None:
+        super().__init__()
+        #: The arguments, as plain values: what a checkpoint stores.
+        self.config: dict[str, Any] = {
+            **{"channels": channels, "widths": list(widths), "blocks": list(blocks)},
+            **{"dim": dim, "depth": depth, "heads": heads, "mlp": mlp, "dropout": dropout},
+            **{"positions": positions, "pooling": pooling, "frames": frames},
+        }
+        self.frontend = VideoFrontend(channels, widths, blocks)
+        self.encoder = TemporalEncoder(self.frontend.width, dim, depth, heads, mlp, dropout, positions, pooling, frames)
+
+    def features(self, pictures: Tensor) -> Tensor:
+        """Front-end alone: (B, 1, T, H, W) -> (B, T, widths[-1]); what may be cached where it is frozen."""
+        return self.frontend(pictures)
+
+    def encode(self, features: Tensor, valid: Tensor | None = None) -> Encoded:
+        """Encoder alone: (B, T, widths[-1]) and the valid frames (B, T) -> frames (B, T, dim), clip (B, dim)."""
+        return self.encoder(features, valid)
+
+    def forward(self, pictures: Tensor, valid: Tensor | None = None) -> Encoded:
+        """Encode clips.
+
+        Args:
+            pictures: (B, 1, T, H, W), normalised grey.
+            valid: (B, T) bool; None: all frames.
+        """
+        return self.encode(self.features(pictures), valid)
+
+
+class AudioBranch(nn.Module):
+    """The sound of a clip -> features of its frames and of the clip; only pre-training and synchrony need it.
+
+    Args:
+        kind: ``mel`` (log-mel bands) or ``waveform`` (samples); the paper's is not known.
+        widths, blocks: of the front-end.
+        dim, depth, heads, mlp, dropout, positions, pooling, frames: of the encoder.
+    """
+
+    def __init__(
+        self,
+        kind: Literal["mel", "waveform"] = "mel",
+        widths: Sequence[int] = (64, 128, 256, 512),
+        blocks: Sequence[int] = (2, 2, 2, 2),
+        dim: int = 512,
+        depth: int = 6,
+        heads: int = 8,
+        mlp: int = 2048,
+        dropout: float = 0.1,
+        positions: Positions | None = "learned",
+        pooling: Pooling = "mean",
+        frames: int = 25,
+    ) -> None:
+        super().__init__()
+        if kind not in ("mel", "waveform"):
+            raise ValueError(f"audio kind {kind!r}: mel or waveform")
+        #: The arguments, as plain values: what a checkpoint stores.
+        self.config: dict[str, Any] = {
+            **{"kind": kind, "widths": list(widths), "blocks": list(blocks)},
+            **{"dim": dim, "depth": depth, "heads": heads, "mlp": mlp, "dropout": dropout},
+            **{"positions": positions, "pooling": pooling, "frames": frames},
+        }
+        self.frontend = (MelEncoder if kind == "mel" else WaveformEncoder)(widths, blocks)
+        self.encoder = TemporalEncoder(self.frontend.width, dim, depth, heads, mlp, dropout, positions, pooling, frames)
+
+    def features(self, sound: Tensor) -> Tensor:
+        """Front-end alone: (B, 1, 4T, 80) or (B, 1, 640 T) -> (B, T, widths[-1])."""
+        return self.frontend(sound)
+
+    def encode(self, features: Tensor, valid: Tensor | None = None) -> Encoded:
+        """Encoder alone: (B, T, widths[-1]) and the valid frames (B, T) -> frames (B, T, dim), clip (B, dim)."""
+        return self.encoder(features, valid)
+
+    def forward(self, sound: Tensor, valid: Tensor | None = None) -> Encoded:
+        """Encode the sound of clips.
+
+        Args:
+            sound: (B, 1, 4T, 80) log-mel bands, or (B, 1, 640 T) samples.
+            valid: (B, T) bool, in video frames; None: all.
+        """
+        return self.encode(self.features(sound), valid)
+
+
+class AudioVisual(nn.Module):
+    """Both branches with their projections: rows of unit length that agree where picture and sound belong together.
+
+    Args:
+        video: arguments of ``VideoBranch``.
+        audio: arguments of ``AudioBranch``.
+        projection: length of the rows.
+    """
+
+    def __init__(self, video: Mapping[str, Any], audio: Mapping[str, Any], projection: int = 256) -> None:
+        super().__init__()
+        self.video = VideoBranch(**video)
+        self.audio = AudioBranch(**audio)
+        self.video_projection = nn.Linear(self.video.config["dim"], projection)
+        self.audio_projection = nn.Linear(self.audio.config["dim"], projection)
+
+    def embed_video(self, pictures: Tensor, valid: Tensor | None = None) -> Encoded:
+        """Unit rows of the frames, (B, T, P), and of the clip, (B, P), from one pass over pictures (B, 1, T, H, W)."""
+        return project(self.video(pictures, valid), self.video_projection)
+
+    def embed_audio(self, sound: Tensor, valid: Tensor | None = None) -> Encoded:
+        """Unit rows of the frames, (B, T, P), and of the clip, (B, P), from one pass over the sound."""
+        return project(self.audio(sound, valid), self.audio_projection)
+
+    def forward(self, pictures: Tensor, sound: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Rows of the clips, video and audio: (B, P) each."""
+        return self.embed_video(pictures, valid).clip, self.embed_audio(sound, valid).clip
+
+    def frames(self, pictures: Tensor, sound: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Rows of the frames, video and audio: (B, T, P) each."""
+        return self.embed_video(pictures, valid).frames, self.embed_audio(sound, valid).frames
+
+
+def project(encoded: Encoded, projection: nn.Module) -> Encoded:
+    """Frames and clip through a projection, as rows of unit length."""
+    return Encoded(normalize(projection(encoded.frames), dim=-1), normalize(projection(encoded.clip), dim=-1))
+
+
+class Detector(VideoBranch):
+    """A video branch with a linear head: one logit a clip, positive where it is forged. Arguments: ``VideoBranch``."""
+
+    def __init__(self, **config: Any) -> None:
+        super().__init__(**config)
+        self.head = nn.Linear(self.config["dim"], 1)
+
+    def classify(self, features: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Encoder and head: features of the front-end (B, T, C) -> logits (B,)."""
+        return self.head(self.encode(features, valid).clip).squeeze(1)
+
+    def forward(self, pictures: Tensor, valid: Tensor | None = None) -> Tensor:  # pyright: ignore
+        """(B, 1, T, H, W) normalised grey, and the valid frames (B, T) -> logits (B,), positive: fake."""
+        return self.classify(self.features(pictures), valid)

@@ -1,0 +1,43 @@
+"""Branches, pair and detector: shapes, parts, and configurations that make the same network again."""
+
+import torch
+
+from av_deepfake.models.branches import AudioBranch, AudioVisual, Detector, VideoBranch
+
+ENCODER = {"dim": 8, "depth": 1, "heads": 2, "mlp": 16, "dropout": 0.0, "frames": 6}
+VIDEO = {"channels": 4, "widths": [4, 6], "blocks": [1, 1], **ENCODER}
+AUDIO = {"widths": [4, 6], "blocks": [1, 1], **ENCODER}
+
+
+def test_a_configuration_makes_the_same_network_again():
+    for kind, config in ((VideoBranch, VIDEO), (AudioBranch, AUDIO), (Detector, VIDEO)):
+        network = kind(**config)
+        kind(**network.config).load_state_dict(network.state_dict())
+
+
+@torch.no_grad()
+def test_rows_of_the_pair_have_unit_length():
+    pair = AudioVisual(VIDEO, AUDIO, 5).eval()
+    pictures, sound = torch.randn(3, 1, 6, 24, 24), torch.randn(3, 1, 24, 80)
+    for rows, shape in zip(
+        [*pair(pictures, sound), *pair.frames(pictures, sound)], [(3, 5)] * 2 + [(3, 6, 5)] * 2, strict=True
+    ):
+        assert rows.shape == shape
+        torch.testing.assert_close(rows.norm(dim=-1), torch.ones(shape[:-1]))
+
+
+@torch.no_grad()
+def test_the_detector_is_front_end_encoder_and_head():
+    detector = Detector(**VIDEO).eval()
+    pictures, valid = torch.randn(3, 1, 6, 24, 24), torch.arange(6)[None] < torch.tensor([[6], [4], [2]])
+    features = detector.features(pictures)
+    logits = detector(pictures, valid)
+    assert logits.shape == (3,)
+    torch.testing.assert_close(logits, detector.classify(features, valid))
+    torch.testing.assert_close(logits, detector.head(detector.encode(features, valid).clip)[:, 0])
+
+
+@torch.no_grad()
+def test_waveforms_may_take_the_place_of_mel_bands():
+    branch = AudioBranch("waveform", [4, 4, 4, 6], [1, 1, 1, 1], **ENCODER).eval()
+    assert branch(torch.randn(2, 1, 6 * 640)).frames.shape == (2, 6, 8)
