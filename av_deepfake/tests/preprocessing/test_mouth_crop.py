@@ -37,7 +37,7 @@ def test_default_follows_a_mouth_by_fractions_of_a_pixel():
     for number, one in enumerate(points):
         one[48:, 1] += number / 4  # the mouth sinks evenly in a still picture
     frames = [texture()] * len(points)
-    matrices = np.stack([matrix for _, matrix in mouth_crop.placed(zip(frames, points, strict=True))])
+    matrices = np.stack([place.to_crop for _, place in mouth_crop.placements(frames, points)])
     steps = np.diff(matrices[:, :, 2], axis=0)
     assert np.allclose(steps[:, 1], steps[0, 1], atol=1e-6) and -0.5 < steps[0, 1] < -0.1
 
