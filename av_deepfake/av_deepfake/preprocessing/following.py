@@ -14,6 +14,7 @@ import numpy as np
 
 from av_deepfake.landmarks.found import Detector, Faces
 from av_deepfake.preprocessing.clock import Shown
+from av_deepfake.preprocessing.mouth_crop import interpolated
 
 GAP = 25
 """Frames without a face that are interpolated over; a longer gap has no points."""
@@ -126,3 +127,27 @@ def _thumbnail(image: np.ndarray) -> np.ndarray:
     """(18, 32, 3) float32: enough to notice a cut. A quarter of the pixels gives the same mean over blocks."""
     step = max(1, min(image.shape[:2]) // 72)
     return cv2.resize(image[::step, ::step], (32, 18), interpolation=cv2.INTER_AREA).astype(np.float32)
+
+
+def given(frames: Iterable[Shown], points: list[np.ndarray | None], looks: Looks) -> Iterator[Followed]:
+    """Frames with points that are known already, by the number of the frame in the file.
+
+    Frames without points lie on a line between their neighbours, in gaps of a second of frames at most; a longer gap has
+    no points. Beyond the end of the list its last points go on.
+    """
+    known = [number for number, one in enumerate(points) if one is not None]
+    filled = interpolated(points)
+    missing = np.diff([-1, *known, len(points)]) - 1
+    gaps = {number: gap for number, gap in zip([*known, len(points)], missing, strict=True) if gap}
+    covered = np.ones(len(points), bool)
+    for stop, gap in gaps.items():
+        covered[stop - gap : stop] = gap <= GAP
+    segments = np.cumsum(np.diff(covered.astype(int), prepend=1) != 0)
+    for shown in frames:
+        number = min(shown.index, len(points) - 1)
+        looks.looks += 1
+        looks.most_faces = 1
+        if points[number] is None:
+            looks.missed += 1
+            looks.filled += int(covered[number])
+        yield Followed(shown, filled[number] if covered[number] else None, int(segments[number]))
