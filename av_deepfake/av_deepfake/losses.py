@@ -105,17 +105,19 @@ def symmetric_infonce(
             shifted = None if shifted is None else distributed.gather(shifted)
             ids = None if ids is None else distributed.gather(ids)
         target = torch.arange(len(video), device=video.device)
-        ids = target - len(target) if ids is None else ids  # negative: no video of the queue
-        own = (ids[:, None] == ids) & (target[:, None] != target)
+        # Without ids every clip has a number of its own, below zero: none of the queue's.
+        videos: Tensor = target - len(target) if ids is None else ids
+        own = (videos[:, None] == videos) & (target[:, None] != target)
         columns, rows, masked = [audio], [video], [own]
         if queue is not None and len(queue.ids):
             columns, rows = [*columns, queue.audio.to(audio)], [*rows, queue.video.to(video)]
-            masked = [*masked, ids[:, None] == queue.ids]
+            masked = [*masked, videos[:, None] == queue.ids]
         backward = (audio @ torch.cat(rows).T / temperature).masked_fill(torch.cat(masked, 1), -torch.inf)
         if shifted is not None:
-            columns = [*columns, shifted.flatten(0, 1)]
+            more: Tensor = shifted
+            columns = [*columns, more.flatten(0, 1)]
             # A shifted window of another clip of the same video may lie on this very one: only those of the clip itself.
-            masked = [*masked, own.repeat_interleave(shifted.shape[1], 1)]
+            masked = [*masked, own.repeat_interleave(more.shape[1], 1)]
         forward = (video @ torch.cat(columns).T / temperature).masked_fill(torch.cat(masked, 1), -torch.inf)
         return (cross_entropy(forward, target) + cross_entropy(backward, target)) / 2
 
@@ -135,15 +137,14 @@ def frame_infonce(video: Tensor, audio: Tensor, temperature: float | Tensor, val
         video, audio = normalize(_wide(video), dim=2), normalize(_wide(audio), dim=2)
         scores = video @ audio.transpose(1, 2) / temperature
         target = torch.arange(scores.shape[1], device=scores.device).expand(scores.shape[:2])
-        if valid is None:
-            valid = torch.ones_like(target, dtype=torch.bool)
+        counted: Tensor = torch.ones_like(target, dtype=torch.bool) if valid is None else valid
         # Frames that do not count are no columns; their own rows are left out below.
-        scores = scores.masked_fill(~(valid[:, :, None] & valid[:, None]), -1e4)
+        scores = scores.masked_fill(~(counted[:, :, None] & counted[:, None]), -1e4)
         both = [
             cross_entropy(side.flatten(0, 1), target.flatten(), reduction="none")
             for side in (scores, scores.transpose(1, 2))
         ]
-        weight = valid.flatten().to(scores)
+        weight = counted.flatten().to(scores)
         return ((both[0] + both[1]) / 2 * weight).sum() / weight.sum().clamp(min=1)
 
 

@@ -19,4 +19,4 @@ def scratch(tmp_path, monkeypatch):
 @pytest.fixture(scope="session")
 def processes(tmp_path_factory):
     """Starts processes of their own that have torch and the networks already loaded."""
-    return Processes(["av_deepfake.models"], tmp_path_factory.mktemp("processes"))
+    return Processes(["av_deepfake.models.branches"], tmp_path_factory.mktemp("processes"))

@@ -134,11 +134,11 @@ class AudioVisual(nn.Module):
 
     def embed_video(self, pictures: Tensor, valid: Tensor | None = None) -> Encoded:
         """Unit rows of the frames, (B, T, P), and of the clip, (B, P), from one pass over pictures (B, 1, T, H, W)."""
-        return project(self.video(pictures, valid), self.video_projection)
+        return _rows(self.video, self.video_projection, pictures, valid)
 
     def embed_audio(self, sound: Tensor, valid: Tensor | None = None) -> Encoded:
         """Unit rows of the frames, (B, T, P), and of the clip, (B, P), from one pass over the sound."""
-        return project(self.audio(sound, valid), self.audio_projection)
+        return _rows(self.audio, self.audio_projection, sound, valid)
 
     def forward(self, pictures: Tensor, sound: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Rows of the clips, video and audio: (B, P) each."""
@@ -149,9 +149,12 @@ class AudioVisual(nn.Module):
         return self.embed_video(pictures, valid).frames, self.embed_audio(sound, valid).frames
 
 
-def project(encoded: Encoded, projection: nn.Module) -> Encoded:
-    """Frames and clip through a projection, as rows of unit length."""
-    return Encoded(normalize(projection(encoded.frames), dim=-1), normalize(projection(encoded.clip), dim=-1))
+def _rows(branch: VideoBranch | AudioBranch, projection: nn.Module, x: Tensor, valid: Tensor | None) -> Encoded:
+    features = branch.features(x)
+    clip = branch.encode(features, valid).clip
+    # Frames leave before positions and layers: behind them, equal places alone would pair picture and sound.
+    frames = branch.encoder.norm(branch.encoder.project(features))
+    return Encoded(normalize(projection(frames), dim=-1), normalize(projection(clip), dim=-1))
 
 
 class Detector(VideoBranch):

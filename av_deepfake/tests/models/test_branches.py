@@ -41,3 +41,13 @@ def test_the_detector_is_front_end_encoder_and_head():
 def test_waveforms_may_take_the_place_of_mel_bands():
     branch = AudioBranch("waveform", [4, 4, 4, 6], [1, 1, 1, 1], **ENCODER).eval()
     assert branch(torch.randn(2, 1, 6 * 640)).frames.shape == (2, 6, 8)
+
+
+@torch.no_grad()
+def test_frame_rows_see_their_neighbourhood_and_not_their_place():
+    pair = AudioVisual(VIDEO, AUDIO, 5).eval()
+    pictures = torch.randn(1, 1, 6, 24, 24)
+    moved = torch.cat([pictures[:, :, 1:], pictures[:, :, :1]], 2)
+    first, second = pair.embed_video(pictures).frames, pair.embed_video(moved).frames
+    # Two frames on each side are seen, so of six frames the third is the same wherever it lies.
+    torch.testing.assert_close(first[:, 3], second[:, 2])

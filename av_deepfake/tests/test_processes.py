@@ -1,0 +1,66 @@
+"""Two gloo processes take the steps that one takes on the whole batch: gathered negatives with their gradients."""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from av_deepfake.losses import Queue, Temperature, symmetric_infonce
+
+RANK = """
+import os, sys
+sys.path.insert(0, sys.argv[1])
+import torch
+from test_processes import train
+torch.set_num_threads(1)
+torch.distributed.init_process_group("gloo")
+state = train(int(os.environ["RANK"]), 2)
+torch.save(state, os.environ["RANK"] + ".pt")
+torch.distributed.destroy_process_group()
+"""
+
+
+class Step(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.video, self.audio, self.temperature = nn.Linear(6, 4), nn.Linear(5, 4), Temperature(0.1)
+
+    def forward(self, video, audio, shifted, ids, queue):
+        rows = self.video(video), self.audio(audio)
+        loss = symmetric_infonce(*rows, self.temperature(), self.audio(shifted), ids=ids, queue=queue)
+        return loss, rows
+
+
+def train(rank, world):
+    """Three steps on this rank's share of every batch; shares differ in size."""
+    torch.manual_seed(0)
+    step, queue = Step(), Queue(12, 4)
+    wrapped = DistributedDataParallel(step) if world > 1 else step
+    optimizer = torch.optim.SGD(step.parameters(), 0.5, momentum=0.9)
+    draw = torch.Generator().manual_seed(1)
+    part = slice(0, 8) if world == 1 else (slice(0, 5), slice(5, 8))[rank]
+    for number in range(3):
+        video, audio = torch.randn(8, 6, generator=draw), torch.randn(8, 5, generator=draw)
+        shifted = torch.randn(8, 2, 5, generator=draw)
+        # The last two clips are of one video, which the next batch has too.
+        ids = torch.tensor([0, 1, 2, 3, 4, 5, 50, 50]) + 6 * number * (torch.arange(8) < 6)
+        optimizer.zero_grad()
+        loss, rows = wrapped(video[part], audio[part], shifted[part], ids[part], queue)
+        loss.backward()
+        optimizer.step()
+        queue.push(*(side.detach() for side in rows), ids[part])
+    return {**step.state_dict(), **{f"queue.{name}": value for name, value in queue.state_dict().items()}}
+
+
+def test_two_processes_equal_one(tmp_path, processes):
+    processes.group(RANK, Path(__file__).parent, cwd=tmp_path)
+    alone = train(0, 1)
+    ranks = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
+    for name, value in alone.items():
+        for rank in ranks:
+            torch.testing.assert_close(
+                rank[name], value, rtol=1e-5, atol=1e-6, msg=lambda text, name=name: f"{name}: {text}"
+            )
+    assert all(torch.equal(ranks[0][name], ranks[1][name]) for name in alone)
+    assert alone["queue.ids"].shape == (12,) and (alone["queue.ids"] == 50).sum() == 4
