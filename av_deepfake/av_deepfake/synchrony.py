@@ -12,32 +12,45 @@ from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.nn.functional import pad
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.functional import normalize, pad
 
-#: Below this confidence (on unit rows, whose distances lie in 0..2) a minimum is no better than chance [ours].
-LEAST_CONFIDENCE = 0.02
+from av_deepfake.models.audio import SAMPLES_PER_FRAME
+from av_deepfake.models.branches import AudioVisual
+
+Edges = Literal["zero", "valid"]
+
+#: Below this confidence (of unit rows, whose distances lie in 0..2) the best shift is no better than chance [ours].
+LEAST_CONFIDENCE = 0.1
+#: Sound whose loudest sample is below this (-60 dB) is silence [ours].
+SILENCE = 1e-3
+_FEWEST = 3  # rows that are compared at the largest shift
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Synchrony:
     """What was found.
 
-    offset: frames that the sound is late (negative: early); None where it is undetermined. seconds: the same.
-    confidence: median minus smallest distance; None where nothing could be compared. distances: (2 reach + 1,) mean
-    distance at each of ``shifts``, the frames that the sound is taken to be late. undetermined: why there is no offset, or
-    "". fps: frames a second.
+    Args:
+        offset: frames that the sound is late, negative where it is early; None where it is undetermined.
+        confidence: median less smallest distance; None where nothing could be compared.
+        distances: (2 reach + 1,), the mean distance at each of ``shifts``.
+        shifts: frames that the sound is taken to be late.
+        undetermined: why there is no offset; "" where there is one.
+        fps: frames a second.
     """
 
     offset: int | None
     confidence: float | None
-    distances: np.ndarray
-    shifts: np.ndarray
+    distances: NDArray[np.float32]
+    shifts: NDArray[np.int64]
     undetermined: str = ""
     fps: float = 25.0
 
     @property
     def seconds(self) -> float | None:
+        """The offset in seconds."""
         return None if self.offset is None else self.offset / self.fps
 
     @property
@@ -46,29 +59,88 @@ class Synchrony:
         if self.offset is None:
             return f"undetermined: {self.undetermined}"
         if self.offset == 0:
-            return "sound in time (within half a frame)"
-        count, milliseconds = abs(self.offset), round(1000 * abs(self.offset) / self.fps)
-        side = "late" if self.offset > 0 else "early"
-        return f"sound {count} frame{'s' if count > 1 else ''} ({milliseconds} ms) {side}"
+            return f"sound in time (within half a frame, {500 / self.fps:.0f} ms)"
+        count, side = abs(self.offset), "late" if self.offset > 0 else "early"
+        return f"sound {count} frame{'s' if count > 1 else ''} ({1000 * count / self.fps:.0f} ms) {side}"
 
 
-def distances(video: Tensor, audio: Tensor, reach: int, edges: Literal["zero", "valid"] = "valid") -> Tensor:
+def undetermined(
+    reason: str,
+    fps: float = 25.0,
+    confidence: float | None = None,
+    distances: np.ndarray | None = None,
+    shifts: np.ndarray | None = None,
+) -> Synchrony:
+    """No offset, and why; with the curve where there is one."""
+    none = np.zeros(0, np.float32) if distances is None else distances
+    return Synchrony(None, confidence, none, np.zeros(0, np.int64) if shifts is None else shifts, reason, fps)
+
+
+def why_not(samples: np.ndarray, frames: int, window: int = 25) -> str:
+    """Why no offset can be measured, from the sound and the length alone; "" where it can be tried.
+
+    Args:
+        samples: (s,) at 16 kHz, of the same stretch as the picture.
+        frames: of the picture, at 25 a second.
+        window: frames that are compared at once.
+    """
+    if frames < window + 2 * _FEWEST:
+        return f"the picture has {frames} frames ({frames / 25:.1f} s), at least {window + 2 * _FEWEST} are needed"
+    if len(samples) < 0.9 * frames * SAMPLES_PER_FRAME:
+        return f"the sound lasts {len(samples) / 16000:.1f} s, the picture {frames / 25:.1f} s"
+    if not np.isfinite(samples).all():
+        return "the sound holds values that are not finite"
+    return "the sound is silent" if np.abs(samples).max() < SILENCE else ""
+
+
+@torch.no_grad()
+def window_rows(
+    model: AudioVisual, pictures: Tensor, sound: Tensor, window: int = 25, batch_size: int = 256
+) -> tuple[Tensor, Tensor]:
+    """A row for every window of a video: what pre-training compares, at every moment.
+
+    The front-ends see the video once, and only the encoders see every window. (Rows of single frames behind the encoders
+    would know their place in the clip, which favours an offset of 0.)
+
+    Args:
+        model: both branches, in evaluation mode.
+        pictures: (1, 1, T, h, w) normalised grey.
+        sound: (1, 1, 4 T, 80) log-mel.
+        window: frames, as in pre-training.
+        batch_size: windows in the encoders at once.
+
+    Returns:
+        video, audio: (T - window + 1, P) unit rows; row t begins at frame t.
+    """
+    seen, heard = model.video.features(pictures)[0], model.audio.features(sound)[0]
+    frames = min(len(seen), len(heard))
+
+    def rows(branch: nn.Module, projection: nn.Module, features: Tensor) -> Tensor:
+        if frames < window:
+            return features.new_zeros(0, model.video_projection.out_features)
+        windows = features[:frames].unfold(0, window, 1).transpose(1, 2).split(batch_size)
+        return torch.cat([normalize(projection(branch.encode(part).clip), dim=-1) for part in windows])  # type: ignore[operator]
+
+    return rows(model.video, model.video_projection, seen), rows(model.audio, model.audio_projection, heard)
+
+
+def distances(video: Tensor, audio: Tensor, reach: int, edges: Edges = "valid") -> Tensor:
     """The distance of every row of the picture to the row of the sound that is s later, for every s in -reach..reach.
 
     Args:
         video, audio: (T, d) rows at the same times.
         reach: the largest shift, in rows.
-        edges: rows beyond the ends of the sound are zero, as published (which favours or punishes large shifts), or are
-            left out.
+        edges: ``zero``: rows beyond the ends of the sound are zero, as published, which favours or punishes large shifts.
+            ``valid``: they are left out.
 
     Returns:
         (2 reach + 1, T); with ``valid``, NaN where there is no sound to compare with.
     """
     rows = min(len(video), len(audio))
     video, audio = video[:rows].float(), audio[:rows].float()
-    padded = pad(audio, (0, 0, reach, reach)).unfold(0, rows, 1).permute(0, 2, 1)
+    later = pad(audio, (0, 0, reach, reach)).unfold(0, rows, 1).transpose(1, 2)
     # The published distance adds 1e-6 to every difference.
-    found = (video - padded + 1e-6).square().sum(-1).sqrt()
+    found = (video - later + 1e-6).square().sum(-1).sqrt()
     if edges == "valid":
         place = torch.arange(rows, device=video.device) + torch.arange(-reach, reach + 1, device=video.device)[:, None]
         found = found.masked_fill((place < 0) | (place >= rows), torch.nan)
@@ -76,16 +148,15 @@ def distances(video: Tensor, audio: Tensor, reach: int, edges: Literal["zero", "
 
 
 @torch.no_grad()
-def synchrony(
-    video: Tensor, audio: Tensor, reach: int = 15, edges: Literal["zero", "valid"] = "valid", fps: float = 25.0
-) -> Synchrony:
+def synchrony(video: Tensor, audio: Tensor, reach: int = 15, edges: Edges = "valid", fps: float = 25.0) -> Synchrony:
     """How late the sound is.
 
     Args:
-        video, audio: (T, d) rows at the same times; unit rows where ``valid`` edges judge the confidence.
-        reach: the largest shift that is tried, in frames; smaller where the video is too short for it.
-        edges: ``zero`` is the published rule, which always gives an offset; ``valid`` compares what overlaps, over at
-            least a third of the rows, and says where there is none.
+        video, audio: (T, d) rows at the same times; of unit length, which the least confidence is made for.
+        reach: the largest shift that is tried, in frames; less where the video is short: a third of the rows, and three,
+            are compared at every shift.
+        edges: ``zero`` is the published rule, which always gives an offset; ``valid`` compares what overlaps and says
+            where no shift stands out.
         fps: rows a second.
 
     Returns:
@@ -93,25 +164,17 @@ def synchrony(
     """
     rows = min(len(video), len(audio))
     if edges == "valid":
-        reach = min(reach, rows - max(rows // 3, 3))
-    shifts = np.arange(-reach, reach + 1)
-    if reach < 1:
-        return _undetermined(f"only {rows} rows to compare", np.full(1, np.nan), np.zeros(1, int), None, fps)
+        reach = min(reach, rows - max(rows // 3, _FEWEST))
+        if reach < 1:
+            return undetermined(f"{rows} moments are too few to compare", fps)
     mean = distances(video, audio, reach, edges).nanmean(1)
-    curve = mean.cpu().numpy()
-    best = int(curve.argmin())
-    confidence = float(mean.median() - mean.min())
+    curve, shifts = mean.cpu().numpy(), np.arange(-reach, reach + 1)
+    best, confidence = int(curve.argmin()), float(mean.median() - mean.min())
     if edges == "valid":
-        if confidence < LEAST_CONFIDENCE:
-            reason = f"no shift fits better than the others (confidence {confidence:.3f}, at least {LEAST_CONFIDENCE} needed)"
-            return _undetermined(reason, curve, shifts, confidence, fps)
+        if not confidence >= LEAST_CONFIDENCE:
+            reason = f"no shift stands out (confidence {confidence:.2f}, at least {LEAST_CONFIDENCE:g} is needed)"
+            return undetermined(reason, fps, confidence, curve, shifts)
         if best in (0, len(curve) - 1):
-            reason = f"the best shift lies at the edge of the range that was searched ({shifts[best]:+d} frames)"
-            return _undetermined(reason, curve, shifts, confidence, fps)
+            reason = f"the best shift ({shifts[best]:+d} frames) lies at the edge of the range that was searched"
+            return undetermined(reason, fps, confidence, curve, shifts)
     return Synchrony(int(shifts[best]), confidence, curve, shifts, "", fps)
-
-
-def _undetermined(
-    reason: str, curve: np.ndarray, shifts: np.ndarray, confidence: float | None, fps: float
-) -> Synchrony:
-    return Synchrony(None, confidence, curve, shifts, reason, fps)
