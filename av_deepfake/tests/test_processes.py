@@ -4,7 +4,6 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from av_deepfake.losses import Queue, Temperature, symmetric_infonce
 
@@ -36,7 +35,6 @@ def train(rank, world):
     """Three steps on this rank's share of every batch; shares differ in size."""
     torch.manual_seed(0)
     step, queue = Step(), Queue(12, 4)
-    wrapped = DistributedDataParallel(step) if world > 1 else step
     optimizer = torch.optim.SGD(step.parameters(), 0.5, momentum=0.9)
     draw = torch.Generator().manual_seed(1)
     part = slice(0, 8) if world == 1 else (slice(0, 5), slice(5, 8))[rank]
@@ -46,8 +44,11 @@ def train(rank, world):
         # The last two clips are of one video, which the next batch has too.
         ids = torch.tensor([0, 1, 2, 3, 4, 5, 50, 50]) + 6 * number * (torch.arange(8) < 6)
         optimizer.zero_grad()
-        loss, rows = wrapped(video[part], audio[part], shifted[part], ids[part], queue)
+        loss, rows = step(video[part], audio[part], shifted[part], ids[part], queue)
         loss.backward()
+        for parameter in step.parameters() if world > 1 else ():  # what DistributedDataParallel does
+            torch.distributed.all_reduce(parameter.grad)
+            parameter.grad /= world
         optimizer.step()
         queue.push(*(side.detach() for side in rows), ids[part])
     return {**step.state_dict(), **{f"queue.{name}": value for name, value in queue.state_dict().items()}}
