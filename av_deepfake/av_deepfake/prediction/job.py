@@ -96,8 +96,6 @@ def request(
     Raises:
         UserError: something is missing or cannot be meant.
     """
-    if limit is not None and limit < 1:
-        raise UserError(f"--limit must be at least 1, got {limit}")
     if not 0 <= missing < 1:
         raise UserError(f"--missing is a share from 0 to below 1, got {missing:g}")
     settings = settings or Settings()

@@ -6,10 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from av_deepfake.preprocessing import store
+from av_deepfake.preprocessing.folder import videos_of
 from shared_utils import UserError
-from shared_utils.video import natural_order
-
-VIDEOS = {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".3gp"}
 
 
 @dataclass(frozen=True)
@@ -43,25 +41,14 @@ def collect(path: str | Path, limit: int | None = None, leave_out: str | Path | 
         UserError: there is nothing, or nothing of a known kind.
     """
     path = Path(path)
-    kinds = f"a video ({', '.join(sorted(VIDEOS))}), a folder of them, or the output of preprocess"
-    if path.is_file():
-        if path.suffix.lower() not in VIDEOS:
-            raise UserError(f"{path} is not of a known kind: give {kinds}")
-        return Videos(path.parent, (path.name,))
-    if not path.is_dir():
-        raise UserError(f"{path} not found: give {kinds}")
-    own = Path(leave_out).resolve() if leave_out is not None else None
-    found = [
-        file
-        for file in path.rglob("*")
-        if file.suffix.lower() in VIDEOS
-        and not any(part.startswith(".") for part in file.relative_to(path).parts)
-        and not (own is not None and own != path.resolve() and file.resolve().is_relative_to(own))
-    ]
-    if not found:
+    try:
+        found = videos_of(path, limit, leave_out)
+    except UserError:
+        if not path.is_dir():
+            raise
         try:
             return Videos(path, tuple(store.open(path).names[:limit]), stored=True)
         except UserError:
-            raise UserError(f"{path} holds no video: give {kinds}") from None
-    found.sort(key=lambda file: (file.parent, natural_order(file)))
-    return Videos(path, tuple(file.relative_to(path).as_posix() for file in found[:limit]))
+            pass
+        raise
+    return Videos(path if path.is_dir() else path.parent, tuple(found))

@@ -22,7 +22,7 @@ def test_nothing_to_score_is_named(tmp_path):
     (tmp_path / "notes.txt").touch()
     for path, message in (
         (tmp_path / "none.mp4", "not found"),
-        (tmp_path / "notes.txt", "not of a known kind"),
+        (tmp_path / "notes.txt", "not a video of a known kind"),
         (tmp_path, "holds no video"),
     ):
         with pytest.raises(UserError, match=message):
