@@ -10,6 +10,7 @@ from torch.nn.functional import normalize
 
 from av_deepfake.models.audio import MelEncoder, WaveformEncoder
 from av_deepfake.models.frontend import VideoFrontend
+from av_deepfake.models.residual import Activation
 from av_deepfake.models.transformer import Encoded, Pooling, Positions, TemporalEncoder
 
 
@@ -17,7 +18,7 @@ class VideoBranch(nn.Module):
     """Mouth pictures -> features of the frames and of the clip.
 
     Args:
-        channels, widths, blocks: of the front-end (``VideoFrontend``).
+        channels, widths, blocks, activation: of the front-end (``VideoFrontend``).
         dim, depth, heads, mlp, dropout, positions, pooling, frames: of the encoder (``TemporalEncoder``).
     """
 
@@ -34,15 +35,16 @@ class VideoBranch(nn.Module):
         positions: Positions | None = "learned",
         pooling: Pooling = "mean",
         frames: int = 25,
+        activation: Activation = "prelu",
     ) -> None:
         super().__init__()
         #: The arguments, as plain values: what a checkpoint stores.
         self.config: dict[str, Any] = {
             **{"channels": channels, "widths": list(widths), "blocks": list(blocks)},
             **{"dim": dim, "depth": depth, "heads": heads, "mlp": mlp, "dropout": dropout},
-            **{"positions": positions, "pooling": pooling, "frames": frames},
+            **{"positions": positions, "pooling": pooling, "frames": frames, "activation": activation},
         }
-        self.frontend = VideoFrontend(channels, widths, blocks)
+        self.frontend = VideoFrontend(channels, widths, blocks, activation)
         self.encoder = TemporalEncoder(self.frontend.width, dim, depth, heads, mlp, dropout, positions, pooling, frames)
 
     def features(self, pictures: Tensor) -> Tensor:

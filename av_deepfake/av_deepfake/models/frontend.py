@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
-from av_deepfake.models.residual import Stages
+from av_deepfake.models.residual import ACTIVATIONS, Activation, Stages
 
 
 class VideoFrontend(nn.Module):
@@ -19,19 +20,27 @@ class VideoFrontend(nn.Module):
         channels: of the 3-D convolution.
         widths: channels of each stage of the ResNet.
         blocks: residual blocks of each stage.
+        activation: ``swish`` in some published word readers.
     """
 
     def __init__(
-        self, channels: int = 64, widths: Sequence[int] = (64, 128, 256, 512), blocks: Sequence[int] = (2, 2, 2, 2)
+        self,
+        channels: int = 64,
+        widths: Sequence[int] = (64, 128, 256, 512),
+        blocks: Sequence[int] = (2, 2, 2, 2),
+        activation: Activation = "prelu",
     ) -> None:
         super().__init__()
+        #: The arguments, as plain values: what a checkpoint stores.
+        self.config: dict[str, Any] = {"channels": channels, "widths": list(widths), "blocks": list(blocks)}
+        self.config["activation"] = activation
         self.frontend3D = nn.Sequential(
             nn.Conv3d(1, channels, (5, 7, 7), stride=(1, 2, 2), padding=(2, 3, 3), bias=False),
             nn.BatchNorm3d(channels),
-            nn.PReLU(channels),
+            ACTIVATIONS[activation](channels),
             nn.MaxPool3d((1, 3, 3), stride=(1, 2, 2), padding=(0, 1, 1)),
         )
-        self.trunk = Stages(2, channels, widths, blocks)
+        self.trunk = Stages(2, channels, widths, blocks, activation=activation)
         self.width = widths[-1]
 
     def forward(self, pictures: Tensor) -> Tensor:

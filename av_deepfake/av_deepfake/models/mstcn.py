@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from av_deepfake.models.frontend import VideoFrontend
+from av_deepfake.models.residual import ACTIVATIONS, Activation
 
 
 class _Branch(nn.Module):
-    """Convolution, batch norm, PReLU; padded by (k - 1) d on both sides, of which half is cut off on both sides."""
+    """Convolution, batch norm, activation; padded by (k - 1) d on both sides, of which half is cut off on both sides."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, dilation: int) -> None:
+    def __init__(self, inputs: int, outputs: int, kernel: int, dilation: int, activation: Activation) -> None:
         super().__init__()
         padding = (kernel - 1) * dilation
         self.conv = nn.Conv1d(inputs, outputs, kernel, padding=padding, dilation=dilation)
         self.batchnorm = nn.BatchNorm1d(outputs)
-        self.non_lin = nn.PReLU(outputs)
+        self.non_lin = ACTIVATIONS[activation](outputs)
         self.cut = padding // 2
 
     def forward(self, x: Tensor) -> Tensor:
@@ -29,17 +31,19 @@ class _Branch(nn.Module):
 class _Block(nn.Module):
     """Twice: branches of several kernels, concatenated, dropout; plus what came in, through a convolution of 1."""
 
-    def __init__(self, inputs: int, width: int, kernels: Sequence[int], dilation: int, dropout: float) -> None:
+    def __init__(
+        self, inputs: int, width: int, kernels: Sequence[int], dilation: int, dropout: float, activation: Activation
+    ) -> None:
         super().__init__()
         outputs = width * len(kernels)
         self.kernels = len(kernels)
         for index, kernel in enumerate(kernels):
-            setattr(self, f"cbcr0_{index}", _Branch(inputs, width, kernel, dilation))
-            setattr(self, f"cbcr1_{index}", _Branch(outputs, width, kernel, dilation))
+            setattr(self, f"cbcr0_{index}", _Branch(inputs, width, kernel, dilation, activation))
+            setattr(self, f"cbcr1_{index}", _Branch(outputs, width, kernel, dilation, activation))
         self.dropout = nn.Dropout(dropout)
         # The published network has it where the shapes agree, too.
         self.downsample = nn.Conv1d(inputs, outputs, 1)
-        self.relu_final = nn.PReLU(outputs)
+        self.relu_final = ACTIVATIONS[activation](outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         kept = self.downsample(x)
@@ -50,11 +54,13 @@ class _Block(nn.Module):
 
 
 class _Network(nn.Module):
-    def __init__(self, inputs: int, width: int, kernels: Sequence[int], layers: int, dropout: float) -> None:
+    def __init__(
+        self, inputs: int, width: int, kernels: Sequence[int], layers: int, dropout: float, activation: Activation
+    ) -> None:
         super().__init__()
         outputs = width * len(kernels)
         self.network = nn.Sequential(
-            *(_Block(inputs if i == 0 else outputs, width, kernels, 2**i, dropout) for i in range(layers))
+            *(_Block(inputs if i == 0 else outputs, width, kernels, 2**i, dropout, activation) for i in range(layers))
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -63,10 +69,17 @@ class _Network(nn.Module):
 
 class _Head(nn.Module):
     def __init__(
-        self, inputs: int, width: int, kernels: Sequence[int], layers: int, dropout: float, classes: int
+        self,
+        inputs: int,
+        width: int,
+        kernels: Sequence[int],
+        layers: int,
+        dropout: float,
+        activation: Activation,
+        classes: int,
     ) -> None:
         super().__init__()
-        self.mb_ms_tcn = _Network(inputs, width, kernels, layers, dropout)
+        self.mb_ms_tcn = _Network(inputs, width, kernels, layers, dropout, activation)
         self.tcn_output = nn.Linear(width * len(kernels), classes)
 
 
@@ -80,6 +93,7 @@ class MouthTCN(VideoFrontend):
         layers: blocks; block i has dilation 2^i.
         dropout: after each half of a block.
         channels, widths, blocks: of the front-end.
+        activation: of all parts.
     """
 
     def __init__(
@@ -92,9 +106,12 @@ class MouthTCN(VideoFrontend):
         channels: int = 64,
         widths: Sequence[int] = (64, 128, 256, 512),
         blocks: Sequence[int] = (2, 2, 2, 2),
+        activation: Activation = "prelu",
     ) -> None:
-        super().__init__(channels, widths, blocks)
-        self.tcn = _Head(self.width, width, kernels, layers, dropout, classes)
+        super().__init__(channels, widths, blocks, activation)
+        head: dict[str, Any] = {"classes": classes, "width": width, "kernels": list(kernels)}
+        self.config = {**head, "layers": layers, "dropout": dropout, **self.config}
+        self.tcn = _Head(self.width, width, kernels, layers, dropout, activation, classes)
 
     def features(self, pictures: Tensor) -> Tensor:
         """(B, 1, T, H, W) -> (B, T, C)."""

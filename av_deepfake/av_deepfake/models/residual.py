@@ -10,16 +10,13 @@ from torch import Tensor, nn
 Stride = int | tuple[int, int]
 
 
-def _prelu(channels: int) -> nn.Module:
-    return nn.PReLU(channels)
-
-
-def _relu(channels: int) -> nn.Module:
-    return nn.ReLU(inplace=True)
-
-
-ACTIVATIONS: dict[str, Callable[[int], nn.Module]] = {"prelu": _prelu, "relu": _relu}
-Activation = Literal["prelu", "relu"]
+Activation = Literal["prelu", "relu", "swish"]
+#: By their names in the published configurations; PReLU has a slope for each channel.
+ACTIVATIONS: dict[Activation, Callable[[int], nn.Module]] = {
+    "prelu": nn.PReLU,
+    "relu": lambda _: nn.ReLU(inplace=True),
+    "swish": lambda _: nn.SiLU(inplace=True),
+}
 
 
 class ResidualBlock(nn.Module):
@@ -29,7 +26,7 @@ class ResidualBlock(nn.Module):
         dimensions: 1 for (n, c, t), 2 for (n, c, h, w).
         inputs, outputs: channels.
         stride: of the first convolution.
-        activation: ``prelu`` (one slope a channel, as in the mouth networks) or ``relu``.
+        activation: ``prelu`` (most mouth networks), ``swish`` (the others) or ``relu`` (log-mel bands).
     """
 
     def __init__(
