@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from av_deepfake.prediction.genuine import Genuine
 from av_deepfake.prediction.job import Results, pictures
+from av_deepfake.prediction.request import Request
 from av_deepfake.prediction.rows import Row
 from shared_utils import files
 from shared_utils.work import Work
@@ -51,12 +52,12 @@ class Heading:
     calibrated: str
 
 
-def heading(model: MouthModel, ckpt: str | None, settings: str, genuine: Genuine | None, listen: bool) -> Heading:
+def heading(model: MouthModel, ckpt: str | None, asked: Request, genuine: Genuine | None) -> Heading:
     """What a model answers, as the page says it."""
     questions = ["Does the mouth move as in forged videos? (from the picture alone; sound is not needed)"]
     if genuine is not None:
         questions.append(f"Is the score unusual among {len(genuine.scores)} genuine videos of your own?")
-    if listen:
+    if asked.settings.sound:
         questions.append("Does the sound belong to the picture, and how late or early is it?")
     if model.calibration is not None:
         calibrated = "Probabilities are those of the set that the model was calibrated on; elsewhere they may be off."
@@ -67,7 +68,7 @@ def heading(model: MouthModel, ckpt: str | None, settings: str, genuine: Genuine
     name = "bundled" if ckpt is None else Path(ckpt).name
     stage = model.training_data.get("detection") or model.training_data.get("pretraining") or {}
     trained = f", trained on {stage['set']}" if "set" in stage else ""
-    return Heading(questions, f"Model: {name}{trained}", settings, calibrated)
+    return Heading(questions, f"Model: {name}{trained}", asked.words(), calibrated)
 
 
 def answer(row: Row, genuine: Genuine | None) -> str:

@@ -43,34 +43,37 @@ def predict(
     """
     from pathlib import Path
 
-    from av_deepfake.prediction import begin, overview, request, write_rows
-    from av_deepfake.prediction import predict as score
+    from av_deepfake.prediction import request, write_rows
     from av_deepfake.preprocessing import Settings
-    from shared_utils import distributed, files
-    from shared_utils.logging import table
+    from shared_utils import files
 
     if out is not None:
         files.refuse_existing(out, overwrite or resume, resume_possible=True)
-    chosen = str(distributed.choose_device(device))
     settings = Settings(
-        detector=detector, model=mesh, variant=variant, landmarks=landmarks, aligned=aligned, sound=sound, device=chosen
+        **{"detector": detector, "model": mesh, "variant": variant, "landmarks": landmarks, "aligned": aligned},
+        **{"sound": sound, "device": device},
     )
     asked = request(data, genuine, out, limit, settings, missing)
 
     from av_deepfake import page, pretrained
+    from av_deepfake.prediction import job as jobs
+    from shared_utils import distributed
+    from shared_utils.logging import table
 
-    model = pretrained.load(ckpt, chosen)
-    with begin(asked, model, out, resume, overwrite) as job:
-        results = score(asked, model, job)
-        if distributed.rank() != 0:
-            return
-        print(table(overview(results.rows)[:100]))
-        if out is not None:
-            write_rows(results.rows, out)
-            head = page.heading(model, ckpt, asked.words(), results.genuine, sound)
-            page.write(Path(out) / "report.html", Path(data).name or data, results, head, job)
-            job.complete()
-            print(f"wrote {out}/report.html, scores.csv and clips.csv")
+    with distributed.process_group():
+        model = pretrained.load(ckpt, distributed.choose_device(device))
+        distributed.barrier()  # every process has looked at --out before one begins
+        with jobs.begin(asked, model, out, resume, overwrite) as job:
+            results = jobs.predict(asked, model, job)
+            if distributed.rank() != 0:
+                return
+            print(table(jobs.overview(results.rows)[:100]))
+            if out is not None:
+                write_rows(results.rows, out)
+                head = page.heading(model, ckpt, asked, results.genuine)
+                page.write(Path(out) / "report.html", Path(data).name or data, results, head, job)
+                job.complete()
+                print(f"wrote {out}/report.html, scores.csv and clips.csv")
     results.raise_failures()
 
 

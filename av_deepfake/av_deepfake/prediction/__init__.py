@@ -1,25 +1,13 @@
-"""From videos to scores: clips of mouths through the network, the synchrony of the sound, and what limits an answer."""
+"""From videos to scores: clips of mouths through the network, the synchrony of the sound, and what limits an answer.
 
-from av_deepfake.prediction.appearance import appearance
-from av_deepfake.prediction.genuine import Genuine
-from av_deepfake.prediction.job import Request, Results, begin, overview, predict, request
-from av_deepfake.prediction.outside import outside
-from av_deepfake.prediction.rows import Clip, Row, write_rows
-from av_deepfake.prediction.scoring import Seen, score_mouths
+``request`` checks what is asked for and loads no torch; ``job.predict`` answers it; ``scoring.score_mouths`` is one video.
+"""
 
-__all__ = [
-    "Clip",
-    "Genuine",
-    "Request",
-    "Results",
-    "Row",
-    "Seen",
-    "appearance",
-    "begin",
-    "outside",
-    "overview",
-    "predict",
-    "request",
-    "score_mouths",
-    "write_rows",
-]
+from av_deepfake.prediction.appearance import appearance as appearance
+from av_deepfake.prediction.genuine import Genuine as Genuine
+from av_deepfake.prediction.outside import outside as outside
+from av_deepfake.prediction.request import Request as Request
+from av_deepfake.prediction.request import request as request
+from av_deepfake.prediction.rows import Clip as Clip
+from av_deepfake.prediction.rows import Row as Row
+from av_deepfake.prediction.rows import write_rows as write_rows

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +15,11 @@ import numpy as np
 
 from av_deepfake.landmarks import files as landmark_files
 from av_deepfake.prediction.genuine import Genuine
+from av_deepfake.prediction.request import Request
 from av_deepfake.prediction.rows import Row
 from av_deepfake.prediction.scoring import Seen, score_mouths
-from av_deepfake.prediction.sources import Videos, collect
-from av_deepfake.preprocessing import Settings, store
+from av_deepfake.prediction.sources import Videos
+from av_deepfake.preprocessing import store
 from shared_utils import UserError, distributed, work
 from shared_utils.work import Work
 
@@ -28,41 +28,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 MOUTHS = "mouths"
-
-
-@dataclass(frozen=True)
-class Request:
-    """What is asked for.
-
-    videos, genuine: to score, and the user's own genuine ones that scores are compared with. settings: of the
-    preprocessing; with ``sound``, the synchrony is measured. missing: above this share of frames without a face a video has
-    no score.
-    """
-
-    videos: Videos
-    genuine: Videos | None = None
-    settings: Settings = field(default_factory=Settings)
-    missing: float = 0.5
-
-    def job(self, model: str) -> dict[str, Any]:
-        """Everything that the results depend on, in plain values."""
-        return {
-            "videos": _digest(self.videos),
-            "genuine": None if self.genuine is None else _digest(self.genuine),
-            "settings": self.settings.describe(),
-            "missing": self.missing,
-            "ckpt": model,
-        }
-
-    def words(self) -> str:
-        """How mouths are found and cut, for the reader."""
-        settings = self.settings
-        if self.videos.stored:
-            return "Mouths: as preprocess has cut them"
-        if settings.aligned:
-            return "Mouths: the videos show crops already"
-        by = f"landmarks of {Path(settings.landmarks).name}" if settings.landmarks else settings.detector
-        return f"Mouths: {by}, crop {settings.variant}"
 
 
 @dataclass(frozen=True)
@@ -81,28 +46,6 @@ class Results:
             more = f"; and {len(failed) - 3} more" if len(failed) > 3 else ""
             count = f"{len(failed)} of {len(self.rows)} videos have no score"
             raise UserError(f"{count} ({shown}{more}); the others are in the results")
-
-
-def request(
-    data: str,
-    genuine: str | None = None,
-    out: str | None = None,
-    limit: int | None = None,
-    settings: Settings | None = None,
-    missing: float = 0.5,
-) -> Request:
-    """Check what was asked for and find the videos.
-
-    Raises:
-        UserError: something is missing or cannot be meant.
-    """
-    if not 0 <= missing < 1:
-        raise UserError(f"--missing is a share from 0 to below 1, got {missing:g}")
-    settings = settings or Settings()
-    settings.check()
-    videos = collect(data, limit, leave_out=out)
-    own = None if genuine is None else collect(genuine, leave_out=out)
-    return Request(videos, own, settings, missing)
 
 
 @contextmanager
@@ -187,7 +130,7 @@ def _see(asked: Request, videos: Videos, name: str, model: MouthModel, folder: P
                     landmark_files.landmarks_of(name, asked.settings.landmarks)
                 except UserError as error:
                     return _failed(name, "no_landmarks", error)
-            store.write(folder, name, videos.path(name), asked.settings)
+            store.write(folder, name, videos.path(name), replace(asked.settings, device=str(model.device)))
             mouths = store.read_entry(folder, name)
     except UserError as error:
         return _failed(name, "unreadable", error)
@@ -201,10 +144,6 @@ def _failed(name: str, status: Any, error: UserError) -> Seen:
 
 def _place(root: Path, name: str) -> str:
     return str((root / name).resolve())
-
-
-def _digest(videos: Videos) -> str:
-    return hashlib.sha256(repr(videos.facts()).encode()).hexdigest()[:16]
 
 
 def overview(rows: Sequence[Row]) -> list[dict[str, str | int | float | None]]:

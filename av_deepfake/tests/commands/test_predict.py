@@ -171,6 +171,24 @@ def test_a_real_video_from_its_file_to_its_page(ckpt, tmp_path):
     assert facts["licence"] == "MIT"
 
 
+RANK = """
+import sys
+from av_deepfake.commands.predict import main
+clips, ckpt = sys.argv[1:]
+sys.exit(main([clips, "--ckpt", ckpt, "--aligned", "--out", "out", "--limit", "3"]))
+"""
+
+
+def test_two_processes_share_the_videos_and_give_one_answer(clips, ckpt, tmp_path, processes):
+    folder = tmp_path / "clips"
+    for name in ("cut.mp4", "fast.mp4", "good.mp4"):
+        folder.mkdir(exist_ok=True)
+        (folder / name).write_bytes((clips / name).read_bytes())
+    processes.group(RANK, folder, ckpt, cwd=tmp_path)
+    assert main([str(folder), "--ckpt", ckpt, "--aligned", "--out", str(tmp_path / "alone"), "--limit", "3"]) == 0
+    assert rows_of(tmp_path / "out") == rows_of(tmp_path / "alone")
+
+
 def test_the_shell_gives_help_without_torch():
     code = (
         "import sys; from av_deepfake.__main__ import main; status = main(['predict', '--help']);"

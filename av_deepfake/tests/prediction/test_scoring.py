@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from small_model import RATE, mouths, small_model
 
-from av_deepfake.prediction import score_mouths
-from av_deepfake.prediction.scoring import cut, stretches
+from av_deepfake.prediction.scoring import cut, score_mouths, stretches
 
 
 @pytest.fixture(scope="module")
