@@ -164,7 +164,7 @@ def _build(layout: Layout, state: Mapping[str, Tensor], heads: int | None) -> tu
     if layout == "lips":
         return _lips(state)
     if layout == "frontend":
-        return VideoFrontend(**_front(state)), []
+        return VideoFrontend(**_front(state)), _assumed(state)
     if layout == "transformer":
         return _transformer(state, heads)
     stages = _stages(state, _PREFIX.get(layout, ""))
@@ -182,7 +182,7 @@ def _lips(state: Mapping[str, Tensor]) -> tuple[MouthTCN, list[str]]:
         layers=_count(state, r"tcn\.mb_ms_tcn\.network\.(\d+)\."),
         **_front(state),
     )
-    return network, [f"{classes} class{'es' if classes > 1 else ': positive means fake'}"]
+    return network, [f"{classes} class{'es' if classes > 1 else ': positive means fake'}", *_assumed(state)]
 
 
 def _transformer(state: Mapping[str, Tensor], heads: int | None) -> tuple[PublishedEncoder, list[str]]:
@@ -207,9 +207,21 @@ def _transformer(state: Mapping[str, Tensor], heads: int | None) -> tuple[Publis
 
 
 def _front(state: Mapping[str, Tensor]) -> dict[str, Any]:
-    if "frontend3D.2.weight" not in state:
-        raise ValueError("it has no slopes of PReLU, as the variants with swish have none")
-    return {"channels": state["frontend3D.0.weight"].shape[0], **_stages(state, "trunk.")}
+    activation = "prelu" if _slopes(state) else "swish"
+    return {
+        "channels": state["frontend3D.0.weight"].shape[0],
+        **_stages(state, "trunk."),
+        "activation": activation,
+    }
+
+
+def _slopes(state: Mapping[str, Tensor]) -> bool:
+    """Whether the entries hold the slopes of PReLU, which swish has not."""
+    return "frontend3D.2.weight" in state
+
+
+def _assumed(state: Mapping[str, Tensor]) -> list[str]:
+    return [] if _slopes(state) else ["its non-linearity is taken for swish: the file has no slopes of PReLU"]
 
 
 def _stages(state: Mapping[str, Tensor], prefix: str) -> dict[str, list[int]]:

@@ -53,6 +53,13 @@ def test_another_temporal_network_leaves_the_front_end_and_says_so():
     assert "left out: 2 entries (tcn.dense, tcn.tcn_output)" in str(published)
 
 
+def test_a_network_without_slopes_has_swish():
+    network = MouthTCN(width=6, kernels=(3, 5), layers=2, channels=8, **WIDTHS, activation="swish")
+    published = import_published(export_published(network))
+    assert "taken for swish" in str(published) and published.content.config["activation"] == "swish"
+    assert equal(network.state_dict(), published.content.state_dict())
+
+
 def test_the_audio_model_of_the_lip_reading_zoo_is_its_trunk():
     network = networks()["waveform"]
     state = {f"trunk.{name}": value for name, value in network.state_dict().items()}
