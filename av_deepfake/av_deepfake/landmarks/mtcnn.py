@@ -16,7 +16,7 @@ class MTCNN:
         min_size: side of the smallest face in pixels of the searched picture.
         longest: larger pictures are shrunk to this side for the search.
         threshold: a face counts from this score on.
-        device: where the networks run.
+        device: where the networks run: auto, cpu, cuda, mps.
     """
 
     source, licence = "mtcnn5", "MIT"
@@ -25,10 +25,13 @@ class MTCNN:
         self, every: int = 5, min_size: int = 40, longest: int = 640, threshold: float = 0.9, device: str = "cpu"
     ) -> None:
         import facenet_pytorch
-        import torch
+
+        from shared_utils.distributed import choose_device
 
         self.every, self.min_size, self.longest, self.threshold = every, min_size, longest, threshold
-        self._network = facenet_pytorch.MTCNN(min_face_size=min_size, keep_all=True, device=torch.device(device)).eval()
+        self._network = facenet_pytorch.MTCNN(
+            min_face_size=min_size, keep_all=True, device=choose_device(device)
+        ).eval()
 
     def find(self, image: np.ndarray) -> Faces:
         """The faces of a picture, uint8 RGB (h, w, 3)."""

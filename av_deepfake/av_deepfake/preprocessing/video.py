@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 import cv2
 import numpy as np
 
+from av_deepfake.degradations import degradation, degrade
 from av_deepfake.landmarks import files as landmark_files
 from av_deepfake.landmarks.found import Detector
 from av_deepfake.preprocessing.clock import FPS, Ticks, ticks
@@ -56,6 +57,8 @@ class Settings:
         """Raise UserError for what cannot be meant, before any work."""
         if self.every < 1 or self.every > FPS:
             raise UserError(f"--every must be 1 to {FPS} frames, got {self.every}")
+        if self.degrade is not None:
+            degradation(self.degrade)
         if self.aligned and self.landmarks is not None:
             raise UserError("--aligned and --landmarks exclude each other: mouth crops need no landmarks")
         if self.variant == "2021" and self.detector == "mtcnn" and not (self.landmarks or self.aligned):
@@ -163,13 +166,11 @@ class MouthVideo:
         if self.settings.degrade is None:
             yield from self._source.frames()
             return
-        from av_deepfake import degradations
-
-        kind, level = degradations.degradation(self.settings.degrade)
+        kind, level = degradation(self.settings.degrade)
         frames, images = tee(frame for frame in self._source.frames() if frame.image is not None)
         rate = self._source.frame_rate if 1 <= self._source.frame_rate <= 240 else FPS
         images = (frame.image for frame in images if frame.image is not None)
-        worse = degradations.degrade(images, kind, level, frame_rate=rate)
+        worse = degrade(images, kind, level, frame_rate=rate)
         for frame, image in zip(frames, worse, strict=True):
             yield replace(frame, image=image)
 

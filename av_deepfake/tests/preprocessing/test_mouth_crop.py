@@ -1,5 +1,7 @@
 """Mouth crops: the published variants lie in tests/test_golden.py; here the default and what all share."""
 
+from itertools import pairwise
+
 import cv2
 import numpy as np
 import pytest
@@ -42,7 +44,7 @@ def test_default_follows_a_mouth_by_fractions_of_a_pixel():
     assert np.allclose(steps[:, 1], steps[0, 1], atol=1e-6) and -0.5 < steps[0, 1] < -0.1
 
     def repeated(crops):
-        return sum(np.array_equal(*pair) for pair in zip(crops, crops[1:], strict=False))
+        return sum(np.array_equal(*pair) for pair in pairwise(crops))
 
     assert repeated(list(mouth_crop.crop(frames, points))) == 0
     assert repeated(list(mouth_crop.crop_2020(frames, points))) > 10  # most steps are none, some a whole pixel
