@@ -1,1 +1,13 @@
+from .losses import symmetric_infonce as symmetric_infonce
+from .mel import log_mel as log_mel
+from .models.branches import AudioBranch as AudioBranch
+from .models.branches import AudioVisual as AudioVisual
+from .models.branches import Detector as Detector
+from .models.branches import VideoBranch as VideoBranch
+from .models.mstcn import MouthTCN as MouthTCN
+from .pretrained import MouthModel as MouthModel
+from .pretrained import load as load
+from .published import import_published as import_published
+from .synchrony import Synchrony as Synchrony
+
 __version__: str
