@@ -17,6 +17,7 @@ from av_deepfake.preprocessing import FPS, Mouths
 
 if TYPE_CHECKING:
     from av_deepfake.pretrained import MouthModel
+    from av_deepfake.synchrony import Synchrony
 
 TOGETHER = 16
 """Clips in the network at once."""
@@ -149,6 +150,18 @@ def _remarks(mouths: Mouths, clips: list[Stretch], frames: int, absent: float) -
     return found
 
 
+def heard(mouths: Mouths, model: MouthModel) -> Synchrony:
+    """The synchrony of a video with sound: of the longest stretch with one face, 20 s of it at most.
+
+    Args:
+        mouths: with at least one frame that shows a face.
+        model: with an audio branch.
+    """
+    longest = max(stretches(mouths), key=lambda stretch: stretch.length)
+    stop = min(longest.stop, longest.first + HEARD)
+    return model.synchrony(np.asarray(mouths.pictures[longest.first : stop]), mouths.samples(longest.first, stop))
+
+
 def _listen(row: Row, mouths: Mouths, model: MouthModel) -> None:
     if mouths.sound is None:
         why = str(mouths.facts.get("sound") or "the sound was not read").split(":")[0].removeprefix("has ")
@@ -157,9 +170,7 @@ def _listen(row: Row, mouths: Mouths, model: MouthModel) -> None:
     if model.audio is None:
         row.sound = "not checked: the model has no audio branch"
         return
-    longest = max(stretches(mouths), key=lambda stretch: stretch.length)
-    stop = min(longest.stop, longest.first + HEARD)
-    found = model.synchrony(np.asarray(mouths.pictures[longest.first : stop]), mouths.samples(longest.first, stop))
+    found = heard(mouths, model)
     row.sound, row.offset, row.confidence = found.text, found.offset, found.confidence
     known = np.isfinite(found.distances)
     row.shifts = [int(value) for value in found.shifts[known]]
