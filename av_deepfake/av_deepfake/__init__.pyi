@@ -1,3 +1,5 @@
+from .calibration import Calibration as Calibration
+from .data.layouts import open_set as open_set
 from .losses import symmetric_infonce as symmetric_infonce
 from .mel import log_mel as log_mel
 from .models.branches import AudioBranch as AudioBranch

@@ -40,7 +40,7 @@ def curves(run: Path, loss: str, measured: Sequence[str], label: str) -> None:
         _plain(axes)
     left.set_ylabel("loss")
     right.set(ylabel=label, ylim=(0, 1.02))
-    if len(measured) > 1:
+    if len(right.lines) > 1:
         right.legend(frameon=False, fontsize=8)
     save_figure(figure, run / "figures" / "curves.png")
 
