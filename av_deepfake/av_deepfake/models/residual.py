@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from torch import Tensor, nn
 
@@ -33,8 +33,9 @@ class ResidualBlock(nn.Module):
         self, dimensions: int, inputs: int, outputs: int, stride: Stride = 1, activation: Activation = "prelu"
     ) -> None:
         super().__init__()
-        kinds: tuple[tuple[Any, Any], ...] = ((nn.Conv1d, nn.BatchNorm1d), (nn.Conv2d, nn.BatchNorm2d))
-        convolution, norm = kinds[dimensions - 1]
+        flat = dimensions == 1
+        convolution = cast("Any", nn.Conv1d if flat else nn.Conv2d)
+        norm = nn.BatchNorm1d if flat else nn.BatchNorm2d
         self.conv1 = convolution(inputs, outputs, 3, stride=stride, padding=1, bias=False)
         self.bn1 = norm(outputs)
         self.relu1 = ACTIVATIONS[activation](outputs)
