@@ -9,7 +9,7 @@ def preprocess(
     data: str,
     out: str,
     detector: Literal["mtcnn", "dlib", "mesh"] = "mtcnn",
-    model: str | None = None,
+    mesh: str | None = None,
     every: int = 5,
     variant: Literal["subpixel", "2020", "2021"] = "subpixel",
     landmarks: str | None = None,
@@ -30,8 +30,8 @@ def preprocess(
         data: a video, or a folder of videos.
         out: the folder of the mouths; the names of the videos stay.
         detector: mtcnn: five points, MIT. dlib: 68 points, extra [dlib], not for commercial use. mesh: 68 points of a mesh
-            of 468, extra [mesh] and --model, Apache-2.0.
-        model: face_landmark.tflite of the mesh.
+            of 468, extra [mesh] and --mesh, Apache-2.0.
+        mesh: face_landmark.tflite of the mesh.
         every: frames between two looks of MTCNN; every fifth is steadier than every single one.
         variant: subpixel, or as published: 2020 (LipForensics, for its weights), 2021 (lip-reading; needs 68 points).
         landmarks: known landmarks instead of a detector: a folder with clip.npy (or .npz, .pkl, .json, or a folder clip of
@@ -48,7 +48,7 @@ def preprocess(
     from av_deepfake.preprocessing.video import Settings
     from shared_utils import distributed
 
-    settings = Settings(detector, model, every, variant, landmarks, aligned, sound, degrade, device)
+    settings = Settings(detector, mesh, every, variant, landmarks, aligned, sound, degrade, device)
     done = cut_folder(data, out, settings, limit=limit, resume=resume, overwrite=overwrite)
     if distributed.rank() == 0:
         print(done.summary())

@@ -31,7 +31,7 @@ class Mesh:
     def __init__(self, model: str | Path | None, finder: MTCNN | None = None) -> None:
         if model is None:
             raise UserError(
-                "the mesh needs its model: give --model face_landmark.tflite, of the wheel of mediapipe 0.10.21"
+                "the mesh needs its model: give --mesh face_landmark.tflite, of the wheel of mediapipe 0.10.21"
             )
         self._network = _network(Path(model))
         self._finder = finder or MTCNN()

@@ -66,7 +66,7 @@ class Settings:
                 "--variant 2021 needs 68 points, MTCNN finds five: add --detector dlib or mesh, or --landmarks"
             )
         if self.detector == "mesh" and not (self.model or self.landmarks or self.aligned):
-            raise UserError("--detector mesh needs --model face_landmark.tflite, of the wheel of mediapipe 0.10.21")
+            raise UserError("--detector mesh needs --mesh face_landmark.tflite, of the wheel of mediapipe 0.10.21")
         if self.landmarks is not None and not Path(self.landmarks).exists():
             raise UserError(f"{self.landmarks} not found: --landmarks is a file, or a folder with a file a video")
 

@@ -140,7 +140,7 @@ def test_interrupted_folder_goes_on(tmp_path, everywhere, monkeypatch, capsys):
     "arguments, words",
     [
         (["--variant", "2021"], "needs 68 points"),
-        (["--detector", "mesh"], "needs --model"),
+        (["--detector", "mesh"], "needs --mesh"),
         (["--every", "0"], "--every must be 1 to 25"),
         (["--aligned", "--landmarks", "a.npy"], "exclude each other"),
         (["--landmarks", "absent"], "absent not found"),
