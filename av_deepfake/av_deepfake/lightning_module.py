@@ -13,7 +13,7 @@ from torch import Tensor
 from av_deepfake import metrics
 from av_deepfake.data.labelled import Labelled
 from av_deepfake.losses import Queue, Temperature, collapse, follow, retrieval
-from av_deepfake.models.branches import AudioVisual, Detector
+from av_deepfake.models.branches import AudioVisual, Compare, Detector
 from av_deepfake.objective import (
     Agreement,
     Frozen,
@@ -70,6 +70,7 @@ class Pretraining(_Trained):
         video: arguments of ``models.branches.VideoBranch``.
         audio: arguments of ``models.branches.AudioBranch``.
         projection: length of the rows that are compared.
+        compare: rows of the whole clip, or those of its frames (see ``models.branches.AudioVisual``).
         objective: of the loss.
         recipe: optimiser and schedule.
         collapse: the training stops where the spread of the clips' rows (1 on the whole sphere, 0 in one point) is below.
@@ -83,6 +84,7 @@ class Pretraining(_Trained):
         video: dict[str, Any] | None = None,
         audio: dict[str, Any] | None = None,
         projection: int = 256,
+        compare: Compare = "clip",
         objective: Agreement = Agreement(),  # noqa: B008 (frozen)
         recipe: Recipe = Recipe(),  # noqa: B008 (frozen)
         collapse: float = 0.02,
@@ -93,7 +95,7 @@ class Pretraining(_Trained):
         if (audio or {}).get("kind", "mel") != "mel":
             raise UserError("model.audio.kind: the data give log-mel, choose mel (waveform is for published weights)")
         try:
-            self.model = AudioVisual(video or {}, audio or {}, projection)
+            self.model = AudioVisual(video or {}, audio or {}, projection, compare)
         except (TypeError, ValueError) as error:
             raise UserError(f"model.video or model.audio: {error}") from error
         self.objective, self.recipe, self.collapse = objective, recipe, collapse
@@ -102,12 +104,15 @@ class Pretraining(_Trained):
         self.queue: Queue | None = None
         if objective.queue:
             self.momentum = copy.deepcopy(self.model).requires_grad_(False)
-            self.queue = Queue(objective.queue, projection)
+            self.queue = Queue(
+                objective.queue, projection * (self.model.video.config["frames"] if compare == "frames" else 1)
+            )
         self.preprocessing = preprocessing or {}
         self.described = {
             "video": self.model.video.config,
             "audio": self.model.audio.config,
             "projection": projection,
+            "compare": compare,
             "detector": None,
             "preprocessing": self.preprocessing,
             "training": training or {},

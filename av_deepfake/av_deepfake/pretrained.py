@@ -91,6 +91,7 @@ class MouthModel(nn.Module):
             "video": None if video is None else video.config,
             "audio": None if pair is None else pair.audio.config,
             "projection": None if pair is None else pair.video_projection.out_features,
+            "compare": None if pair is None else pair.compare,
             "detector": None if self.detector is None else self.detector.config,
             "preprocessing": self.preprocessing,
             "training": self.training_data,
@@ -235,7 +236,9 @@ def from_description(facts: Mapping[str, Any], source: str = "the description") 
     """
     try:
         video, audio, detector = (facts.get(name) for name in ("video", "audio", "detector"))
-        pair = AudioVisual(video, audio, facts["projection"]) if video and audio else None
+        pair = (
+            AudioVisual(video, audio, facts["projection"], facts.get("compare") or "clip") if video and audio else None
+        )
         branch = VideoBranch(**video) if video and not audio else None
         found = None if detector is None else (MouthTCN if "kernels" in detector else Detector)(**detector)
         if pair is None and branch is None and found is None:

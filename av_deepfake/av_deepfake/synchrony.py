@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import normalize, pad
+from torch.nn.functional import pad
 
 from av_deepfake.models.audio import SAMPLES_PER_FRAME
 from av_deepfake.models.branches import AudioVisual
@@ -117,9 +117,11 @@ def window_rows(
 
     def rows(branch: nn.Module, projection: nn.Module, features: Tensor) -> Tensor:
         if frames < window:
-            return features.new_zeros(0, model.video_projection.out_features)
+            return features.new_zeros(
+                0, model.video_projection.out_features * (window if model.compare == "frames" else 1)
+            )
         windows = features[:frames].unfold(0, window, 1).transpose(1, 2).split(batch_size)
-        return torch.cat([normalize(projection(branch.encode(part).clip), dim=-1) for part in windows])  # type: ignore[operator]
+        return torch.cat([model.clip_rows(branch.encode(part), projection) for part in windows])  # type: ignore[operator]
 
     return rows(model.video, model.video_projection, seen), rows(model.audio, model.audio_projection, heard)
 

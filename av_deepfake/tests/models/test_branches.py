@@ -1,5 +1,6 @@
 """Branches, pair and detector: shapes, parts, and configurations that make the same network again."""
 
+import pytest
 import torch
 
 from av_deepfake.models.branches import AudioBranch, AudioVisual, Detector, VideoBranch
@@ -24,6 +25,28 @@ def test_rows_of_the_pair_have_unit_length():
     ):
         assert rows.shape == shape
         torch.testing.assert_close(rows.norm(dim=-1), torch.ones(shape[:-1]))
+
+
+@torch.no_grad()
+def test_rows_of_frames_side_by_side_compare_frame_by_frame():
+    pair = AudioVisual(VIDEO, AUDIO, 5, compare="frames").eval()
+    video, audio = pair(torch.randn(3, 1, 6, 24, 24), torch.randn(3, 1, 24, 80))
+    assert video.shape == audio.shape == (3, 30)
+    by_frame = (video.unflatten(1, (6, 5)) * audio.unflatten(1, (6, 5))).sum(2) * 6
+    assert by_frame.abs().max() <= 1 + 1e-5
+    torch.testing.assert_close((video * audio).sum(1), by_frame.mean(1))
+
+
+@torch.no_grad()
+def test_frames_that_are_not_valid_are_not_compared():
+    pair = AudioVisual(VIDEO, AUDIO, 5, compare="frames").eval()
+    rows = pair.embed_video(torch.randn(1, 1, 6, 24, 24), torch.tensor([[True] * 4 + [False] * 2])).clip
+    assert not rows[0, 20:].any() and abs(float(rows.norm()) - 1) < 1e-5
+
+
+def test_there_are_two_kinds_of_rows():
+    with pytest.raises(ValueError, match="clip or frames"):
+        AudioVisual(VIDEO, AUDIO, 5, compare="words")  # pyright: ignore
 
 
 @torch.no_grad()
