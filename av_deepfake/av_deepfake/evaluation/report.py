@@ -181,9 +181,8 @@ def _draw_extremes(suspects: Suspects, parts: numbers.Parts, folder: Path) -> No
     ):
         number, clip = place[rows[int(best(logits[rows]))]]
         logit = logits[rows[int(best(logits[rows]))]]
-        strips[f"{title}: {suspects.items[number].key[0]}, logit {logit:.2f}"] = suspects.look(number, CLEAN).pictures[
-            clip
-        ]
+        method = f" ({suspects.items[number].key[0]})" if suspects.items[number].label else ""
+        strips[f"{title}{method}: logit {logit:.2f}"] = suspects.look(number, CLEAN).pictures[clip]
     figures.strips(folder / "extremes.png", strips)
 
 
