@@ -1,6 +1,7 @@
 """Clips of a video, their logits, the sound, and what has no score."""
 
 import dataclasses
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -97,3 +98,14 @@ def test_pictures_of_the_page_are_jpegs(model):
     seen = score_mouths(mouths(50), model)
     assert seen.strip.startswith(b"\xff\xd8") and seen.worst.startswith(b"\xff\xd8")
     assert RATE == 16000
+
+
+def test_memory_does_not_grow_with_the_length(model, tmp_path):
+    one = mouths(2500)
+    np.save(tmp_path / "pictures.npy", one.pictures)
+    mapped = dataclasses.replace(one, pictures=np.load(tmp_path / "pictures.npy", mmap_mode="r"))
+    tracemalloc.start()
+    row = score_mouths(mapped, model, listen=False).row
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(row.clips) == 100 and peak < one.pictures.nbytes / 2
