@@ -152,7 +152,7 @@ class DetectionData(Resumable, LightningDataModule):
             if self.root is None
             else {"methods": list(self.methods)}
         )
-        return {"detection": description(name, self.videos.mouths, self.frames, self.seed, **more)}
+        return {"detection": description(name, self.videos.mouths, self.size, self.frames, self.seed, **more)}
 
     def batches(self) -> MouthBatches:
         """The training's batches."""

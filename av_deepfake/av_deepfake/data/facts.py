@@ -6,44 +6,39 @@ from typing import Any
 
 import numpy as np
 
+from av_deepfake.data.augmentation import centred
 from av_deepfake.data.mouths import Mouths
+from av_deepfake.prediction.appearance import appearance
 
 _SAMPLE = 200
+_MEASURED = ("fps", "crop_scale", "bits_per_pixel")
+"""Of the sidecars that ``preprocess`` writes."""
 
 
-def appearance(clip: np.ndarray) -> dict[str, float]:
-    """Brightness, contrast, sharpness and movement of a clip (t, h, w) uint8.
+def ranges(mouths: Mouths, size: int, frames: int, seed: int = 0) -> dict[str, list[float]]:
+    """The range from the 1st to the 99th percentile of each number of ``appearance``, over a sample, and of sidecars.
 
-    ``sharpness``: mean squared difference of neighbouring pixels over the variance; ``movement``: mean absolute difference of
-    neighbouring frames, in grey levels.
+    Args:
+        mouths: the videos.
+        size: side of the network's pictures.
+        frames: of a clip.
+        seed: of the sample.
     """
-    grey = clip.astype(np.float32)
-    variance = float(grey.var()) + 1e-6
-    gradient = float(np.square(np.diff(grey, axis=2)).mean() + np.square(np.diff(grey, axis=1)).mean()) / 2
-    movement = float(np.abs(np.diff(grey, axis=0)).mean()) if len(grey) > 1 else 0.0
-    return {
-        "brightness": float(grey.mean()),
-        "contrast": variance**0.5,
-        "sharpness": gradient / variance,
-        "movement": movement,
-    }
-
-
-def ranges(mouths: Mouths, frames: int, seed: int = 0) -> dict[str, list[float]]:
-    """The range from the 1st to the 99th percentile of each number of ``appearance`` over a sample of videos."""
     usable = np.flatnonzero(np.asarray(mouths.frames) > 0)
     rows = np.random.default_rng([seed, 9]).permutation(usable)[:_SAMPLE]
-    found = [appearance(mouths.pictures(int(row), 0, min(frames, int(mouths.frames[row])))) for row in rows]
-    return (
-        {
-            key: [round(float(value), 4) for value in np.percentile([each[key] for each in found], (1, 99))]
-            for key in found[0]
-        }
-        if found
-        else {}
-    )
+    clips = (mouths.pictures(int(row), 0, min(frames, int(mouths.frames[row]))) for row in rows)
+    found = [appearance(centred(clip, size)) for clip in clips]
+    if not found:
+        return {}
+    values = {key: [each[key] for each in found] for key in found[0]}
+    for facts in getattr(mouths, "facts", ()):
+        for key in _MEASURED:
+            if facts.get(key) is not None:
+                values.setdefault(key, []).append(float(facts[key]))
+    limits = {key: np.percentile(each, (1, 99)) for key, each in values.items()}
+    return {key: [round(float(value), 4) for value in pair] for key, pair in limits.items()}
 
 
-def description(name: str, mouths: Mouths, frames: int, seed: int, **more: Any) -> dict[str, Any]:
-    """Plain values for a checkpoint: the set, its size, the ranges of its clips."""
-    return {"set": name, "videos": len(mouths.frames), "ranges": ranges(mouths, frames, seed), **more}
+def description(name: str, mouths: Mouths, size: int, frames: int, seed: int, **more: Any) -> dict[str, Any]:
+    """Plain values for a checkpoint: the set, its size, the ranges of its clips; see ``ranges`` for the arguments."""
+    return {"set": name, "videos": len(mouths.frames), "ranges": ranges(mouths, size, frames, seed), **more}

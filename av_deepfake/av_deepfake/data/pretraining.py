@@ -120,7 +120,9 @@ class TalkingData(Resumable, LightningDataModule):
     def training(self) -> dict[str, Any]:
         """What it was that is trained on."""
         name = f"procedural mouths ({self.nuisance})" if self.root is None else self.root
-        return {"pretraining": description(name, self.mouths, self.frames, self.seed, shuffled=self.shuffled)}
+        return {
+            "pretraining": description(name, self.mouths, self.size, self.frames, self.seed, shuffled=self.shuffled)
+        }
 
     def batches(self) -> TalkingBatches:
         """The training's batches."""

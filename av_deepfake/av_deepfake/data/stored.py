@@ -17,8 +17,6 @@ from av_deepfake.preprocessing import store
 from shared_utils import UserError
 
 _OPEN = 256
-FACTS = ("fps", "crop_scale", "sharpness", "bits_per_pixel")
-"""Of a sidecar, whose ranges are kept with what is trained."""
 
 
 class StoredMouths:
