@@ -40,9 +40,6 @@ class Degradation(NamedTuple):
     kind: str
     level: int
 
-    def __str__(self) -> str:
-        return f"{self.kind}:{self.level}"
-
 
 def degradation(text: str) -> Degradation:
     """What "blur:3" means.

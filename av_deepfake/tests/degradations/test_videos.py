@@ -71,4 +71,4 @@ def test_only_a_few_frames_are_read_ahead():
 def test_what_does_not_exist_is_named(text, message):
     with pytest.raises(UserError, match=message):
         degradation(text)
-    assert str(degradation("blur:3")) == "blur:3"
+    assert degradation("blur:3") == ("blur", 3)
