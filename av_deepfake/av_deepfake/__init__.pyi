@@ -8,10 +8,10 @@ from .models.branches import AudioVisual as AudioVisual
 from .models.branches import Detector as Detector
 from .models.branches import VideoBranch as VideoBranch
 from .models.mstcn import MouthTCN as MouthTCN
+from .prediction.scoring import score_mouths as score_mouths
 from .preprocessing import Mouths as Mouths
 from .preprocessing import Settings as Settings
 from .preprocessing import read_video as read_video
-from .prediction.scoring import score_mouths as score_mouths
 from .pretrained import MouthModel as MouthModel
 from .pretrained import load as load
 from .published import import_published as import_published
