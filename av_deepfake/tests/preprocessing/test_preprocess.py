@@ -195,7 +195,7 @@ def test_memory_does_not_grow_with_the_length(tmp_path, everywhere, monkeypatch)
         return peak
 
     peak(1)
-    assert peak(16) < peak(4) + 300_000  # a tenth of what the pictures of 12 s would take
+    assert peak(8) < peak(2) + 150_000  # a tenth of what the pictures of 6 s would take
 
 
 @real
@@ -235,10 +235,10 @@ def test_mesh_is_an_extra(tmp_path):
 
 
 def _second(folder):
-    """The first ten frames of a real clip."""
+    """The first four frames of a real clip."""
     with av.open(str(GRID / "bbaf2n.mpg")) as container, Writer(folder / "part.mp4", (288, 360), 25) as writer:
         for number, frame in enumerate(container.decode(video=0)):
-            if number == 10:
+            if number == 4:
                 break
             writer.write(frame.to_ndarray(format="rgb24"))
     return folder / "part.mp4"
