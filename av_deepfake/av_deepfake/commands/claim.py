@@ -1,0 +1,27 @@
+"""Judge what compare has measured by the paper's claim."""
+
+from shared_utils import cli
+
+
+def claim(compared: str, out: str | None = None, overwrite: bool = False) -> None:
+    """Print the claim, its tables and the verdict, and write claim.json.
+
+    Args:
+        compared: folder of the compare command.
+        out: folder for claim.json and its figures; that of the comparison where not given.
+        overwrite: replace an earlier claim in it.
+    """
+    from pathlib import Path
+
+    from av_deepfake.claim import write_claim
+    from shared_utils import files
+
+    folder = Path(out or compared)
+    files.refuse_existing(folder / "claim.json", overwrite)
+    print(write_claim(compared, folder))
+    print(f"wrote {folder / 'claim.json'}")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; the exit status."""
+    return cli.run(claim, argv)

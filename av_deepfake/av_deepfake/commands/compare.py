@@ -1,0 +1,91 @@
+"""Compare pre-training with training from scratch, controls and simple statistics on procedural mouths, over seeds."""
+
+from shared_utils import cli
+
+
+def compare(
+    out: str = "runs/compare",
+    seeds: str = "0,1,2",
+    side_seeds: str = "0",
+    tuning: int = 100,
+    rates: str | None = None,
+    pretraining_steps: int = 150,
+    steps: int = 150,
+    speakers: int = 100,
+    per_speaker: int = 5,
+    train: int = 90,
+    test: int = 60,
+    resume: bool = False,
+    overwrite: bool = False,
+) -> None:
+    """Pre-train, then train detectors with each manipulation left out: rates chosen on the tuning seed, tested on every seed.
+
+    Writes results.json, the tables and the figures; judge them with the claim command. One training is one part of the
+    job: what a killed run had finished is not trained again. Under torchrun each process takes its share.
+
+    Args:
+        out: folder for the results and the parts.
+        seeds: with commas between; each draws mouths, weights and order anew.
+        side_seeds: those of them for which the dear rows (ten times the steps, noisy and shuffled pre-training) are run.
+        tuning: seed on whose validation clips the rates are chosen, not one of the seeds.
+        rates: that every way to train tries, with commas between; those of the plan where not given.
+        pretraining_steps: of a pre-training.
+        steps: of a detector's training.
+        speakers: of a pre-training.
+        per_speaker: recordings of each.
+        train: clips of a class that detectors are trained on.
+        test: clips of a class that they are tested on.
+        resume: continue what is in --out, if it is the same comparison.
+        overwrite: replace what is in --out.
+    """
+    from pathlib import Path
+    from typing import Any
+
+    import torch
+
+    from av_deepfake.claim import RESULTS, tables
+    from av_deepfake.comparison import Comparison, Plan, Pretraining, Tuning, report
+    from av_deepfake.comparison.plan import RATES
+    from shared_utils import UserError, distributed, files, work
+    from shared_utils.logging import table, write_table
+
+    def numbers(text: str, kind, option: str) -> tuple:
+        try:
+            return tuple(kind(part) for part in text.split(",") if part)
+        except ValueError:
+            raise UserError(f"--{option} {text!r}: give numbers with commas between") from None
+
+    plan = Plan(
+        numbers(seeds, int, "seeds"),
+        numbers(side_seeds, int, "side_seeds"),
+        tuning,
+        RATES if rates is None else numbers(rates, float, "rates"),
+        speakers,
+        per_speaker,
+        train,
+        test,
+        pretraining=Pretraining(pretraining_steps),
+        tuning_of=Tuning(steps),
+    )
+
+    def write(results: dict[str, Any]) -> None:
+        if distributed.rank() == 0:
+            files.write_json(results, Path(out) / RESULTS)
+            for number, shown in enumerate(tables(results)):
+                write_table(shown.rows, Path(out) / f"table_{number}")
+                print(table(shown.rows, shown.title), end="\n\n")
+
+    torch.set_num_threads(1)  # trainings are small, and CPU seconds are reported
+    with distributed.process_group(), work.begin(out, plan.description(), resume=resume, overwrite=overwrite) as job:
+        comparison = Comparison(plan, job, write)
+        results = comparison.run()
+        write(results)
+        if distributed.rank() == 0:
+            report.draw(comparison, results, Path(out) / "figures")
+            print(f"wrote {out}; judge it: {cli.command('claim')} {out}")
+        job.complete()
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; the exit status."""
+    return cli.run(compare, argv)
