@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool1d
 
@@ -27,6 +28,7 @@ class MelEncoder(Stages):
         self.bn1 = nn.BatchNorm2d(widths[0])
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
+        self.to(memory_format=torch.channels_last)  # as in the mouth front-end, for speed
         self.width = widths[-1]
 
     def forward(self, x: Tensor) -> Tensor:
