@@ -21,8 +21,11 @@ from av_deepfake.models.branches import AudioVisual
 
 Edges = Literal["zero", "valid"]
 
-#: Below this confidence (of unit rows, whose distances lie in 0..2) the best shift is no better than chance [ours].
-LEAST_CONFIDENCE = 0.1
+#: Least confidence, and least distance to all shifts that are more than ``NEAR`` frames away, for an offset [ours]; of unit
+#: rows, whose distances lie in 0..2. Measured on 50 procedural speakers, rows of the default recipe: of 3 s with their own
+#: sound all are answered and right, with another's 2 % are answered; of 1.8 s 96 % and 4 %, of 5 s 100 % and none. Of noisy
+#: sound ("hard", 3 s) 18 % are answered, all right, where the best shift alone would be right for 76 %.
+LEAST_CONFIDENCE, LEAST_MARGIN, NEAR = 0.4, 0.15, 3
 #: Sound whose loudest sample is below this (-60 dB) is silence [ours].
 SILENCE = 1e-3
 _FEWEST = 3  # rows that are compared at the largest shift
@@ -175,6 +178,12 @@ def synchrony(video: Tensor, audio: Tensor, reach: int = 15, edges: Edges = "val
     if edges == "valid":
         if not confidence >= LEAST_CONFIDENCE:
             reason = f"no shift stands out (confidence {confidence:.2f}, at least {LEAST_CONFIDENCE:g} is needed)"
+            return undetermined(reason, fps, confidence, curve, shifts)
+        away = np.abs(shifts - shifts[best]) > NEAR
+        margin = float(curve[away].min() - curve[best]) if away.any() else np.inf
+        if margin < LEAST_MARGIN:
+            other = int(shifts[away][curve[away].argmin()])
+            reason = f"shifts of {shifts[best]:+d} and {other:+d} frames fit almost alike (confidence {confidence:.2f})"
             return undetermined(reason, fps, confidence, curve, shifts)
         if best in (0, len(curve) - 1):
             reason = f"the best shift ({shifts[best]:+d} frames) lies at the edge of the range that was searched"

@@ -14,6 +14,7 @@ import numpy as np
 from av_deepfake.prediction.scoring import heard
 from av_deepfake.prediction.sources import Videos
 from av_deepfake.preprocessing import Mouths, Settings, store
+from av_deepfake.synchrony import LEAST_CONFIDENCE, NEAR
 from shared_utils import UserError
 from shared_utils.logging import progress
 
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 #: What the confidence can be: both rows have unit length, so distances lie in 0..2.
-CONFIDENCE = "confidence: median less smallest distance of unit rows, 0 to 2; below 0.1 no offset is given"
+CONFIDENCE = (
+    f"confidence: median less smallest distance of unit rows, 0 to 2; below {LEAST_CONFIDENCE}, or where a shift more than "
+    f"{NEAR} frames away fits almost as well, no offset is given"
+)
 
 
 @dataclass(frozen=True)
