@@ -2,19 +2,28 @@
 
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from av_deepfake import pretrained
 from av_deepfake.commands.import_checkpoint import main
+from av_deepfake.models.branches import VideoBranch
 from av_deepfake.models.mstcn import MouthTCN
 from av_deepfake.models.syncnet import SyncNet
 from av_deepfake.pretrained import load
 from av_deepfake.published import export_published
 
 SMALL = {"width": 6, "kernels": (3, 5), "layers": 2, "channels": 8, "widths": (8, 12), "blocks": (1, 2)}
+
+
+@pytest.fixture(autouse=True)
+def small_encoders(monkeypatch):
+    """The fresh encoder is of no interest here, and at its usual size it takes most of the time."""
+    monkeypatch.setattr(pretrained, "VideoBranch", partial(VideoBranch, dim=16, depth=1, heads=2, mlp=16))
 
 
 @pytest.fixture
