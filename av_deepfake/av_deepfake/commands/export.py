@@ -7,21 +7,21 @@ from shared_utils import cli
 
 def export(
     ckpt: str | None = None,
-    agreement: str | None = None,
     to: Literal["pretrained", "published", "onnx", "pt2"] = "pretrained",
     out: str | None = None,
+    agreement: str | None = None,
     overwrite: bool = False,
 ) -> None:
     """Export a model, and say what its input has to be.
 
     Args:
         ckpt: the model; the bundled one where not given.
-        agreement: the run of the pre-training that --ckpt was fine-tuned from: its branches go into the same model, which then
-            both scores mouths and checks the synchrony of their sound.
         to: pretrained (model.safetensors and config.json), published (the layout of LipForensics; of other models their
             front-end under the published names), onnx (one file; needs the extra "onnx") or pt2 (torch.export). The last
             two take grey mouth clips in 0..255 and the frames that count, any number at once, and give their logits.
         out: a folder for pretrained, a file otherwise; in a new runs/export/version_N where not given.
+        agreement: the run of the pre-training that --ckpt was fine-tuned from: its branches go into the same model, which then
+            both scores mouths and checks the synchrony of their sound.
         overwrite: replace --out.
     """
     from pathlib import Path
