@@ -16,13 +16,14 @@ from shared_utils.checkpoint import load_tensors
 
 
 def given(model, count):
-    clips = np.stack([crops(25, seed) for seed in range(count)])
-    valid = np.arange(25) < np.array([[25], [18], [9]])[:count]
+    frames = model.preprocessing["frames"]
+    clips = np.stack([crops(frames, seed) for seed in range(count)])
+    valid = np.arange(frames) < np.array([[25], [4], [2]])[:count]
     return clips, valid, torch.from_numpy(model.prepared(clips).astype(np.float32))
 
 
 def test_torch_export_gives_the_same_for_another_number_of_clips(tmp_path):
-    model, extra = small_model(), {"av_deepfake.json": ""}
+    model, extra = small_model(frames=6), {"av_deepfake.json": ""}
     said = export_model(model, tmp_path / "model.pt2", "pt2")
     clips, valid, fed = given(model, 3)
     with (tmp_path / "model.pt2").open("rb") as stream:
@@ -37,7 +38,7 @@ def test_onnx_is_one_file_and_gives_the_same(tmp_path):
     pytest.importorskip("onnxscript")
     from onnx.reference import ReferenceEvaluator
 
-    model = small_model(size=16)
+    model = small_model(size=16, frames=6)
     export_model(model, tmp_path / "model.onnx", "onnx")
     assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
     clips, valid, fed = given(model, 3)
