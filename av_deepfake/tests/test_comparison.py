@@ -14,8 +14,7 @@ from av_deepfake.comparison.plan import CHANGES, KINDS, LEFT_OUT, SHUFFLED_FRAME
 from av_deepfake.procedural import Mouths
 from shared_utils import UserError
 
-SMALL = ["--pretraining_steps", "2", "--steps", "1", "--speakers", "48", "--per_speaker", "1", "--rates", "0.001,0.003"]
-SMALL += ["--train", "4", "--test", "4"]
+SMALL = ["--speakers", "8", "--per_speaker", "1", "--rates", "0.001,0.003", "--train", "4", "--test", "4"]
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +24,8 @@ def compared(tmp_path_factory):
     real = Plan.__init__
 
     def small(self, *arguments, **options):
-        real(self, *arguments, **{**options, "galleries": (8, 8), "timed": 2})
+        short = {"pretraining": training.Pretraining(1, 8), "tuning_of": training.Tuning(1, batch_size=4)}
+        real(self, *arguments, **{**options, **short, "galleries": (8, 8), "timed": 1})
 
     patch.setattr(Plan, "__init__", small)
     patch.setattr("av_deepfake.comparison.grid._DRAWS", 1)

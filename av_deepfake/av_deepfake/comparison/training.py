@@ -80,17 +80,7 @@ class Trained(NamedTuple):
 def networks(seed: int, video: dict[str, Any] | None = None, audio: dict[str, Any] | None = None) -> AudioVisual:
     """Both branches with random weights; a pair's score compares the rows of its frames."""
     torch.manual_seed(seed)
-    return faster(AudioVisual(video or VIDEO, audio or AUDIO, _ENCODER["dim"], compare="frames"))
-
-
-def faster(model: Any) -> Any:
-    """The same network with its weights laid out channels last: 1.4 times as fast on a CPU."""
-    for module in model.modules():
-        if isinstance(module, torch.nn.Conv2d):
-            module.to(memory_format=torch.channels_last)
-        elif isinstance(module, torch.nn.Conv3d):
-            module.to(memory_format=torch.channels_last_3d)
-    return model
+    return AudioVisual(video or VIDEO, audio or AUDIO, _ENCODER["dim"], compare="frames")
 
 
 def pretrain(recordings: Recordings, settings: Pretraining, seed: int, shuffled: bool = False) -> Trained:
@@ -126,7 +116,7 @@ def detector(branch: VideoBranch, seed: int) -> Detector:
     torch.manual_seed(seed)
     made = Detector(**branch.config)
     made.load_state_dict(branch.state_dict(), strict=False)
-    return faster(made)
+    return made
 
 
 def tune(start: Detector, clips: Fakes, settings: Tuning, seed: int, features: Tensor | None = None) -> Trained:

@@ -293,11 +293,11 @@ class Mouths:
 
 def _motion(said: list[Articulation], heads: list[np.ndarray], late: list[float]) -> Motion:
     frames = len(heads[0])
-    tracks = [
+    jaw, upper, spread = (
         np.stack([at_frames(getattr(one, name), frames, FPS, by) for one, by in zip(said, late, strict=True)])
         for name in ("jaw", "upper", "spread")
-    ]
-    return Motion(*tracks, np.stack(heads))
+    )
+    return Motion(jaw, upper, spread, np.stack(heads))
 
 
 @lru_cache(maxsize=1)

@@ -43,7 +43,8 @@ def voice(said: Articulation, pitch: float, tract: float, tilt: float, rng: np.r
     shape *= np.clip((_HIGHEST - frequencies) / 300, 0, 1)
     energy = said.voicing * (0.25 + 0.75 * np.clip(said.jaw, 0, None))
     amplitudes = _finely((shape * energy).astype(np.float32))
-    turn = np.exp(2j * np.pi * np.cumsum(_finely(f0[None])[0]) / SAMPLE_RATE).astype(np.complex64)
+    phase = 2 * np.pi * np.cumsum(_finely(f0[None])[0]) / SAMPLE_RATE
+    turn = np.asarray(np.exp(1j * phase), np.complex64)
     wave, found = turn.copy(), np.zeros(count * _STEP, np.float32)
     for amplitude in amplitudes:  # the k-th power of the first harmonic is the k-th harmonic
         found += amplitude * wave.imag
@@ -51,9 +52,8 @@ def voice(said: Articulation, pitch: float, tract: float, tilt: float, rng: np.r
     noise = rng.standard_normal(len(found)).astype(np.float32)
     for band, level, gain in ((0, said.frication, 4.0), (1, said.sibilance, 4.0), (2, said.burst, 1.0)):
         if level.any():
-            found += _finely((gain * level)[None].astype(np.float32))[0] * sosfilt(_band(band), noise).astype(
-                np.float32
-            )
+            hiss = np.asarray(sosfilt(_band(band), noise), np.float32)
+            found += _finely((gain * level)[None].astype(np.float32))[0] * hiss
     return found
 
 
