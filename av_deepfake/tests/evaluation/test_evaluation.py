@@ -16,7 +16,7 @@ from av_deepfake.data.videos import VideoSet
 from av_deepfake.evaluation import DrawnSuspects, Options, VideoSuspects, evaluate, numbers, report
 from av_deepfake.evaluation.scoring import Scored
 from av_deepfake.models.branches import Detector, VideoBranch
-from av_deepfake.preprocessing import Settings
+from av_deepfake.preprocessing import Settings, store
 from av_deepfake.pretrained import MouthModel, load
 from shared_utils import UserError
 
@@ -237,3 +237,12 @@ def test_a_model_without_a_detector_says_how_to_make_one(scratch, capsys):
     MouthModel(branch=VideoBranch(**SMALL), preprocessing=CLIPS).save_pretrained("pre")
     assert main(["--ckpt", "pre"]) == 2
     assert "no detector yet" in capsys.readouterr().err
+
+
+def test_mouths_that_preprocess_has_cut_are_read_in_place_of_the_videos(listed, tmp_path):
+    store.write(tmp_path, "0.mp4", listed / "0.mp4", Settings(aligned=True))
+    stored, read = videos(listed, mouths=str(tmp_path)), videos(listed)
+    ours, expected = stored.look(0, "clean"), read.look(0, "clean")
+    assert (ours.pictures == expected.pictures).all() and ours.cues == expected.cues
+    with pytest.raises(UserError, match="1.mp4 has no mouths"):
+        stored.look(1, "clean")
