@@ -14,12 +14,13 @@ from torch.optim.lr_scheduler import LambdaLR
 from av_deepfake.data.augmentation import Augmentation
 from av_deepfake.data.mouths import ArrayMouths
 from av_deepfake.data.talking import TalkingBatches
+from av_deepfake.losses import frame_infonce, symmetric_infonce
 from av_deepfake.models.branches import AudioVisual, Detector, VideoBranch
 from av_deepfake.models.transformer import Encoded
 from av_deepfake.objective import Agreement, Frozen, Recipe, Unfreeze, detection_loss, normalised, parameter_groups
 from av_deepfake.procedural import Fakes, Recordings
 
-_CHUNK = 64
+_CHUNK, _PIXELS = 64, (0.421, 0.165)
 _ENCODER: dict[str, Any] = {"dim": 48, "depth": 2, "heads": 4, "mlp": 96, "dropout": 0.0}
 VIDEO = {"channels": 16, "widths": [16, 32, 64], "blocks": [1, 1, 1], **_ENCODER}
 AUDIO = {"widths": [8, 16, 32], "blocks": [1, 1, 1], **_ENCODER}
@@ -36,15 +37,15 @@ class Pretraining:
         shifted: windows of the same video's sound that are negatives.
         shift_min: seconds that they are away at least.
         recipe: optimiser and schedule.
-        objective: the loss.
+        objective: the loss: clips against clips, and the frames of a clip against each other.
     """
 
-    steps: int = 150
+    steps: int = 200
     batch_size: int = 48
     shifted: int = 1
     shift_min: float = 0.4
     recipe: Recipe = field(default_factory=lambda: Recipe(3e-3, 0.01, 0.2))
-    objective: Agreement = field(default_factory=Agreement)
+    objective: Agreement = field(default_factory=lambda: Agreement(frame_weight=1.0))
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Tuning:
         unfreeze: what is trained besides the head.
     """
 
-    steps: int = 150
+    steps: int = 100
     rate: float = 1e-3
     batch_size: int = 32
     unfreeze: Unfreeze = "encoder"
@@ -67,6 +68,13 @@ class Tuning:
     def recipe(self) -> Recipe:
         """Optimiser and schedule."""
         return Recipe(self.rate, 0.01, decay="linear")
+
+
+class _Batches(TalkingBatches):
+    """Whole batches also under torchrun, where every process has a training of its own."""
+
+    def own(self) -> slice:
+        return slice(0, self.batch_size)
 
 
 class Trained(NamedTuple):
@@ -93,7 +101,7 @@ def pretrain(recordings: Recordings, settings: Pretraining, seed: int, shuffled:
         shuffled: the control: everybody has the sound of another.
     """
     model = networks(seed)
-    batches = TalkingBatches(
+    batches = _Batches(
         ArrayMouths(recordings.pictures, recordings.sound),
         settings.batch_size,
         recordings.pictures.shape[2],
@@ -103,8 +111,14 @@ def pretrain(recordings: Recordings, settings: Pretraining, seed: int, shuffled:
         seed=seed,
     )
 
+    objective = settings.objective
+
     def loss(number: int) -> Tensor:
-        return settings.objective.terms(model, batches[number])["loss"]
+        batch = batches[number]
+        video, audio, others = objective.embed(model, batch, *_PIXELS)
+        more = others if others.shape[1] else None
+        clips = symmetric_infonce(video.clip, audio.clip, objective.temperature, more, gather=False, ids=batch.video)
+        return clips + objective.frame_weight * frame_infonce(video.frames, audio.frames, objective.temperature)
 
     groups = settings.recipe.groups(model.parameters())
     seconds, losses = _descend(model, groups, settings.recipe, settings.steps, loss)
