@@ -7,8 +7,8 @@ from av_deepfake.data.pretraining import TalkingData
 from av_deepfake.lightning_module import Detection, Pretraining
 
 ENCODER = {"dim": 8, "depth": 1, "heads": 2, "mlp": 16, "dropout": 0.1}
-VIDEO = {"channels": 4, "widths": [4, 8], "blocks": [1, 1], **ENCODER}
-AUDIO = {"widths": [4, 8], "blocks": [1, 1], **ENCODER}
+VIDEO = {"channels": 8, "widths": [8, 16], "blocks": [1, 1], **ENCODER}
+AUDIO = {"widths": [8, 16], "blocks": [1, 1], **ENCODER}
 TALKING = {
     "size": 16,
     "batch_size": 8,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -67,8 +68,6 @@ def spelled_out(arguments: Sequence[str]) -> list[str]:
 
 def stage_of(arguments: Sequence[str]) -> str:
     """``model.stage`` of the configs and arguments: pretraining where none says it."""
-    import yaml
-
     from shared_utils import UserError
     from shared_utils.arguments import find_config
 
@@ -80,11 +79,10 @@ def stage_of(arguments: Sequence[str]) -> str:
             stage = value
         elif name in ("--config", "-c") and value and not value.startswith("-"):
             try:
-                content = yaml.safe_load(find_config(value, "av_deepfake").read_text()) or {}
+                text = find_config(value, "av_deepfake").read_text()
             except UserError:
                 continue  # what is wrong with it is said where it is read
-            model = content.get("model")
-            stage = str(model.get("stage", stage)) if isinstance(model, dict) else stage
+            stage = next((match[1] for match in re.finditer(r"^[^#\n]*\bstage: *(\w+)", text, re.MULTILINE)), stage)
     return stage
 
 
