@@ -14,7 +14,6 @@ from .preprocessing import Settings as Settings
 from .preprocessing import read_video as read_video
 from .pretrained import MouthModel as MouthModel
 from .pretrained import load as load
-from .procedural import Mouths as ProceduralMouths
 from .published import import_published as import_published
 from .synchrony import Synchrony as Synchrony
 

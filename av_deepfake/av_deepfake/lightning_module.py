@@ -181,8 +181,8 @@ class Pretraining(_Trained):
 class Detection(_Trained):
     """Trains a part of a network on forged and real clips.
 
-    Logged: ``train_loss``; ``val_auc`` of videos; of each test set ``test_NAME_auc``, ``test_NAME_auc_METHOD`` of each method, and
-    ``test_NAME_auc_seen`` of those that were trained on.
+    Logged: ``train_loss``; ``val_auc`` of videos; of each test set ``test_NAME_auc``, ``test_NAME_auc_METHOD`` of each method,
+    and ``test_NAME_auc_seen`` of those that were trained on.
 
     Args:
         stage: detection; what tells the command which of the two trainings a config is of.
