@@ -58,7 +58,7 @@ def test_a_checkpoint_says_how_its_clips_are_made_and_what_it_has_seen(run):
 def test_fine_tuning_leaves_the_frozen_part_bit_for_bit_as_it_was(unfreeze, run, fakes, tmp_path):
     """Parameters and the buffers of batch norm, over training, validation and training again."""
     module = detection(fakes, weights=str(run[0]), unfreeze=unfreeze)
-    training = trainer(max_steps=12, check_val_every_n_epoch=1)
+    training = trainer(max_steps=9, check_val_every_n_epoch=1)
     training.fit(module, fakes)
     before, after = load(run[0]).video.state_dict(), module.model.state_dict()
     parts = ("frontend.",) if unfreeze == "encoder" else ("frontend.", "encoder.")
@@ -99,25 +99,31 @@ def test_an_unbalanced_set_has_its_prior():
     trainer(max_steps=1, limit_val_batches=0).fit(detection(data), data)
 
 
+def begun(seed, mouths):
+    """A training with a queue, a learned temperature and dropout, on recordings that are drawn already."""
+    torch.manual_seed(seed)
+    data = talking()
+    data.mouths = mouths.mouths
+    return pretraining(data, objective=Agreement(queue=16, learned=True, frame_weight=0.1)), data
+
+
+@pytest.fixture(scope="module")
+def unbroken(mouths):
+    module, data = begun(1, mouths)
+    trainer(max_steps=5, limit_val_batches=0).fit(module, data)
+    return module.state_dict()
+
+
 @pytest.mark.parametrize("stop", [3, 4])
-def test_a_resumed_pre_training_is_the_unbroken_one_bit_for_bit(stop, tmp_path):
-    """At the end of an epoch of 3 batches, and within one; with dropout, a queue and a learned temperature."""
-    options = {"objective": Agreement(queue=16, learned=True, frame_weight=0.1)}
-
-    def begun(seed):
-        torch.manual_seed(seed)
-        data = talking()
-        return pretraining(data, **options), data
-
-    whole, data = begun(1)
-    trainer(max_steps=6, limit_val_batches=0).fit(whole, data)
-    first, data = begun(1)
+def test_a_resumed_pre_training_is_the_unbroken_one_bit_for_bit(stop, unbroken, mouths, tmp_path):
+    """At the end of an epoch of 3 batches, and within one."""
     path = tmp_path / "half.ckpt"
-    trainer(max_steps=6, limit_val_batches=0, callbacks=[StopAt(stop, path)]).fit(first, data)
-    second, data = begun(5)
-    again = trainer(max_steps=6, limit_val_batches=0, callbacks=[RandomState()])
+    first, data = begun(1, mouths)
+    trainer(max_steps=5, limit_val_batches=0, callbacks=[StopAt(stop, path)]).fit(first, data)
+    second, data = begun(5, mouths)
+    again = trainer(max_steps=5, limit_val_batches=0, callbacks=[RandomState()])
     again.fit(second, data, ckpt_path=path, weights_only=True)
-    for name, value in whole.state_dict().items():
+    for name, value in unbroken.items():
         assert torch.equal(value, second.state_dict()[name]), name
 
 

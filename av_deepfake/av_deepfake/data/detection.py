@@ -87,20 +87,13 @@ class DetectionData(Resumable, LightningDataModule):
             raise UserError(f"data: a batch of 2 clips and 0 workers are the least, got {batch_size} and {num_workers}")
         if root is None and leave_out is not None and leave_out not in METHODS:
             raise UserError(f"data.leave_out {leave_out}: the methods of the procedural fakes are {', '.join(METHODS)}")
-        self.root, self.mouths, self.layout, self.compression = root, mouths, layout, compression
-        self.validation, self.validation_mouths, self.leave_out, self.balance = (
-            validation,
-            validation_mouths,
-            leave_out,
-            balance,
-        )
+        self.root, self.mouths, self.compression, self.leave_out = root, mouths, compression, leave_out
+        self.layout: Layout | None = layout
+        self.balance: Balance = balance
+        self.validation, self.validation_mouths = validation, validation_mouths
         self.size, self.frames, self.batch_size, self.num_workers = size, frames, batch_size, num_workers
-        self.seed, self.augmentation, self.per_class, self.held_per_class = (
-            seed,
-            augmentation,
-            per_class,
-            held_per_class,
-        )
+        self.seed, self.augmentation = seed, augmentation
+        self.per_class, self.held_per_class = per_class, held_per_class
         self.compressed, self.mean, self.std, self.cache = compressed, mean, std, cache
 
     @cached_property

@@ -1,5 +1,7 @@
 """The verb train: both stages by their configs, from the shell's words to a run that can be fine-tuned."""
 
+import contextlib
+import io
 from pathlib import Path
 
 import pytest
@@ -31,21 +33,17 @@ FORGED = [*STEPS, *written(small_training.FORGED, "data")]
 def pretrained(tmp_path_factory):
     folder, patch = tmp_path_factory.mktemp("train"), pytest.MonkeyPatch()
     patch.chdir(folder)
-    assert train.main(["--config", "--seed", "3", "--name", "small", *TALKING]) == 0
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        assert train.main(["--config", "--seed", "3", "--name", "small", *TALKING]) == 0
+    assert "train.py --config detect.yaml --weights runs/small/version_0" in said.getvalue()
     yield folder / "runs/small/version_0"
     patch.undo()
 
 
-def test_a_run_keeps_its_curves_and_says_how_to_go_on(pretrained, capsys):
+def test_a_run_keeps_its_curves_and_a_model(pretrained):
     logged = {name for row in read_metrics(pretrained) for name, value in row.items() if value}
     assert {"train_loss", "val_top1_va", "val_rank"} <= logged
     assert (pretrained / "figures/curves.png").is_file() and load(pretrained).audio is not None
-    arguments = ["--config", "--seed", "3", "--name", "small", *TALKING, "--resume", "--trainer.max_steps", "4"]
-    assert train.main(arguments) == 0
-    assert (
-        f"--config detect.yaml --weights runs/{pretrained.relative_to(Path('runs').resolve())}"
-        in capsys.readouterr().out
-    )
 
 
 def test_fine_tuning_begins_with_a_run(pretrained, capsys):
@@ -75,6 +73,4 @@ def test_every_config_says_its_stage_and_builds(name, scratch, capsys):
 def test_data_that_are_not_there_are_named(scratch, capsys):
     assert train.main(["--config", "--data", "nowhere"]) == 2
     assert "nowhere not found" in capsys.readouterr().err and not (scratch / "runs/default").exists()
-    assert train.main(["--config", "detect.yaml", "--weights", "nowhere.ckpt"]) == 2
-    assert "nowhere.ckpt" in capsys.readouterr().err
     assert train.main(["--config", "absent.yaml"]) == 2
