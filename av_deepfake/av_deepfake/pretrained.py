@@ -7,7 +7,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -17,6 +16,7 @@ from av_deepfake.mel import log_mel
 from av_deepfake.models.branches import AudioBranch, AudioVisual, Detector, VideoBranch
 from av_deepfake.models.frontend import VideoFrontend
 from av_deepfake.models.mstcn import MouthTCN
+from av_deepfake.preprocessing import resized
 from av_deepfake.published import NAMES, Published, import_published
 from av_deepfake.synchrony import Synchrony, synchrony, undetermined, why_not, window_rows
 from shared_utils import UserError, checkpoint, files
@@ -109,18 +109,7 @@ class MouthModel(nn.Module):
             uint8 (..., size, size).
         """
         crop, size = self.preprocessing["crop_size"], self.preprocessing["size"]
-        if clips.shape[-2:] != (crop, crop):
-            smaller = clips.shape[-1] > crop
-            pictures = clips.reshape(-1, *clips.shape[-2:])
-            resized = np.empty((len(pictures), crop, crop), np.uint8)
-            for row, picture in enumerate(pictures):
-                cv2.resize(
-                    np.ascontiguousarray(picture),
-                    (crop, crop),
-                    dst=resized[row],
-                    interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR,
-                )
-            clips = resized.reshape(*clips.shape[:-2], crop, crop)
+        clips = resized(clips, crop)
         first = (crop - size) // 2
         return clips[..., first : first + size, first : first + size]
 

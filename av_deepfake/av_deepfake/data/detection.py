@@ -111,7 +111,8 @@ class DetectionData(Resumable, LightningDataModule):
     def _labelled(self, root: str, mouths: str | None, split: str, most: int) -> Labelled:
         from av_deepfake.data.stored import labelled
 
-        return labelled(open_set(root, self.layout, split, self.compression), mouths, self.frames, most)
+        found = open_set(root, self.layout, split, self.compression)
+        return labelled(found, mouths, self.frames, most, size=self.size)
 
     @cached_property
     def methods(self) -> Sequence[str]:

@@ -10,11 +10,19 @@ import cv2
 import numpy as np
 
 from av_deepfake import mel
+from av_deepfake.preprocessing import resized
 from shared_utils import UserError
 
 PICTURES = (".png", ".jpg", ".jpeg")
 SAMPLES = 640
 """Of sound at 16 kHz in a frame at 25 fps."""
+CROP = 96
+"""Side of the crops that ``preprocess`` and the published code cut out, of which networks see the middle 88."""
+
+
+def crop_side(size: int) -> int:
+    """To what side crops are brought for a network that takes ``size`` pixels, so that every network sees as much of them."""
+    return min(CROP, round(size * CROP / 88))
 
 
 class Mouths(Protocol):
@@ -83,9 +91,11 @@ class FolderMouths:
 
     Args:
         folders: one a video.
+        side: to which the pictures are brought.
     """
 
-    def __init__(self, folders: Sequence[Path]) -> None:
+    def __init__(self, folders: Sequence[Path], side: int = CROP) -> None:
+        self.side = side
         self._files = [
             sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURES) for folder in folders
         ]
@@ -97,7 +107,7 @@ class FolderMouths:
             picture = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
             if picture is None:
                 raise UserError(f"{path} cannot be read: make the crops again with preprocess")
-            found.append(picture)
+            found.append(resized(picture, self.side))
         return np.stack(found)
 
     def mel(self, video: int, start: int, count: int) -> np.ndarray:

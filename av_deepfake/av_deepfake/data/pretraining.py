@@ -95,7 +95,7 @@ class TalkingData(Resumable, LightningDataModule):
             return ArrayMouths(found.pictures, found.sound)
         from av_deepfake.data.stored import StoredMouths
 
-        return StoredMouths.open(self.root, sound=True)
+        return StoredMouths.open(self.root, sound=True, size=self.size)
 
     @cached_property
     def _split(self) -> tuple[np.ndarray, np.ndarray]:

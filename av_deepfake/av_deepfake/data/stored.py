@@ -11,9 +11,9 @@ import numpy as np
 
 from av_deepfake.data.clips import ClipIndex
 from av_deepfake.data.labelled import Labelled
-from av_deepfake.data.mouths import FolderMouths, Mouths, log_mel_of
+from av_deepfake.data.mouths import CROP, FolderMouths, Mouths, crop_side, log_mel_of
 from av_deepfake.data.videos import Video, VideoSet
-from av_deepfake.preprocessing import store
+from av_deepfake.preprocessing import resized, store
 from shared_utils import UserError
 
 _OPEN = 256
@@ -26,9 +26,11 @@ class StoredMouths:
         stored: of ``preprocess``.
         names: of the videos that are used, in this order.
         sound: only those with sound.
+        size: of what the network takes.
     """
 
-    def __init__(self, stored: store.Store, names: list[str], sound: bool = False) -> None:
+    def __init__(self, stored: store.Store, names: list[str], sound: bool = False, size: int = 88) -> None:
+        self.side = crop_side(size)
         self.facts = [stored.facts(name) for name in names]
         if sound:
             silent = [name for name, facts in zip(names, self.facts, strict=True) if facts.get("sound") != ""]
@@ -44,12 +46,12 @@ class StoredMouths:
         self._read = lru_cache(_OPEN)(lambda video: stored[names[video]])
 
     @classmethod
-    def open(cls, folder: str | Path, sound: bool = False) -> StoredMouths:
+    def open(cls, folder: str | Path, sound: bool = False, size: int = 88) -> StoredMouths:
         """All videos of a folder that ``preprocess`` wrote."""
         if not Path(folder).is_dir():
             raise UserError(f"{folder} not found: give the folder that preprocess wrote")
         found = store.open(folder)
-        return cls(found, found.names, sound)
+        return cls(found, found.names, sound, size)
 
     @property
     def crop(self) -> dict[str, Any]:
@@ -65,16 +67,18 @@ class StoredMouths:
                 f"the mouths are cut in different ways: {shown}; run preprocess with one --variant and landmark source"
             )
         variant, landmarks = next(iter(kinds))
-        return {"variant": variant, "landmarks": landmarks, "crop_size": 96}
+        return {"variant": variant, "landmarks": landmarks, "crop_size": self.side}
 
     def pictures(self, video: int, start: int, count: int) -> np.ndarray:
-        return np.asarray(self._read(video).pictures[start : start + count])
+        return resized(np.asarray(self._read(video).pictures[start : start + count]), self.side)
 
     def mel(self, video: int, start: int, count: int) -> np.ndarray:
         return log_mel_of(self._read(video).samples(start, start + count), count)
 
 
-def labelled(found: VideoSet, mouths: str | None, frames: int, most_frames: int, pad_short: bool = True) -> Labelled:
+def labelled(
+    found: VideoSet, mouths: str | None, frames: int, most_frames: int, pad_short: bool = True, size: int = 88
+) -> Labelled:
     """The clips of a labelled set.
 
     Args:
@@ -83,6 +87,7 @@ def labelled(found: VideoSet, mouths: str | None, frames: int, most_frames: int,
         frames: of a clip.
         most_frames: of a video that are used.
         pad_short: shorter videos become a clip with a mask.
+        size: of what the network takes.
     """
     if mouths is None:
         files = [video for video in found.videos if not video.is_folder]
@@ -90,7 +95,7 @@ def labelled(found: VideoSet, mouths: str | None, frames: int, most_frames: int,
             raise UserError(
                 f"{files[0].path} is a video: cut the mouths out with preprocess, and give its --out as data.mouths"
             )
-        videos, source = found.videos, FolderMouths([video.path for video in found.videos])
+        videos, source = found.videos, FolderMouths([video.path for video in found.videos], crop_side(size))
     else:
         stored = store.open(mouths)
         names = {name: name for name in stored.names} | {name.rsplit(".", 1)[0]: name for name in stored.names}
@@ -98,7 +103,7 @@ def labelled(found: VideoSet, mouths: str | None, frames: int, most_frames: int,
         videos = [video for video, name in pairs if name is not None]
         missing = [video.path.name for video, name in pairs if name is None]
         found = VideoSet(found.name, found.root, videos, missing, found.sparse).checked()
-        source = StoredMouths(stored, [name for _, name in pairs if name is not None])
+        source = StoredMouths(stored, [name for _, name in pairs if name is not None], size=size)
     index = ClipIndex.of(source.frames, frames, most_frames, pad_short)
     return Labelled(source, [video.key for video in videos], np.array([video.label for video in videos]), index)
 
@@ -111,4 +116,4 @@ def crop_of(mouths: Mouths) -> dict[str, Any]:
     """How mouths are cut, as far as it is known."""
     if isinstance(mouths, StoredMouths):
         return mouths.crop
-    return {"variant": "given", "landmarks": "given", "crop_size": 96}
+    return {"variant": "given", "landmarks": "given", "crop_size": getattr(mouths, "side", CROP)}

@@ -28,7 +28,8 @@ class MelEncoder(Stages):
         self.bn1 = nn.BatchNorm2d(widths[0])
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
-        self.to(memory_format=torch.channels_last)  # as in the mouth front-end, for speed
+        if all(width % 8 == 0 for width in widths):  # for speed; other widths crash in torch's backward pass
+            self.to(memory_format=torch.channels_last)
         self.width = widths[-1]
 
     def forward(self, x: Tensor) -> Tensor:

@@ -43,8 +43,9 @@ class VideoFrontend(nn.Module):
         )
         self.trunk = Stages(2, channels, widths, blocks, activation=activation)
         # The layout of the weights decides that of what they give: 1.4 times as fast in small networks, no slower in large.
-        self.frontend3D.to(memory_format=torch.channels_last_3d)
-        self.trunk.to(memory_format=torch.channels_last)
+        if all(width % 8 == 0 for width in (channels, *widths)):  # others crash in torch's backward pass
+            self.frontend3D.to(memory_format=torch.channels_last_3d)
+            self.trunk.to(memory_format=torch.channels_last)
         self.width = widths[-1]
 
     def forward(self, pictures: Tensor) -> Tensor:

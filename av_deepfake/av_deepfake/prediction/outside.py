@@ -12,7 +12,11 @@ _MEASURED = {
     "brightness": ("brightness of the mouth", "grey levels", ""),
     "contrast": ("contrast of the mouth", "grey levels", ""),
     "sharpness": ("sharpness of the mouth", "(edges over contrast)", "blur and noise look like other motion"),
-    "movement": ("movement of the mouth", "grey levels a frame", "above: noise or jitter; below: a mouth that hardly moves"),
+    "movement": (
+        "movement of the mouth",
+        "grey levels a frame",
+        "above: noise or jitter; below: a mouth that hardly moves",
+    ),
 }
 """What is compared: the key, its name, its unit, and why it matters."""
 

@@ -9,6 +9,7 @@ from av_deepfake.preprocessing.clock import RATE as RATE
 from av_deepfake.preprocessing.clock import SAMPLES as SAMPLES
 from av_deepfake.preprocessing.mouths import Mouths as Mouths
 from av_deepfake.preprocessing.mouths import read_video as read_video
+from av_deepfake.preprocessing.mouths import resized as resized
 from av_deepfake.preprocessing.video import MouthVideo as MouthVideo
 from av_deepfake.preprocessing.video import Settings as Settings
 from av_deepfake.preprocessing.video import sharpness as sharpness

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 from av_deepfake.preprocessing.clock import FPS, RATE, SAMPLES, sound_between
@@ -16,6 +17,18 @@ from shared_utils import UserError
 log = logging.getLogger(__name__)
 MISMATCH = 0.1
 """Seconds by which picture and sound may differ in length before it is logged."""
+
+
+def resized(pictures: np.ndarray, side: int) -> np.ndarray:
+    """Crops uint8 (..., h, w) -> (..., side, side); as they are where they have that size."""
+    if pictures.shape[-2:] == (side, side):
+        return pictures
+    kind = cv2.INTER_AREA if pictures.shape[-1] > side else cv2.INTER_LINEAR
+    flat = pictures.reshape(-1, *pictures.shape[-2:])
+    found = np.empty((len(flat), side, side), np.uint8)
+    for row, picture in enumerate(flat):
+        cv2.resize(np.ascontiguousarray(picture), (side, side), dst=found[row], interpolation=kind)
+    return found.reshape(*pictures.shape[:-2], side, side)
 
 
 @dataclass(frozen=True, eq=False)

@@ -33,6 +33,16 @@ def test_talking_videos_of_a_store_are_trained_on_and_some_are_held(tmp_path):
     assert data.training["pretraining"]["ranges"]["fps"] == [29.97, 29.97]
 
 
+def test_a_small_network_sees_as_much_of_a_crop_as_a_large_one(tmp_path):
+    stored(tmp_path / "mouths", "a.mp4"), stored(tmp_path / "mouths", "b.mp4")
+    for name in ("a.mp4", "b.mp4"):
+        np.save(tmp_path / f"mouths/{name}.npy", np.tile(np.arange(96, dtype=np.uint8) * 2, (50, 96, 1)))
+    data = TalkingData(str(tmp_path / "mouths"), batch_size=2, held=1, shifted=0, size=24)
+    assert data.preprocessing["crop_size"] == 26
+    seen = np.asarray(data.mouths.pictures(0, 0, 3))
+    assert seen.shape == (3, 26, 26) and seen[0, 0, 0] < 8 and seen[0, 0, -1] > 182
+
+
 def test_videos_without_sound_and_crops_of_two_kinds_are_named(tmp_path):
     stored(tmp_path, "a.mp4"), stored(tmp_path, "b.mp4", sound=False), stored(tmp_path, "c.mp4", variant="2020")
     with pytest.raises(UserError, match=r"1 of 3 videos.*no sound.*b.mp4"):

@@ -3,7 +3,9 @@
 import pytest
 import torch
 
+from av_deepfake.models.audio import MelEncoder
 from av_deepfake.models.branches import AudioBranch, AudioVisual, Detector, VideoBranch
+from av_deepfake.models.frontend import VideoFrontend
 
 ENCODER = {"dim": 8, "depth": 1, "heads": 2, "mlp": 16, "dropout": 0.0, "frames": 6}
 VIDEO = {"channels": 4, "widths": [4, 6], "blocks": [1, 1], **ENCODER}
@@ -74,3 +76,13 @@ def test_frame_rows_see_their_neighbourhood_and_not_their_place():
     first, second = pair.embed_video(pictures).frames, pair.embed_video(moved).frames
     # Two frames on each side are seen, so of six frames the third is the same wherever it lies.
     torch.testing.assert_close(first[:, 3], second[:, 2])
+
+
+def test_narrow_networks_train():
+    """Widths that are no multiple of 8 must not be stored channels last, which crashes torch's backward pass."""
+    for module, pictures in (
+        (MelEncoder([4, 4], [1, 1]), torch.randn(2, 1, 16, 80)),
+        (VideoFrontend(4, [4, 6], [1, 1]), torch.randn(2, 1, 4, 24, 24)),
+    ):
+        module(pictures).square().mean().backward()
+        assert all(torch.isfinite(p.grad).all() for p in module.parameters() if p.grad is not None)
