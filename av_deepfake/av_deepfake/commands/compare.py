@@ -5,8 +5,8 @@ from shared_utils import cli
 
 def compare(
     out: str = "runs/compare",
-    seeds: str = "0,1,2",
-    side_seeds: str = "0",
+    seeds: str = "1,2,3",
+    side_seeds: str = "1",
     tuning: int = 100,
     rates: str | None = None,
     pretraining_steps: int = 200,
@@ -25,7 +25,7 @@ def compare(
 
     Args:
         out: folder for the results and the parts.
-        seeds: with commas between; each draws mouths, weights and order anew.
+        seeds: with commas between; each draws mouths, weights and order anew; the recipe was chosen on 0.
         side_seeds: those of them for which the dear rows (ten times the steps, noisy and shuffled pre-training) are run.
         tuning: seed on whose validation clips the rates are chosen, not one of the seeds.
         rates: that every way to train tries, with commas between; those of the plan where not given.
