@@ -6,7 +6,7 @@ from shared_utils import cli
 def compare(
     out: str = "runs/compare",
     seeds: str = "1,2,3",
-    side_seeds: str = "1",
+    side_seeds: str | None = None,
     tuning: int = 100,
     rates: str | None = None,
     pretraining_steps: int = 200,
@@ -26,7 +26,8 @@ def compare(
     Args:
         out: folder for the results and the parts.
         seeds: with commas between; each draws mouths, weights and order anew; the recipe was chosen on 0.
-        side_seeds: those of them for which the dear rows (ten times the steps, noisy and shuffled pre-training) are run.
+        side_seeds: those of them for which the dear rows (ten times the steps, noisy and shuffled pre-training) are run;
+            the first where not given.
         tuning: seed on whose validation clips the rates are chosen, not one of the seeds.
         rates: that every way to train tries, with commas between; those of the plan where not given.
         pretraining_steps: of a pre-training.
@@ -57,7 +58,7 @@ def compare(
 
     plan = Plan(
         numbers(seeds, int, "seeds"),
-        numbers(side_seeds, int, "side_seeds"),
+        numbers(side_seeds or seeds.split(",")[0], int, "side_seeds"),
         tuning,
         RATES if rates is None else numbers(rates, float, "rates"),
         speakers,
