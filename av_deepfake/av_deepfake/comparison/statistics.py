@@ -1,4 +1,4 @@
-"""The simple rival: statistics of motion that anybody would write down first, and a regression on them."""
+"""The simple baseline: statistics of motion that anyone would write down first, and a regression on them."""
 
 from __future__ import annotations
 

@@ -20,9 +20,8 @@ from typing import IO, Any
 
 import numpy as np
 
-from av_deepfake.landmarks import plain_pickle
 from av_deepfake.landmarks.points import KINDS
-from shared_utils import UserError
+from shared_utils import UserError, plain_pickle
 from shared_utils.video import natural_order
 
 ENDINGS = (".npy", ".npz", ".pkl", ".json")

@@ -9,9 +9,8 @@ from typing import Literal
 
 import numpy as np
 
-from luperson_nl.data import plain_pickle
 from luperson_nl.tracklets.boxes import Boxes, make
-from shared_utils import UserError
+from shared_utils import UserError, plain_pickle
 
 COLUMNS = "frame,id,left,top,width,height,confidence"
 

@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from luperson_nl.data import plain_pickle
 from luperson_nl.data.store.backends import LMDB
 from luperson_nl.data.store.index import Index, renumber
-from shared_utils import UserError
+from shared_utils import UserError, plain_pickle
 
 KEYS = "keys.pkl"
 _WIDTHS = (5, 6, 7, 2)  # of the four numbers of a key

@@ -6,7 +6,7 @@ import codecs
 import importlib
 import pickle
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -35,6 +35,20 @@ class _Unpickler(pickle.Unpickler):
             raise pickle.UnpicklingError(f"it names {module_name}.{global_name}") from None
 
 
+def load(stream: IO[bytes]) -> Any:
+    """The content of a pickle of numpy arrays and builtin types; files of Python 2 too.
+
+    Raises:
+        ValueError: it is damaged, or names anything else, which is not imported.
+    """
+    try:
+        return _Unpickler(stream, encoding="latin1").load()
+    except pickle.UnpicklingError as error:
+        raise ValueError(f"not a pickle of plain values ({error}): nothing in a file is executed") from None
+    except (EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError, ImportError, MemoryError) as error:
+        raise ValueError(f"damaged ({type(error).__name__}: {error})") from None
+
+
 def read(path: str | Path) -> Any:
     """The content of a pickle file of numpy arrays and builtin types; files of Python 2 too.
 
@@ -44,12 +58,8 @@ def read(path: str | Path) -> Any:
     path = Path(path)
     try:
         with path.open("rb") as stream:
-            return _Unpickler(stream, encoding="latin1").load()
+            return load(stream)
     except FileNotFoundError:
         raise UserError(f"{path} not found: check the path") from None
-    except pickle.UnpicklingError as error:
-        raise UserError(
-            f"{path} is not a pickle of plain values ({error}): only numpy arrays and builtin types are read, nothing is executed"
-        ) from None
-    except (EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError, ImportError, MemoryError) as error:
-        raise UserError(f"{path} is damaged ({type(error).__name__}: {error}): copy it again") from None
+    except ValueError as error:
+        raise UserError(f"{path} is {error}; only numpy arrays and builtin types are read: copy it again") from None
