@@ -37,6 +37,7 @@ class TrackingModule(LightningModule):
         train_only: ``occlusion`` freezes all but the occlusion heads, batch statistics too (the published ``trainOcc``).
         reid: whether embeddings are learned.
         id_weight: of the re-ID loss, see ``losses.TrackingLoss``.
+        loss_weights: of the terms of detection by head, see ``losses.TrackingLoss``; as published where not given.
         margin: see ``losses.UnsupervisedReIDLoss``.
         placeholder: see ``losses.UnsupervisedReIDLoss``.
         temperature_epsilon: see ``losses.UnsupervisedReIDLoss``.
@@ -58,6 +59,7 @@ class TrackingModule(LightningModule):
         train_only: Literal["occlusion"] | None = None,
         reid: bool = True,
         id_weight: float = 1.0,
+        loss_weights: dict[str, float] | None = None,
         margin: float = 0.5,
         placeholder: Literal["mean", "median", "zero", "none"] = "mean",
         temperature_epsilon: float = 0.5,
@@ -73,7 +75,7 @@ class TrackingModule(LightningModule):
         network = build_network(backbone, {**HEADS, "id": embedding_channels})
         self.network = network.to(memory_format=torch.channels_last)  # a fifth faster on the CPU
         unsupervised = UnsupervisedReIDLoss(margin, placeholder, temperature_epsilon) if reid else None
-        self.loss = TrackingLoss(unsupervised, id_weight)
+        self.loss = TrackingLoss(unsupervised, id_weight, loss_weights)
         if init is not None:
             log.info("%s", initialise(self.network, init, self.loss))
         if train_only == "occlusion":

@@ -9,9 +9,13 @@ from typing import Literal, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchvision.ops import generalized_box_iou_loss
 
 from mot_occlusion.decode import gather_cells
-from shared_utils import distributed
+from shared_utils import UserError, distributed
+
+#: Of the detection terms, by head; ``giou`` is ours.
+PUBLISHED_WEIGHTS = {"hm": 1.0, "wh": 0.1, "reg": 1.0, "occlusion": 0.5, "occlusion_offset": 0.5, "giou": 0.0}
 
 
 def _share(count: Tensor, added: float = 0.0) -> Tensor:
@@ -51,6 +55,39 @@ def masked_l1_loss(maps: Tensor, cells: Tensor, mask: Tensor, target: Tensor) ->
     predicted = gather_cells(maps, cells).float()
     weight = mask[..., None].to(predicted).expand_as(predicted)
     return ((predicted - target) * weight).abs().sum() / _share(weight.sum(), 1e-4)
+
+
+def giou_loss(wh: Tensor, reg: Tensor, cells: Tensor, mask: Tensor, target_wh: Tensor, target_reg: Tensor) -> Tensor:
+    """Mean of 1 - GIoU between the boxes that the 3 x 3 cells round each centre name and that of the object.
+
+    A cell names the box from its place + reg - wh[:2] to its place + reg + wh[2:]. Cells beyond the map, and those that
+    lie nearer to another object's centre cell, are left out. (The published loss supervises the size at one cell, by L1.)
+
+    Args:
+        wh: (B, 4, h, w) left, top, right, bottom distances.
+        reg: (B, 2, h, w).
+        cells: (B, k) flat cells of the centres.
+        mask: (B, k), which of them count.
+        target_wh: (B, k, 4).
+        target_reg: (B, k, 2).
+    """
+    height, width = wh.shape[2:]
+    centres = torch.stack((cells % width, cells // width), 2)
+    step = torch.arange(-1, 2, device=cells.device)
+    around = centres[:, :, None] + torch.cartesian_prod(step, step)  # (B, k, 9, 2)
+    within = ((around >= 0) & (around < around.new_tensor([width, height]))).all(3)
+    distance = (around[:, :, :, None] - centres[:, None, None]).square().sum(4)  # to every centre (B, k, 9, k)
+    nearest = distance.masked_fill(~mask[:, None, None], int(1e9)).amin(3)
+    own = (around - centres[:, :, None]).square().sum(3)
+    used = mask[..., None] & within & (own <= nearest)
+    flat = (around[..., 1] * width + around[..., 0]).masked_fill(~within, 0).flatten(1)
+    middle = around.flatten(1, 2) + gather_cells(reg, flat).float()
+    extent = gather_cells(wh, flat).float()
+    named = torch.cat((middle - extent[..., :2], middle + extent[..., 2:]), 2)[used.flatten(1)]
+    middle = centres + target_reg
+    target = torch.cat((middle - target_wh[..., :2], middle + target_wh[..., 2:]), 2)
+    losses = generalized_box_iou_loss(named, target[:, :, None].expand(-1, -1, 9, -1)[used])
+    return losses.sum() / _share(used.sum())
 
 
 class UnsupervisedReIDLoss(nn.Module):
@@ -161,7 +198,8 @@ class UnsupervisedReIDLoss(nn.Module):
 class TrackingLoss(nn.Module):
     """Detection, occlusion and re-ID losses of a batch of pairs, weighted by two learned uncertainties (section 3.4).
 
-    detection = L_hm + 0.1 L_wh + L_reg + 0.5 L_occlusion + 0.5 L_occlusion_offset;
+    detection = L_hm + 0.1 L_wh + L_reg + 0.5 L_occlusion + 0.5 L_occlusion_offset, and, where its weight is not 0 (as
+    published), w L_giou of whole boxes (``giou_loss``);
     total = (exp(-s_det) detection + exp(-s_id) id_weight L_id + s_det + s_id) / 2. Heads that the network lacks leave
     their term out; without an ``id`` head, or without ``reid``, the total is ``detection``.
 
@@ -170,7 +208,10 @@ class TrackingLoss(nn.Module):
     Args:
         reid: the loss of the embeddings; None: they are not trained.
         id_weight: of that loss.
-        weights: of the detection terms by head, those above where not given.
+        weights: of the detection terms by head, and of ``giou``; those above where not given.
+
+    Raises:
+        UserError: a weight of another name, or below 0.
     """
 
     def __init__(
@@ -181,7 +222,12 @@ class TrackingLoss(nn.Module):
     ) -> None:
         super().__init__()
         self.reid, self.id_weight = reid, id_weight
-        self.weights = {"hm": 1.0, "wh": 0.1, "reg": 1.0, "occlusion": 0.5, "occlusion_offset": 0.5, **(weights or {})}
+        self.weights = PUBLISHED_WEIGHTS | dict(weights or {})
+        for name, weight in self.weights.items():
+            if name not in PUBLISHED_WEIGHTS or not weight >= 0:
+                raise UserError(
+                    f"loss weight {name}: {weight}: the names are {', '.join(PUBLISHED_WEIGHTS)}, from 0 on"
+                )
         self.s_det = nn.Parameter(torch.tensor([-1.85]))
         self.s_id = nn.Parameter(torch.tensor([-1.05]))
 
@@ -217,6 +263,9 @@ class TrackingLoss(nn.Module):
         ):
             if name in maps:
                 parts[name] = masked_l1_loss(maps[name], targets[index], targets[mask], targets[offset])
+        if self.weights["giou"] and "wh" in maps and "reg" in maps:
+            objects = (targets[name] for name in ("ind", "reg_mask", "wh", "reg"))
+            parts["giou"] = giou_loss(maps["wh"], maps["reg"], *objects)
         # Always in this order, so that the sum is the same to the last bit. A tensor, as every network has some head.
         detection = cast(Tensor, sum(weight * parts[name] for name, weight in self.weights.items() if name in parts))
         if self.reid is None or "id" not in maps:

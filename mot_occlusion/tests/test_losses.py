@@ -8,6 +8,7 @@ import torch
 
 from mot_occlusion.losses import TrackingLoss, UnsupervisedReIDLoss, focal_loss, masked_l1_loss
 from mot_occlusion.targets import detection_targets
+from shared_utils import UserError
 
 HEADS = {"hm": 1, "wh": 4, "id": 8, "reg": 2, "occlusion": 1, "occlusion_offset": 2}
 
@@ -200,3 +201,51 @@ def test_two_processes_average_to_the_loss_and_gradient_of_one(tmp_path, process
     processes.group(_ONE_RANK, Path(__file__).parent, cwd=tmp_path)
     average = np.mean([json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)], axis=0)
     assert average == pytest.approx(_loss_and_gradient(0, 2), rel=1e-5)
+
+
+def _boxes_scene(boxes, size=(12, 16)):
+    """Maps that name exactly the boxes (cx, cy, w, h as fractions) from the nine cells round every centre."""
+    targets = {k: torch.from_numpy(v)[None] for k, v in detection_targets(boxes, size, 6).items() if k != "kept"}
+    wh, reg = torch.zeros(1, 4, *size), torch.zeros(1, 2, *size)
+    for slot in range(len(boxes)):
+        x, y = int(targets["ind"][0, slot]) % size[1], int(targets["ind"][0, slot]) // size[1]
+        for dx in (-1, 0, 1):
+            for dy in (-1, 0, 1):
+                offset = targets["reg"][0, slot]
+                reg[0, :, y + dy, x + dx] = offset - torch.tensor([dx, dy])
+                wh[0, :, y + dy, x + dx] = targets["wh"][0, slot]
+    return {"wh": wh, "reg": reg}, targets
+
+
+def test_whole_boxes_are_compared_at_nine_cells_by_giou():
+    maps, targets = _boxes_scene(np.array([[0.3, 0.4, 0.2, 0.5], [0.7, 0.5, 0.25, 0.4]]))
+    term = TrackingLoss(weights={"giou": 1.0})
+    assert term(maps, targets)["giou"].item() == pytest.approx(0, abs=1e-5)
+    # One of the eighteen cells names a box of the same place and half the width: IoU 1/2, hull = the larger box.
+    x, y = int(targets["ind"][0, 0]) % 16, int(targets["ind"][0, 0]) // 16
+    middle = maps["wh"][0, :, y + 1, x - 1]
+    maps["wh"][0, :, y + 1, x - 1] = middle * torch.tensor([0.5, 1, 0.5, 1])
+    assert term(maps, targets)["giou"].item() == pytest.approx(0.5 / 18, rel=1e-4)
+
+
+def test_a_cell_belongs_to_the_nearer_centre_and_none_lies_beyond_the_map():
+    """Two people two cells apart share a column, of which each has what is not nearer to the other; one is at the corner."""
+    near = np.array([[4.5 / 16, 0.5, 0.2, 0.5], [5.5 / 16, 0.5, 0.2, 0.5], [0.5 / 16, 0.5 / 12, 0.1, 0.1]])
+    targets = {k: torch.from_numpy(v)[None] for k, v in detection_targets(near, (12, 16), 6).items() if k != "kept"}
+    maps = {"wh": torch.ones(1, 4, 12, 16, requires_grad=True), "reg": torch.zeros(1, 2, 12, 16)}
+    TrackingLoss(weights={"giou": 1.0})(maps, targets)["giou"].backward()
+    taught = maps["wh"].grad.abs().sum(1)[0] > 0
+    expected = torch.zeros(12, 16, dtype=torch.bool)
+    expected[5:8, 3:7] = True
+    expected[:2, :2] = True
+    assert torch.equal(taught, expected)
+
+
+def test_published_weights_leave_giou_out_and_wrong_names_are_refused():
+    maps, targets = _scene(0, 5)
+    assert "giou" not in TrackingLoss()(maps, targets)
+    weighted, plain = (TrackingLoss(weights=w)(maps, targets) for w in ({"giou": 2.0, "wh": 0.0}, {"wh": 0.0}))
+    assert weighted["loss"].item() == pytest.approx(plain["loss"].item() + 2 * weighted["giou"].item(), rel=1e-6)
+    for wrong in ({"gioo": 1.0}, {"wh": -1.0}, {"wh": math.nan}):
+        with pytest.raises(UserError, match="loss weight"):
+            TrackingLoss(weights=wrong)

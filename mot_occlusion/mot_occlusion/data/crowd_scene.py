@@ -11,7 +11,7 @@ from mot_occlusion.data.crowd_walkers import Walker, draw_walker, new_look, rand
 
 
 class Frame(NamedTuple):
-    """image: (H, W, 3) uint8 RGB. ids: (N,), from 1. boxes: (N, 4) x, y, w, h in pixels, counted from 1 as MOT does.
+    """image: (H, W, 3) uint8 RGB. ids: (N,), from 1. boxes: (N, 4) x, y, w, h in pixels from 0.
 
     visibility: (N,) share of the whole silhouette's pixels that are seen.
     """
@@ -194,7 +194,7 @@ class Scene:
         for walker_number, box, total in people:
             low, high = np.maximum(box[:2], 0), np.minimum(box[:2] + box[2:], (self.width, self.height))
             if np.prod(np.maximum(high - low, 0)) > 0.15 * np.prod(box[2:]):
-                rows.append((walker_number, *(box + np.array([1, 1, 0, 0])), visible[walker_number] / max(total, 1)))
+                rows.append((walker_number, *box, visible[walker_number] / max(total, 1)))
         table = np.array(sorted(rows), np.float64).reshape(-1, 6)
         return Frame(image, table[:, 0].astype(np.int64), table[:, 1:5], table[:, 5])
 

@@ -14,9 +14,10 @@ from mot_occlusion.data import synthetic_crowd
 from mot_occlusion.data.crowdhuman import annotation_file, read_crowdhuman
 from mot_occlusion.data.evaluation_pairs import EvaluationPairs
 from mot_occlusion.data.mot import Video, read_videos
-from mot_occlusion.data.training_pairs import EpochSampler, TrainingPairs
+from mot_occlusion.data.training_pairs import TrainingPairs
 from mot_occlusion.data.transforms import AffineRanges
 from shared_utils import UserError, distributed
+from shared_utils.loading import EpochSampler
 
 DEFAULT_CACHE = "~/.cache/mot_occlusion"
 

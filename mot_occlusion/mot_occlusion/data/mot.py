@@ -20,7 +20,7 @@ _DETECTORS = ("SDP", "FRCNN", "DPM")
 class Video:
     """A video for training or evaluation.
 
-    images: one file a frame. boxes: per frame (N, 4) x, y, w, h in pixels, whole boxes that may leave the image.
+    images: one file a frame. boxes: per frame (N, 4) x, y, w, h in pixels from 0, whole boxes that may leave the image.
     visibility: per frame (N,). ids: per frame (N,), for evaluation alone; None where they were not asked for.
     """
 

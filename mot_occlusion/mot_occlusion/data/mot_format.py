@@ -1,6 +1,7 @@
 """The text files of MOTChallenge: ground truth, detections, results and ``seqinfo.ini``, as people have them on disk.
 
-Frames count from 1 and boxes are x, y, w, h in pixels as they stand in the file (nothing is subtracted).
+Frames count from 1. The files count pixels from 1 as well, the program from 0 (the image covers 0 to its width): 1 is
+subtracted from x and y where a file is read and added where one is written, here and nowhere else.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import numpy as np
 from shared_utils import UserError
 from shared_utils.files import replacing
 
+#: What the files call the first pixel.
+FIRST_PIXEL = 1.0
 LAYOUT = "<root>/{train,test}/<sequence>/{img1/, gt/gt.txt, det/det.txt, seqinfo.ini}"
 _KINDS = {
     "gt": "frame,id,x,y,w,h,flag,class,visibility (MOT16/17/20) or frame,id,x,y,w,h,flag,-1,-1,-1 (MOT15)",
@@ -28,8 +31,8 @@ _KINDS = {
 class Rows(NamedTuple):
     """The rows of a file, in order of the frames (and of the file inside a frame).
 
-    frames (N,) from 1; ids (N,); boxes (N, 4) x, y, w, h float64; scores (N,): the flag of ground truth, the confidence
-    of the rest; classes (N,) and visibility (N,): 1 where the file has none.
+    frames (N,) from 1; ids (N,); boxes (N, 4) x, y, w, h float64, pixels from 0; scores (N,): the flag of ground truth,
+    the confidence of the rest; classes (N,) and visibility (N,): 1 where the file has none.
     """
 
     frames: np.ndarray
@@ -93,7 +96,7 @@ def _read(path: str | Path, kind: str) -> Rows:
     frames = table[:, 0].astype(np.int64)
     identified = kind in ("gt", "results")
     ids = table[:, 1].astype(np.int64) if identified else np.full(len(table), -1)
-    boxes = table[:, 2:6]
+    boxes = table[:, 2:6] - [FIRST_PIXEL, FIRST_PIXEL, 0, 0]
     scores = table[:, 6] if columns > 6 else np.ones(len(table))
     # Ground truth of MOT15 has ten columns, without a class; its last three are -1 or coordinates in the world.
     has_class = kind in ("gt", "boxes") and columns in (8, 9)
@@ -221,9 +224,9 @@ def find_sequences(root: str | Path, split: str | None = None) -> list[Path]:
 
 
 def result_line(frame: int, identity: int, box: Sequence[float], score: float) -> str:
-    """One line of results; ``box`` is x, y, w, h."""
+    """One line of results; ``box`` is x, y, w, h in pixels from 0."""
     x, y, w, h = box
-    return f"{frame},{identity},{x:.2f},{y:.2f},{w:.2f},{h:.2f},{score:.2f},-1,-1,-1\n"
+    return f"{frame},{identity},{x + FIRST_PIXEL:.2f},{y + FIRST_PIXEL:.2f},{w:.2f},{h:.2f},{score:.2f},-1,-1,-1\n"
 
 
 def write_rows(rows: Rows, path: str | Path) -> None:

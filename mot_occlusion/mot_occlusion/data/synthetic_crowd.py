@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 
 from mot_occlusion.data.crowd_scene import Frame, Scene
+from mot_occlusion.data.mot_format import FIRST_PIXEL
 from shared_utils import UserError, logging
 
 #: Of the drawing: the same seed draws the same pixels as long as it stays.
@@ -108,7 +109,8 @@ def _fill(building: Path, name: str, frames: Iterator[Frame], num_frames: int, s
         bgr = np.ascontiguousarray(frame.image[..., ::-1])
         _, encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 95])
         (building / "img1" / f"{number:06d}.jpg").write_bytes(encoded.tobytes())
-        for person, box, visibility in zip(frame.ids, frame.boxes, frame.visibility, strict=True):
+        counted = frame.boxes + np.array([FIRST_PIXEL, FIRST_PIXEL, 0, 0])
+        for person, box, visibility in zip(frame.ids, counted, frame.visibility, strict=True):
             place = ",".join(f"{value:.2f}" for value in box)
             lines.append(f"{number},{person},{place},1,1,{visibility:.4f}\n")
     (building / "gt" / "gt.txt").write_text("".join(lines))

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset, DistributedSampler
+from torch.utils.data import Dataset
 
 from mot_occlusion.data.images import read_image, to_tensor
 from mot_occlusion.data.mot import Video
-from mot_occlusion.data.transforms import AffineRanges, scale_colour, warp_boxes, warp_image
+from mot_occlusion.data.transforms import AffineRanges, of_pixels, scale_colour, warp_boxes, warp_image
 from mot_occlusion.decode import Letterbox
 from mot_occlusion.targets import detection_targets
 from shared_utils import UserError
@@ -21,18 +20,6 @@ log = logging.getLogger(__name__)
 Batch = dict[str, Any]
 # Half of the second frame's targets are never looked at: only the first one is supervised for detection.
 _OF_PREVIOUS = ("ind", "reg_mask", "reid_mask")
-
-
-class EpochSampler(DistributedSampler):
-    """This process's share of a fresh permutation every epoch, as pairs (epoch, index).
-
-    The order follows from (seed, epoch) alone, and with the epoch in hand the data set draws pairs and augmentation from
-    (seed, epoch, index): a resumed run gets the batches that an uninterrupted one would have had.
-    """
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        for index in super().__iter__():
-            yield self.epoch, index
 
 
 class TrainingPairs(Dataset):
@@ -122,13 +109,14 @@ class TrainingPairs(Dataset):
         image = box(image)
         if affine is not None:
             matrix = affine.matrix(self.input_size)
-            image = warp_image(image, matrix)
+            image = warp_image(image, of_pixels(matrix))
             corners, rows = warp_boxes(corners, matrix, affine.angle)
             visibility = visibility[rows]
         # Nobody is taught whose whole box has left the frame.
         inside = (corners[:, 2] > 0) & (corners[:, 3] > 0) & (corners[:, 0] < width) & (corners[:, 1] < height)
         corners, visibility = corners[inside], visibility[inside]
         if flip:
+            # Pixel i goes to width - 1 - i, so its edges i and i + 1 go to width - i and width - 1 - i.
             image = image[:, ::-1]
             corners = np.stack((width - corners[:, 2], corners[:, 1], width - corners[:, 0], corners[:, 3]), 1)
         low, high = corners[:, :2], corners[:, 2:]

@@ -73,8 +73,17 @@ class AffineRanges(NamedTuple):
         )
 
 
+def of_pixels(matrix: np.ndarray) -> np.ndarray:
+    """A (3, 3) matrix for edges of pixels (a box of the whole image ends at its width), as one for their middles.
+
+    Boxes are made of edges, while OpenCV's pixel (0, 0) is a middle, half a pixel away from either edge.
+    """
+    half = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
+    return np.linalg.inv(half) @ matrix @ half
+
+
 def warp_image(image: np.ndarray, matrix: np.ndarray, border: float = 127.5) -> np.ndarray:
-    """(H, W, 3) uint8 under a (3, 3) matrix, bilinear, on a grey border."""
+    """(H, W, 3) uint8 under a (3, 3) matrix of middles of pixels, bilinear, on a grey border."""
     import cv2
 
     return cv2.warpPerspective(

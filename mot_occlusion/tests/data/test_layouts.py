@@ -49,7 +49,7 @@ def test_mot17_is_read_once_of_its_three_copies(tmp_path, level):
         _sequence(tmp_path / level, f"MOT17-02-{detector}", MOT17_GT, newline="\r\n")
     (video,) = read_videos(tmp_path)
     assert video.name == "MOT17-02-SDP" and [len(boxes) for boxes in video.boxes] == [1, 0, 1, 0]
-    assert video.boxes[2][0].tolist() == [14, 10, 20, 40] and video.visibility[2][0] == pytest.approx(0.3)
+    assert video.boxes[2][0].tolist() == [13, 9, 20, 40] and video.visibility[2][0] == pytest.approx(0.3)
 
 
 def test_mot15_has_no_class(tmp_path):

@@ -26,8 +26,8 @@ def test_ground_truth_of_mot17(tmp_path):
     rows = mot_format.read_gt(path)
     assert rows.frames.tolist() == [1, 1, 2] and rows.ids.tolist() == [1, 2, 1]
     assert rows.classes.tolist() == [1, 8, 1] and rows.visibility.tolist() == [1, 0.25, 0.5]
-    assert rows.scores.tolist() == [1, 0, 1] and rows.boxes[2].tolist() == [10, 20, 30, 40]
-    assert rows.xyxy()[2].tolist() == [10, 20, 40, 60]
+    assert rows.scores.tolist() == [1, 0, 1] and rows.boxes[2].tolist() == [9, 19, 30, 40]
+    assert rows.xyxy()[2].tolist() == [9, 19, 39, 59]
     assert rows.starts(3).tolist() == [0, 2, 3, 3]
 
 
@@ -50,7 +50,7 @@ def test_ground_truth_of_mot15_has_no_class(tmp_path, rest):
 def test_results_are_read_as_people_write_them(tmp_path, text):
     rows = mot_format.read_results(written(tmp_path / "a.txt", text))
     assert (
-        rows.ids.tolist() == [3, 0] and rows.boxes.tolist() == [[1, 2, 3, 4]] * 2 and rows.scores.tolist() == [0.5] * 2
+        rows.ids.tolist() == [3, 0] and rows.boxes.tolist() == [[0, 1, 3, 4]] * 2 and rows.scores.tolist() == [0.5] * 2
     )
 
 

@@ -53,7 +53,7 @@ def test_visibility_is_what_is_left_of_a_person_in_the_picture():
     for row in range(len(feet)):
         low, high = np.maximum(corners[row, :2], corners[:, :2]), np.minimum(corners[row, 2:], corners[:, 2:])
         nearer = (np.prod(np.maximum(high - low, 0), 1) > 0) & (feet > feet[row])
-        inside = (corners[row, :2] >= 1).all() and corners[row, 2] < 320 and corners[row, 3] < 192
+        inside = (corners[row, :2] >= 0).all() and corners[row, 2] <= 320 and corners[row, 3] <= 192
         if not nearer.any() and inside and frame.visibility[row] < 0.99:
             # Only a standing obstacle may hide a person whom no person hides.
             assert frame.visibility[row] < 1
@@ -72,7 +72,7 @@ def test_boxes_fit_the_people_to_a_pixel():
     without = scene.render(0)
     changed = np.abs(with_person.image.astype(int) - without.image).max(2) > 40
     rows, columns = np.flatnonzero(changed.any(1)), np.flatnonzero(changed.any(0))
-    x, y, w, h = with_person.boxes[0] - [1, 1, 0, 0]
+    x, y, w, h = with_person.boxes[0]
     assert np.abs([columns[0] - x, rows[0] - y, columns[-1] + 1 - x - w]).max() <= 3
     assert rows[-1] + 1 <= y + 1.1 * h  # the shadow lies at the feet
 

@@ -7,10 +7,11 @@ import torch
 from mot_occlusion.data.mot import read_videos
 from mot_occlusion.data.mot_format import read_gt
 from mot_occlusion.data.synthetic_crowd import write_crowd
-from mot_occlusion.data.training_pairs import EpochSampler, TrainingPairs
+from mot_occlusion.data.training_pairs import TrainingPairs
 from mot_occlusion.data.transforms import AffineRanges
 from mot_occlusion.lightning_module import TrackingModule
 from shared_utils import UserError
+from shared_utils.loading import EpochSampler
 
 SIZE = (64, 96)
 
