@@ -1,7 +1,5 @@
 """Two gloo processes take the steps that one takes on the whole batch: shared batch norm and Partial FC."""
 
-from pathlib import Path
-
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
@@ -9,18 +7,6 @@ from torch.nn.parallel import DistributedDataParallel
 from ict_deepfake.losses import ict_loss
 from ict_deepfake.margin import build_head
 from ict_deepfake.models.ict import ICT, Embeddings
-
-RANK = """
-import os, sys
-sys.path.insert(0, sys.argv[1])
-import torch
-from test_processes import train
-torch.set_num_threads(1)
-torch.distributed.init_process_group("gloo")
-state = train(int(os.environ["RANK"]), 2)
-torch.save(state, os.environ["RANK"] + ".pt")
-torch.distributed.destroy_process_group()
-"""
 
 
 class Step(nn.Module):
@@ -57,13 +43,5 @@ def train(rank, world):
 
 
 def test_two_processes_equal_one(tmp_path, processes):
-    processes.group(RANK, Path(__file__).parent, cwd=tmp_path)
-    alone = train(0, 1)
-    ranks = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
-    for name, value in alone.items():
-        for rank in ranks:
-            torch.testing.assert_close(
-                rank[name], value, rtol=1e-5, atol=1e-5, msg=lambda text, name=name: f"{name}: {text}"
-            )
-    assert all(torch.equal(ranks[0][name], ranks[1][name]) for name in alone)
+    alone = processes.equal_one(train, tmp_path)
     assert alone["head.steps"] == 2 and alone["model.bn.num_batches_tracked"] == 4

@@ -16,6 +16,7 @@ variable ``GOLDEN_DIR`` names is used instead of the given one. A case without a
 
 from __future__ import annotations
 
+import inspect
 import json
 import multiprocessing
 import os
@@ -211,6 +212,20 @@ def _execute(code: str, arguments: Sequence[str], environment: Mapping[str, str]
     exec(code, {"__name__": "__main__"})
 
 
+_RANK = """
+import importlib.util, os, sys
+import torch
+spec = importlib.util.spec_from_file_location("ranked", sys.argv[1])
+module = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+torch.set_num_threads(1)
+torch.distributed.init_process_group("gloo")
+state = getattr(module, sys.argv[2])(int(os.environ["RANK"]), 2)
+torch.save(state, os.environ["RANK"] + ".pt")
+torch.distributed.destroy_process_group()
+"""
+
+
 class Processes:
     """Processes of their own, forked from a fresh interpreter that has loaded some modules and run nothing.
 
@@ -267,3 +282,30 @@ class Processes:
         for process in running:
             process.join()
         assert [process.exitcode for process in running] == [0, 0], "\n".join(map(self.printed, running))
+
+    def equal_one(
+        self, train: Callable[[int, int], dict], cwd: str | Path, rtol: float = 1e-5, atol: float = 1e-5
+    ) -> dict:
+        """Assert that two gloo processes come to what one comes to, both of them to the same bits.
+
+        Args:
+            train: a function of a test file, ``train(rank, processes)`` -> tensors by name, after some steps on this rank's
+                share of every batch.
+            cwd: the folder that the ranks run in.
+            rtol: relative tolerance between two processes and one.
+            atol: absolute tolerance.
+
+        Returns:
+            What ``train(0, 1)`` gives.
+        """
+        import torch
+
+        self.group(_RANK, inspect.getfile(train), train.__name__, cwd=cwd)
+        alone = train(0, 1)
+        first, second = (torch.load(Path(cwd) / f"{rank}.pt", weights_only=True) for rank in range(2))
+        assert set(first) == set(second) == set(alone)
+        for name, value in alone.items():
+            message = f"{name}: {{}}".format
+            torch.testing.assert_close(first[name], value, rtol=rtol, atol=atol, msg=message)
+            assert torch.equal(first[name], second[name]), f"{name}: the processes differ"
+        return alone

@@ -16,11 +16,11 @@ from av_deepfake.data.clips import FRAMES, ClipIndex
 from av_deepfake.data.facts import description
 from av_deepfake.data.labelled import Balance, Held, Labelled, MouthBatches
 from av_deepfake.data.layouts import Layout, open_set
-from av_deepfake.data.loading import NumberedLoader, Resumable
 from av_deepfake.data.mouths import ArrayMouths
 from av_deepfake.procedural import METHODS, Fakes
 from av_deepfake.procedural import Mouths as Drawn
 from shared_utils import UserError
+from shared_utils.loading import Resumable, ResumableLoader
 
 TRAIN_FRAMES, TEST_FRAMES = 270, 110
 """First frames of a video that are used, as LipForensics does."""
@@ -182,8 +182,8 @@ class DetectionData(Resumable, LightningDataModule):
             for name, share in (("clean", 0.0), ("compressed", 1.0))
         ]
 
-    def train_dataloader(self) -> NumberedLoader:
-        return self._load(self.batches(), self.num_workers)
+    def train_dataloader(self) -> ResumableLoader:
+        return self.resumed(self.batches().loader(self.num_workers))
 
     def val_dataloader(self) -> DataLoader | list:
         return [] if self.held is None else self.held.loader(self.num_workers)

@@ -13,10 +13,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from av_deepfake.data.augmentation import Augmentation, centred
 from av_deepfake.data.clips import ClipIndex, padded
-from av_deepfake.data.loading import Numbered, RankShare
+from av_deepfake.data.loading import Numbered
 from av_deepfake.data.mouths import Mouths
 from av_deepfake.objective import MouthBatch
 from shared_utils import UserError
+from shared_utils.loading import RankShare
 
 Balance = Literal["methods", "classes", "none"]
 

@@ -13,12 +13,12 @@ from torch.utils.data import DataLoader
 from av_deepfake.data.augmentation import Augmentation
 from av_deepfake.data.clips import FRAMES
 from av_deepfake.data.facts import description
-from av_deepfake.data.loading import NumberedLoader, Resumable
 from av_deepfake.data.mouths import ArrayMouths, Mouths
 from av_deepfake.data.talking import Retrieval, TalkingBatches
 from av_deepfake.procedural import SPEAKERS
 from av_deepfake.procedural import Mouths as Drawn
 from shared_utils import UserError
+from shared_utils.loading import Resumable, ResumableLoader
 
 log = logging.getLogger(__name__)
 
@@ -159,8 +159,8 @@ class TalkingData(Resumable, LightningDataModule):
         found = self._drawn.retrieval(kind, count, seconds=self.frames / 25)
         return Retrieval(kind, ArrayMouths(found.pictures, found.sound), self.size, self.frames)
 
-    def train_dataloader(self) -> NumberedLoader:
-        return self._load(self.batches(), self.num_workers)
+    def train_dataloader(self) -> ResumableLoader:
+        return self.resumed(self.batches().loader(self.num_workers))
 
     def val_dataloader(self) -> DataLoader | list:
         return [] if self.held is None else self.held.loader()

@@ -12,10 +12,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from av_deepfake.data.augmentation import Augmentation, centred
 from av_deepfake.data.clips import FRAMES
-from av_deepfake.data.loading import Numbered, RankShare
+from av_deepfake.data.loading import Numbered
 from av_deepfake.data.mouths import Mouths
 from av_deepfake.objective import TalkingBatch
 from shared_utils import UserError
+from shared_utils.loading import RankShare
 
 log = logging.getLogger(__name__)
 FPS = 25

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, DistributedSampler
+from torch.utils.data import DataLoader, Dataset
 
 from ict_deepfake.data.crops import Crops
 from ict_deepfake.swapping import Recipe, nearest_donor
 from ict_deepfake.swapping.pairs import swap_many
-from shared_utils import distributed
+from shared_utils.loading import RankShare
 
 _MOST = 2000
 
@@ -37,7 +37,7 @@ class Held:
 
     def loader(self, num_workers: int = 0) -> DataLoader:
         """Batches of (uint8 (n, 3, s, s), number of each picture); each process its share, none twice."""
-        return DataLoader(_Pictures(self.images), 256, sampler=_RankShare(len(self)), num_workers=num_workers)
+        return DataLoader(_Pictures(self.images), 256, sampler=RankShare(len(self)), num_workers=num_workers)
 
 
 def gathered(genuine: np.ndarray, fakes: Mapping[str, np.ndarray]) -> Held:
@@ -69,17 +69,3 @@ class _Pictures(Dataset):
 
     def __getitem__(self, row: int) -> tuple[Tensor, int]:
         return torch.from_numpy(np.ascontiguousarray(self.images[row].transpose(2, 0, 1))), row
-
-
-class _RankShare(DistributedSampler):
-    """Every picture once, over all processes; nothing is repeated to make shares equal."""
-
-    def __init__(self, count: int) -> None:
-        super().__init__(range(count), distributed.world_size(), distributed.rank(), shuffle=False)  # pyright: ignore[reportArgumentType]
-        self.rows = range(self.rank, count, self.num_replicas)
-
-    def __iter__(self):
-        return iter(self.rows)
-
-    def __len__(self) -> int:
-        return len(self.rows)

@@ -13,19 +13,20 @@ from torch.utils.data import DataLoader
 from ict_deepfake.data.crops import Crops, with_detected_points
 from ict_deepfake.data.held import Held, gathered, swapped
 from ict_deepfake.data.identities import DrawnIdentities, IdentitySource, Part, open_identities
-from ict_deepfake.data.pairs import PairBatches, PairLoader
+from ict_deepfake.data.pairs import PairBatches
 from ict_deepfake.degradations import TrainingDegradation
 from ict_deepfake.faces.alignment import Alignment
 from ict_deepfake.faces.found import five_of_68
 from ict_deepfake.procedural import FaceSet, Population, TestFaces
 from ict_deepfake.swapping import Recipe
 from shared_utils import UserError
+from shared_utils.loading import Resumable, ResumableLoader
 
 log = logging.getLogger(__name__)
 TESTED = ("blend", "rerender", "self_blend", "reenact")
 
 
-class FacesData(LightningDataModule):
+class FacesData(Resumable, LightningDataModule):
     """Pairs of swapped pictures to train with, held identities to validate with.
 
     Args:
@@ -39,7 +40,7 @@ class FacesData(LightningDataModule):
         seed: of the people, of which identities are held, and of every swap.
         swaps: what swaps are drawn from.
         degradation: of all pictures of a batch alike; null: none.
-        genuine: share of the pairs that are two genuine pictures of one person.
+        genuine: share of ICT's pairs that are two genuine pictures of one person.
         first_genuine: the same at the beginning.
         first: share of the training that is its beginning.
         candidates: of which a donor is the nearest.
@@ -79,8 +80,6 @@ class FacesData(LightningDataModule):
         self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
         self.swaps, self.degradation, self.candidates = swaps, degradation, candidates
         self.genuine, self.first_genuine, self.first, self._held_share = genuine, first_genuine, first, held
-        self._loader: PairLoader | None = None
-        self._position: dict[str, int] | None = None
         try:
             self.people = Population(**{"seed": seed, "size": size, **(population or {})})
         except TypeError as error:
@@ -163,11 +162,12 @@ class FacesData(LightningDataModule):
 
     # Loaders ---------------------------------------------------------------------------------------------------------
 
-    def batches(self, steps: int) -> PairBatches:
+    def batches(self, steps: int, matched: bool = False) -> PairBatches:
         """The training's batches.
 
         Args:
             steps: of the whole training, whose beginning has more genuine pictures.
+            matched: see ``PairBatches``.
         """
         return PairBatches(
             self.crops,
@@ -177,15 +177,15 @@ class FacesData(LightningDataModule):
             self.genuine,
             self.first_genuine,
             round(self.first * steps),
+            matched,
             self.candidates,
             self.seed,
         )
 
-    def train_dataloader(self) -> PairLoader:
-        self._loader = PairLoader(self.batches(self._steps()), self.num_workers)
-        if self._position is not None:
-            self._loader.load_state_dict(self._position)
-        return self._loader
+    def train_dataloader(self) -> ResumableLoader:
+        # The control is asked whether a picture is swapped: it sees the same pictures as they were.
+        matched = self.trainer is not None and getattr(self.trainer.lightning_module, "method", None) == "binary"
+        return self.resumed(self.batches(self._steps(), matched).loader(self.num_workers))
 
     def _steps(self) -> int:
         """Batches of the whole training."""
@@ -202,16 +202,6 @@ class FacesData(LightningDataModule):
 
     def test_dataloader(self) -> DataLoader | list:
         return [] if self.final is None else self.final.loader()
-
-    # The trainer gives loaders their state back too, but only to those that are made after it has read the checkpoint; a
-    # schedule that asks for the number of steps has them made before.
-    def state_dict(self) -> dict[str, Any]:
-        return {} if self._loader is None else self._loader.state_dict()
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._position = state_dict or None
-        if self._loader is not None and self._position is not None:
-            self._loader.load_state_dict(self._position)
 
 
 def of_people(faces: TestFaces) -> Held:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
 
-import cv2
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, DistributedSampler
+from torch.utils.data import Dataset
 
 from ict_deepfake.data.crops import Crops
 from ict_deepfake.objective import PairBatch
 from ict_deepfake.swapping import Recipe, nearest_donor, swap_pairs
 from shared_utils import UserError, distributed
+from shared_utils.loading import Numbers, ResumableLoader
 
 Degradation = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 """Pictures (n, h, w, 3) uint8 -> pictures, all of them by one recipe."""
@@ -36,6 +35,8 @@ class PairBatches(Dataset):
         genuine: share of the pairs that are two genuine pictures of one person.
         first_genuine: the same in the first batches.
         first: number of the first batches.
+        matched: half of the pairs are swapped, and the other half are the same pictures as they were; for a network that is
+            asked whether a picture is swapped, which shows in nothing else then. ``genuine`` is not asked for.
         candidates: of which a donor is the nearest.
         seed: of everything that is drawn.
     """
@@ -49,24 +50,31 @@ class PairBatches(Dataset):
         genuine: float,
         first_genuine: float | None = None,
         first: int = 0,
+        matched: bool = False,
         candidates: int = 32,
         seed: int = 0,
     ) -> None:
         self.crops, self.batch_size, self.recipe, self.degradation = crops, batch_size, recipe, degradation
         self.genuine, self.first, self.candidates, self.seed = genuine, first, candidates, seed
         self.first_genuine = genuine if first_genuine is None else first_genuine
+        self.matched = matched
+        self.drawn = batch_size // 2 if matched else batch_size
         self.targets = np.flatnonzero(crops.counts()[crops.identity] > 1)
         if len(self.targets) < batch_size:
             raise UserError(
                 f"{len(self.targets)} pictures of people with two or more make no batch of {batch_size} pairs: "
                 "lower data.batch_size"
             )
-        self.per_epoch = len(self.targets) // batch_size
+        self.per_epoch = len(self.targets) // self.drawn
         self._epoch = -1
         self._permuted = self.targets
 
     def __len__(self) -> int:
         return self.per_epoch
+
+    def loader(self, num_workers: int = 0) -> ResumableLoader:
+        """All batches, epoch after epoch."""
+        return ResumableLoader(self, Numbers(self.per_epoch), num_workers=num_workers)
 
     def __getitem__(self, number: int) -> PairBatch:
         """A batch, or the share of it that falls to this process."""
@@ -84,21 +92,21 @@ class PairBatches(Dataset):
     def parts(self) -> int:
         """Into how many parts a batch is drawn."""
         wanted = max(PARTS, distributed.world_size())
-        return wanted if self.batch_size % wanted == 0 else 1
+        return wanted if self.drawn % wanted == 0 else 1
 
     def _part(self, number: int, part: int) -> PairBatch:
         parts = self.parts
-        size = self.batch_size // parts
+        size = self.drawn // parts
         epoch, position = divmod(number, self.per_epoch)
         if epoch != self._epoch:
             self._epoch = epoch
             self._permuted = np.random.default_rng([self.seed, 0, epoch]).permutation(self.targets)
-        start = position * self.batch_size + part * size
+        start = position * self.drawn + part * size
         rows = self._permuted[start : start + size]
         rng = np.random.default_rng([self.seed, 1, number, part])
         # Shares of a batch, spread over its parts.
-        share = self.first_genuine if number < self.first else self.genuine
-        genuine = round(share * self.batch_size * (part + 1) / parts) - round(share * self.batch_size * part / parts)
+        share = 0.0 if self.matched else self.first_genuine if number < self.first else self.genuine
+        genuine = round(share * self.drawn * (part + 1) / parts) - round(share * self.drawn * part / parts)
         others = np.concatenate([self._second_pictures(rows[:genuine], rng), self._donors(rows[genuine:], rng)])
         a, b = self.crops.cut(rows), self.crops.cut(others)
         ba, ab = a.images.copy(), b.images.copy()
@@ -107,12 +115,19 @@ class PairBatches(Dataset):
             ba[swapped], ab[swapped] = swap_pairs(
                 a.images[swapped], b.images[swapped], a.points[swapped], b.points[swapped], self.recipe, rng
             )
+        made = np.arange(size) >= genuine
+        if self.matched:
+            ba, ab = np.concatenate([ba, a.images]), np.concatenate([ab, b.images])
+            rows, others, made = np.tile(rows, 2), np.tile(others, 2), np.repeat([True, False], size)
         if self.degradation is not None:
             # From the batch's own numbers: one recipe for all of its parts.
             both = self.degradation(np.concatenate([ba, ab]), np.random.default_rng([self.seed, 2, number]))
-            ba, ab = both[:size], both[size:]
+            ba, ab = both[: len(ba)], both[len(ba) :]
         identity = self.crops.identity
-        return PairBatch(*map(_channels_first, (ba, ab)), *(torch.from_numpy(identity[r]) for r in (rows, others)))
+        return PairBatch(
+            *map(_channels_first, (ba, ab)),
+            *(torch.from_numpy(values) for values in (identity[rows], identity[others], made)),
+        )
 
     def _second_pictures(self, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Another picture of the same person."""
@@ -140,69 +155,3 @@ class PairBatches(Dataset):
 
 def _channels_first(images: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
-
-
-class Numbers(DistributedSampler):
-    """The numbers of an epoch's batches, the same for all processes; ``begun`` is where a resumed epoch goes on.
-
-    A ``DistributedSampler``, so that the trainer puts none of its own in its place: a process takes its share of each batch.
-    """
-
-    def __init__(self, batches: Dataset, per_epoch: int) -> None:
-        super().__init__(batches, 1, 0, shuffle=False)
-        self.per_epoch, self.begun = per_epoch, 0
-
-    def __iter__(self) -> Iterator[int]:
-        start = self.epoch * self.per_epoch
-        return iter(range(start + self.begun, start + self.per_epoch))
-
-    def __len__(self) -> int:
-        return self.per_epoch
-
-
-class PairLoader(DataLoader):
-    """Batches in the order of their numbers; a training that stopped within an epoch goes on with the next one.
-
-    The trainer keeps ``state_dict`` in its checkpoints. Workers draw nothing of their own.
-    """
-
-    def __init__(self, batches: PairBatches, num_workers: int = 0) -> None:
-        super().__init__(
-            batches,
-            batch_size=None,
-            sampler=Numbers(batches, len(batches)),
-            num_workers=num_workers,
-            pin_memory=torch.cuda.is_available(),
-            # An iterator draws a seed for its workers; from a generator of its own, it leaves that of the training alone.
-            generator=torch.Generator(),
-            worker_init_fn=_one_thread,
-        )
-        self._given, self._resume = 0, (-1, 0)
-
-    @property
-    def numbers(self) -> Numbers:
-        """The sampler."""
-        assert isinstance(self.sampler, Numbers)
-        return self.sampler
-
-    def __iter__(self) -> Iterator[Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        epoch, given = self._resume
-        self.numbers.begun = self._given = given if epoch == self.numbers.epoch else 0
-        self._resume = (-1, 0)
-        for batch in super().__iter__():
-            self._given += 1
-            yield batch
-
-    def state_dict(self) -> dict[str, int]:
-        """How many batches of which epoch have been given."""
-        return {"epoch": self.numbers.epoch, "batches": self._given}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Begin that epoch, if it is the next one, behind them."""
-        self._resume = (state["epoch"], state["batches"])
-
-
-def _one_thread(worker: int) -> None:
-    """Workers are processes enough: OpenCV's threads in each would wait for each other."""
-    cv2.setNumThreads(0)
-    torch.set_num_threads(1)

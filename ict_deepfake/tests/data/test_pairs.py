@@ -7,7 +7,7 @@ import torch
 from ict_deepfake.data.crops import Crops
 from ict_deepfake.data.held import swapped
 from ict_deepfake.data.identities import DrawnIdentities, open_identities
-from ict_deepfake.data.pairs import PairBatches, PairLoader
+from ict_deepfake.data.pairs import PairBatches
 from ict_deepfake.faces.alignment import Alignment
 from ict_deepfake.swapping import Recipe
 from shared_utils import UserError
@@ -98,12 +98,12 @@ def test_who_has_one_picture_is_only_a_donor():
 
 
 def test_a_loader_goes_on_where_it_was():
-    whole = PairLoader(batches())
+    whole = batches().loader()
     seen = [batch.a.tolist() for batch in whole]
     iterator = iter(whole)
     next(iterator)
     state = whole.state_dict()
-    again = PairLoader(batches())
+    again = batches().loader()
     again.load_state_dict(state)
     assert [batch.a.tolist() for batch in again] == seen[1:]
 

@@ -7,14 +7,15 @@ from typing import Any, Literal
 from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
-from luperson_nl.data.samplers import BatchOrder, ResumableLoader
+from luperson_nl.data.samplers import BatchOrder
 from luperson_nl.data.street import Street
 from luperson_nl.data.transforms import finish
 from luperson_nl.data.viewing import Retrieval, TestViews
 from shared_utils import UserError
+from shared_utils.loading import Resumable, ResumableLoader
 
 
-class TrainingData(LightningDataModule):
+class TrainingData(Resumable, LightningDataModule):
     """Batches of ``Views``, ready for the model, and retrieval to evaluate with.
 
     Args:
@@ -49,14 +50,9 @@ class TrainingData(LightningDataModule):
             self.street = Street(**{"seed": seed, "size": self.size, **(street or {})})
         except TypeError as error:
             raise UserError(f"data.street: {error}") from error
-        self._loader: ResumableLoader | None = None
-        self._position: dict[str, int] | None = None
 
     def _training(self, views: Dataset, order: BatchOrder) -> ResumableLoader:
-        self._loader = ResumableLoader(views, order, self.num_workers)
-        if self._position is not None:
-            self._loader.load_state_dict(self._position)
-        return self._loader
+        return self.resumed(ResumableLoader(views, order, order.share, self.num_workers))
 
     def _evaluation(self, pictures: Retrieval | None) -> DataLoader | list:
         if pictures is None:
@@ -68,11 +64,3 @@ class TrainingData(LightningDataModule):
         if isinstance(batch, dict):
             batch["views"] = [finish(view, self.mean, self.std, self._black) for view in batch["views"]]
         return batch
-
-    # The trainer gives loaders their state back too, but only to those that are made after it has read the checkpoint; a
-    # schedule that asks for the number of steps has them made before.
-    def state_dict(self) -> dict[str, Any]:
-        return {} if self._loader is None else self._loader.state_dict()
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._position = state_dict or None

@@ -12,12 +12,13 @@ from torch.utils.data import DataLoader
 from luperson_nl.data import market, splits
 from luperson_nl.data.batches import TrainingData
 from luperson_nl.data.image_lists import UNKNOWN, ImageList, read_image
-from luperson_nl.data.samplers import BalancedOrder, BatchOrder, IdentityOrder, ResumableLoader
+from luperson_nl.data.samplers import BalancedOrder, BatchOrder, IdentityOrder
 from luperson_nl.data.street import Crops
 from luperson_nl.data.transforms import FineTuneView
 from luperson_nl.data.viewing import Retrieval, Views, of_crops, of_lists
 from luperson_nl.models.statistics import STATISTICS
 from shared_utils import UserError
+from shared_utils.loading import ResumableLoader
 
 _SAMPLED = 512  # pictures whose pixels give the statistics
 

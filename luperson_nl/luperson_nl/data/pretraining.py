@@ -12,13 +12,14 @@ from torch.utils.data import DataLoader
 from luperson_nl.data import market
 from luperson_nl.data.batches import TrainingData
 from luperson_nl.data.decoding import decode
-from luperson_nl.data.samplers import BatchOrder, ResumableLoader
+from luperson_nl.data.samplers import BatchOrder
 from luperson_nl.data.store import Store, open_store
 from luperson_nl.data.street import Crops
 from luperson_nl.data.transforms import StrongView, WeakView
 from luperson_nl.data.viewing import Retrieval, Views, of_crops, of_lists
 from luperson_nl.models.statistics import STATISTICS
 from shared_utils import UserError
+from shared_utils.loading import ResumableLoader
 
 Kind = Literal["weak", "strong"]
 

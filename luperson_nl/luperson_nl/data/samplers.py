@@ -8,17 +8,14 @@ can be made to depend on nothing else.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
-import cv2
 import numpy as np
-import torch
-from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from shared_utils import UserError, distributed
+from shared_utils.loading import Count, Order
 
 
-class BatchOrder(DistributedSampler):
+class BatchOrder(Order):
     """Whole batches of all processes, of which this one takes its rows; a subclass has the ``order``.
 
     Args:
@@ -36,10 +33,8 @@ class BatchOrder(DistributedSampler):
             raise UserError(f"data.batch_size {batch_size} is not a multiple of the {ranks} processes it is shared by")
         if count < batch_size:
             raise UserError(f"{count} training images make no batch of {batch_size}: set data.batch_size lower")
-        super().__init__(_Count(count), ranks, distributed.rank(), seed=seed)
+        super().__init__(Count(count), ranks, distributed.rank(), seed=seed)
         self.count, self.batch_size = count, batch_size
-        self.start = 0
-        """Batches at the front of an epoch that the next iteration leaves out."""
 
     @property
     def num_batches(self) -> int:
@@ -154,70 +149,3 @@ class BalancedOrder(IdentityOrder):
             others = members[members != first] if len(members) > 1 else members
         rest = self.instances - 1
         return np.r_[first, rng.choice(others, rest, replace=len(others) < rest)]
-
-
-class RankShare(DistributedSampler):
-    """Every sample once, over all processes: what an evaluation goes through. Nothing is repeated to make shares equal."""
-
-    def __init__(self, count: int) -> None:
-        super().__init__(_Count(count), distributed.world_size(), distributed.rank(), shuffle=False)
-        self.rows = range(self.rank, count, self.num_replicas)
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self.rows)
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-
-class ResumableLoader(DataLoader):
-    """Batches in a ``BatchOrder``; a training that stopped within an epoch goes on with the batch that it had come to.
-
-    The trainer keeps ``state_dict`` in its checkpoints. Workers are started anew for every epoch and draw nothing of their own.
-    """
-
-    def __init__(self, dataset: Dataset, order: BatchOrder, num_workers: int = 0) -> None:
-        super().__init__(
-            dataset,
-            order.share,
-            sampler=order,
-            drop_last=True,
-            num_workers=num_workers,
-            pin_memory=torch.cuda.is_available(),
-            # An iterator draws a seed for its workers; from a generator of its own, it leaves that of the training alone.
-            generator=torch.Generator(),
-            worker_init_fn=_one_thread,
-        )
-        self.order = order
-        self._given, self._resume = 0, (-1, 0)
-
-    def __iter__(self) -> Iterator[Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        epoch, given = self._resume
-        self.order.start = self._given = given if epoch == self.order.epoch else 0
-        self._resume = (-1, 0)
-        for batch in super().__iter__():
-            self._given += 1
-            yield batch
-
-    def state_dict(self) -> dict[str, int]:
-        """How many batches of which epoch have been given."""
-        return {"epoch": self.order.epoch, "batches": self._given}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Begin that epoch, if it is the next one, behind them."""
-        self._resume = (state["epoch"], state["batches"])
-
-
-def _one_thread(worker: int) -> None:
-    """Workers are processes enough: OpenCV's threads in each would wait for each other."""
-    cv2.setNumThreads(0)
-
-
-class _Count(Dataset):
-    """A length, which is all that ``DistributedSampler`` wants of a data set."""
-
-    def __init__(self, count: int) -> None:
-        self.count = count
-
-    def __len__(self) -> int:
-        return self.count

@@ -13,10 +13,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from luperson_nl.data.image_lists import ImageList, read_image
-from luperson_nl.data.samplers import RankShare
 from luperson_nl.data.street import Crops
 from luperson_nl.data.transforms import View
 from shared_utils import UserError
+from shared_utils.loading import RankShare
 
 log = logging.getLogger(__name__)
 _UNREADABLE_IN_A_ROW = 20

@@ -5,8 +5,9 @@ import pytest
 import torch
 from torch.utils.data import Dataset
 
-from luperson_nl.data.samplers import BalancedOrder, BatchOrder, IdentityOrder, RankShare, ResumableLoader
+from luperson_nl.data.samplers import BalancedOrder, BatchOrder, IdentityOrder
 from shared_utils import UserError, distributed
+from shared_utils.loading import RankShare, ResumableLoader
 
 IDS = np.repeat(np.arange(10), [3, 8, 8, 8, 5, 9, 4, 4, 12, 7])
 CAMERAS = np.arange(len(IDS)) % 3
@@ -17,9 +18,13 @@ class Places(Dataset):
         return torch.tensor(place)
 
 
+def loader(order):
+    return ResumableLoader(Places(), order, order.share)
+
+
 def batches(order, epoch=0):
     order.set_epoch(epoch)
-    return [batch[:, 0].tolist() for batch in ResumableLoader(Places(), order)]
+    return [batch[:, 0].tolist() for batch in loader(order)]
 
 
 def on(monkeypatch, rank, size):
@@ -112,12 +117,12 @@ def test_uneven_shares_are_refused_on_every_rank(monkeypatch):
 
 def test_a_loader_goes_on_within_its_epoch():
     whole = batches(make("random"), 3)
-    stopped = ResumableLoader(Places(), make("random"))
+    stopped = loader(make("random"))
     stopped.order.set_epoch(3)
     running = iter(stopped)
     seen = [next(running)[:, 0].tolist() for _ in range(3)]
     state = stopped.state_dict()
-    resumed = ResumableLoader(Places(), make("random"))
+    resumed = loader(make("random"))
     resumed.load_state_dict(state)
     resumed.order.set_epoch(3)
     assert seen + [batch[:, 0].tolist() for batch in resumed] == whole

@@ -1,23 +1,10 @@
 """Two gloo processes take the steps that one takes on the whole batch."""
 
-from pathlib import Path
-
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
 from luperson_nl.pnl import PNL
 
-RANK = """
-import os, sys
-sys.path.insert(0, sys.argv[1])
-import torch
-from test_processes import train
-torch.set_num_threads(1)
-torch.distributed.init_process_group("gloo")
-state = train(int(os.environ["RANK"]), 2)
-torch.save(state, os.environ["RANK"] + ".pt")
-torch.distributed.destroy_process_group()
-"""
 METHODS = ("pnl", "supcon", "moco")
 
 
@@ -49,12 +36,4 @@ def train(rank, world):
 
 
 def test_two_processes_equal_one(tmp_path, processes):
-    processes.group(RANK, Path(__file__).parent, cwd=tmp_path)
-    alone = train(0, 1)
-    ranks = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
-    for name, value in alone.items():
-        for rank in ranks:
-            torch.testing.assert_close(
-                rank[name], value, rtol=1e-5, atol=1e-5, msg=lambda text, name=name: f"{name}: {text}"
-            )
-    assert all(torch.equal(ranks[0][name], ranks[1][name]) for name in alone)
+    processes.equal_one(train, tmp_path)

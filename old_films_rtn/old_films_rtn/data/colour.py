@@ -13,12 +13,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from old_films_rtn.colour.lab import to_lab
 from old_films_rtn.data.clips import find_clips
-from old_films_rtn.data.datamodule import EpochSampler
 from old_films_rtn.data.procedural import Split, make_scene
 from old_films_rtn.models.colour import network_input
 from old_films_rtn.video.frame import Frame
 from old_films_rtn.video.images import read_image
 from shared_utils import UserError, distributed
+from shared_utils.loading import EpochSampler
 
 
 class ColourClips(Dataset):

@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from pytorch_lightning import LightningDataModule
-from torch.utils.data import DataLoader, Dataset, DistributedSampler
+from torch.utils.data import DataLoader, Dataset
 
 from old_films_rtn.data.clips import FilmClips, ProceduralClips, Textures, collate, find_clips
 from old_films_rtn.data.degradation import Degradation
 from old_films_rtn.data.procedural import Split
 from old_films_rtn.data.textures import DrawnTextures, TemplateTextures
 from shared_utils import UserError, distributed
-
-
-class EpochSampler(DistributedSampler):
-    """This process's share of a data set as pairs (epoch, index), in a fresh order every epoch where shuffled.
-
-    The order follows from (seed, epoch) alone, and so does what the data set draws for a pair: a resumed run gets the
-    batches that an uninterrupted one would have had.
-    """
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        for index in super().__iter__():
-            yield self.epoch, index
+from shared_utils.loading import EpochSampler
 
 
 class FilmDataModule(LightningDataModule):

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cached_property
 
 import numpy as np
 import torch
 from pytorch_lightning import LightningDataModule
-from torch.utils.data import DataLoader, Dataset, DistributedSampler, Subset
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from shared_utils import UserError, distributed
+from shared_utils.loading import EpochSampler
 from si_adv.data.augmentation import Augmentation
 from si_adv.data.dataset import DEFAULT_CACHE, CachedDataset, CloudDataset
 from si_adv.data.layouts import open_dataset
@@ -33,18 +33,6 @@ def split_off(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarra
         held.append(members[: min(max(1, round(fraction * len(members))), len(members) - 1)])
     held = np.sort(np.concatenate(held))
     return np.setdiff1d(np.arange(len(labels)), held), held
-
-
-class EpochSampler(DistributedSampler):
-    """This process's share of a fresh permutation every epoch, as pairs (epoch, index).
-
-    The order follows from (seed, epoch) alone, and with the epoch in hand the data set can draw its augmentation from
-    (seed, epoch, index): a resumed run gets the batches that an uninterrupted one would have had.
-    """
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        for index in super().__iter__():
-            yield self.epoch, index
 
 
 class TrainingClouds(Dataset[Sample]):

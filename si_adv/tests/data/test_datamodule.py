@@ -4,8 +4,9 @@ import torch
 from pytorch_lightning import LightningModule, Trainer
 
 from shared_utils import UserError
+from shared_utils.loading import EpochSampler
 from si_adv.data.augmentation import Augmentation
-from si_adv.data.datamodule import EpochSampler, PointCloudDataModule, split_off
+from si_adv.data.datamodule import PointCloudDataModule, split_off
 
 
 def batches(epoch=0, **options):

@@ -1,4 +1,4 @@
-"""Which layout a labelled set has, and its reader. Talking faces without labels: ``talking.open_talking``."""
+"""Which layout a labelled set has, and its reader. Talking faces without labels: ``talking``."""
 
 from __future__ import annotations
 

@@ -1,51 +1,53 @@
-"""Talking faces without labels: LRW, LRS2 and LRS3, VoxCeleb2, or any tree of videos."""
+"""Talking faces without labels: the trees of LRW, LRS2, LRS3 and VoxCeleb2, or any folder of videos."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from av_deepfake.data.layouts.finding import is_video, videos_below
-from av_deepfake.data.videos import REAL, Video, VideoSet
+from av_deepfake.data.layouts.finding import videos_below
+from av_deepfake.preprocessing.folder import videos_of
 from shared_utils import UserError
 
 
-def open_talking(root: Path, split: str = "train") -> VideoSet:
-    """All talking videos of a tree.
+def talking(
+    data: str | Path, split: str = "train", limit: int | None = None, leave_out: str | Path | None = None
+) -> tuple[dict[str, Path], dict[str, Path]]:
+    """Talking videos by their names relative to the folder, and the files with the sound of those that have one beside them.
 
     ``lipread_mp4/WORD/{train,val,test}/WORD_00001.mp4`` (LRW, only ``split``), ``main/<id>/<n>.mp4`` and ``pretrain/...`` (LRS2,
-    LRS3), ``dev/mp4/<id>/<youtube>/<n>.mp4`` (VoxCeleb2, sound inside or beside it in ``aac``), otherwise every video below.
+    LRS3), ``dev/mp4/<id>/<youtube>/<n>.mp4`` with ``dev/aac/.../<n>.m4a`` (VoxCeleb2), otherwise as ``videos_of``.
 
     Args:
-        root: of the tree.
+        data: a video, or the folder.
         split: of LRW.
+        limit: at most so many.
+        leave_out: a folder below it that holds none: where the results go.
 
     Raises:
         UserError: there is no video.
     """
-    if not root.is_dir():
-        raise UserError(f"{root} not found: give the folder of talking videos")
+    root = Path(data)
     if (root / "lipread_mp4").is_dir():
-        found = sorted((root / "lipread_mp4").glob(f"*/{split}/*.mp4"))
-        name = "LRW"
+        found, name = sorted((root / "lipread_mp4").glob(f"*/{split}/*.mp4")), f"LRW, split {split}"
     elif (root / "dev" / "mp4").is_dir():
         found, name = videos_below(root / "dev" / "mp4"), "VoxCeleb2"
     elif (root / "main").is_dir() or (root / "pretrain").is_dir():
-        found = [path for part in ("pretrain", "main") for path in videos_below(root / part)]
-        name = "LRS"
+        found, name = [path for part in ("pretrain", "main") for path in videos_below(root / part)], "LRS"
     else:
-        found, name = videos_below(root), root.name
-    videos = [
-        Video(path, REAL, "real", path.relative_to(root).with_suffix("").as_posix(), _sound(path, root))
-        for path in found
-        if is_video(path)
-    ]
-    return VideoSet(name, root, videos).checked(labelled=False)
+        return videos_of(root, limit, leave_out), {}
+    if limit is not None and limit < 1:
+        raise UserError(f"--limit must be at least 1, got {limit}")
+    if not found:
+        raise UserError(f"{data} has the folders of {name}, and no video in them: check the path")
+    videos = {path.relative_to(root).as_posix(): path for path in found[:limit]}
+    beside = {name: sound for name in videos if (sound := _beside(root, name)) is not None}
+    return videos, beside
 
 
-def _sound(path: Path, root: Path) -> Path | None:
-    """VoxCeleb2's sound where it lies in a tree of its own."""
-    parts = path.relative_to(root).parts
+def _beside(root: Path, name: str) -> Path | None:
+    """VoxCeleb2's sound, in a tree of its own."""
+    parts = Path(name).parts
     if "mp4" not in parts[:-1]:
         return None
-    beside = root.joinpath(*("aac" if part == "mp4" else part for part in parts)).with_suffix(".m4a")
-    return beside if beside.is_file() else None
+    sound = root.joinpath(*("aac" if part == "mp4" else part for part in parts)).with_suffix(".m4a")
+    return sound if sound.is_file() else None
