@@ -45,7 +45,7 @@ class MouthModel(nn.Module):
             ``size`` of its middle that the network takes, ``frames`` and ``fps`` of a clip, ``mean`` and ``std``.
         training: what it was trained on, with the ranges of its clips.
         calibration: from a logit to a probability; None: no probability is given.
-        fresh: parts that are not trained.
+        fresh: parts that are not trained: they are not stored, but drawn again.
     """
 
     def __init__(
@@ -167,6 +167,10 @@ class MouthModel(nn.Module):
         rows = window_rows(self.agreement, self.normalised(np.asarray(pictures)[None]), sound[None], window)
         return synchrony(*rows, reach=reach)
 
+    def _drawn(self) -> list[str]:
+        """Entries of the fresh parts."""
+        return [name for name in self.state_dict() if name.startswith(tuple(f"{part}." for part in self.fresh))]
+
     def save_pretrained(self, folder: str | Path) -> None:
         """Write ``model.safetensors`` and ``config.json``, which ``load`` takes."""
         folder = Path(folder)
@@ -175,6 +179,8 @@ class MouthModel(nn.Module):
         for name, shared in _shared(state).items():
             if shared in state and torch.equal(state[name], state[shared]):
                 del state[name]
+        for name in self._drawn():
+            del state[name]
         save_safetensors(state, folder / "model.safetensors", {"format": "pt"})
         files.write_json(self.describe(), folder / "config.json")
 
@@ -228,7 +234,7 @@ def from_description(facts: Mapping[str, Any], source: str = "the description") 
         pair = (
             AudioVisual(video, audio, facts["projection"], facts.get("compare") or "clip") if video and audio else None
         )
-        branch = VideoBranch(**video) if video and not audio else None
+        branch = _fresh_branch(video) if video and not audio else None
         found = None if detector is None else (MouthTCN if "kernels" in detector else Detector)(**detector)
         if pair is None and branch is None and found is None:
             raise ValueError("no network")
@@ -277,6 +283,8 @@ def _load_exported(folder: Path) -> MouthModel:
     for name, shared in _shared(model.state_dict()).items():
         if name not in state and shared in state:
             state[name] = state[shared]
+    own = model.state_dict()
+    state |= {name: own[name] for name in model._drawn() if name not in state}
     import_state_dict(model, state, source=str(weights))
     return model
 
@@ -309,13 +317,18 @@ def of_published(published: Published, source: str) -> MouthModel:
         raise UserError(
             f"{source} holds {NAMES[published.layout]}, which scores no mouths: give a file of LipForensics or a word reader"
         )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        branch = VideoBranch(**{key: value for key, value in network.config.items() if key in _FRONT})
+    branch = _fresh_branch({key: value for key, value in network.config.items() if key in _FRONT})
     branch.frontend.frontend3D, branch.frontend.trunk = network.frontend3D, network.trunk
     detector = network if isinstance(network, MouthTCN) and network.config["classes"] == 1 else None
     training = {"detection": {"set": "FaceForensics++ c23 (LipForensics)"}} if detector is not None else {}
-    return MouthModel(None, branch, detector, PUBLISHED_CLIPS, training, fresh=("video.encoder",))
+    return MouthModel(None, branch, detector, PUBLISHED_CLIPS, training, fresh=("branch.encoder",))
+
+
+def _fresh_branch(config: Mapping[str, Any]) -> VideoBranch:
+    """A branch whose weights are always the same."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return VideoBranch(**config)
 
 
 def import_file(file: str | Path, out: str | Path) -> str:

@@ -74,7 +74,7 @@ def test_published_networks_become_models(tmp_path, classes):
     found = import_file(tmp_path / "lips.pth", tmp_path / "model")
     model = load(tmp_path / "model")
     assert model.preprocessing["variant"] == "2020" and model.preprocessing["size"] == 88
-    assert model.fresh == ("video.encoder",)
+    assert model.fresh == ("branch.encoder",)
     pictures = model.normalised(clips(2))
     with torch.no_grad():
         torch.testing.assert_close(model.video.features(pictures), network.features(pictures))

@@ -14,6 +14,7 @@ def predict(
     mesh: str | None = None,
     variant: Literal["subpixel", "2020", "2021"] = "subpixel",
     aligned: bool = False,
+    face: int = 0,
     sound: bool = True,
     missing: float = 0.5,
     out: str | None = None,
@@ -33,6 +34,7 @@ def predict(
         mesh: face_landmark.tflite, for --detector mesh.
         variant: how mouths are cut: subpixel, or as published in 2020 (LipForensics) or 2021 (lip-reading).
         aligned: the videos show mouth crops already; no face is looked for.
+        face: of several people, whom to follow where a stretch begins: 0 the largest face, n the n-th from the left.
         sound: measure whether the sound is in time.
         missing: a video in which a larger share of frames shows no face has no score.
         out: the folder of the results; where not given, they are only printed.
@@ -51,7 +53,7 @@ def predict(
         files.refuse_existing(out, overwrite or resume, resume_possible=True)
     settings = Settings(
         **{"detector": detector, "model": mesh, "variant": variant, "landmarks": landmarks, "aligned": aligned},
-        **{"sound": sound, "device": device},
+        **{"face": face, "sound": sound, "device": device},
     )
     asked = request(data, genuine, out, limit, settings, missing)
 

@@ -13,6 +13,7 @@ def synchrony(
     mesh: str | None = None,
     variant: Literal["subpixel", "2020", "2021"] = "subpixel",
     aligned: bool = False,
+    face: int = 0,
     out: str | None = None,
     limit: int | None = None,
     overwrite: bool = False,
@@ -31,6 +32,7 @@ def synchrony(
         mesh: face_landmark.tflite, for --detector mesh.
         variant: how mouths are cut: subpixel, or as published in 2020 (LipForensics) or 2021 (lip-reading).
         aligned: the videos show mouth crops already; no face is looked for.
+        face: of several people, whom to follow where a stretch begins: 0 the largest face, n the n-th from the left.
         out: a folder for synchrony.csv, synchrony.md and curves.json; where not given, the results are only printed.
         limit: at most this many videos.
         overwrite: replace what is in --out.
@@ -44,7 +46,7 @@ def synchrony(
 
     if out is not None:
         files.refuse_existing(out, overwrite)
-    settings = Settings(detector, mesh, variant=variant, landmarks=landmarks, aligned=aligned)
+    settings = Settings(detector, mesh, variant=variant, landmarks=landmarks, aligned=aligned, face=face)
     settings.check()
     videos = collect(data, limit, leave_out=out)
 

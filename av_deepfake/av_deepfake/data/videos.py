@@ -74,14 +74,11 @@ class VideoSet:
         """Of the fakes, in their order."""
         return list(dict.fromkeys(video.method for video in self.videos if video.label == FAKE))
 
-    def checked(self, labelled: bool = True) -> VideoSet:
+    def checked(self) -> VideoSet:
         """Itself, where it has videos of both classes; what is missing is named in the log.
 
-        Args:
-            labelled: both classes are needed.
-
         Raises:
-            UserError: there is no video, or none of a class.
+            UserError: a class has no video.
         """
         if self.missing:
             more = f", and {len(self.missing) - _SHOWN} more" if len(self.missing) > _SHOWN else ""
@@ -95,11 +92,9 @@ class VideoSet:
             )
         count = Counter(video.label for video in self.videos)
         for label, what in ((REAL, "real"), (FAKE, "fake")):
-            if not count[label] and (labelled or not self.videos):
+            if not count[label]:
                 lost = f" ({len(self.missing)} listed ones are missing)" if self.missing else ""
-                raise UserError(
-                    f"no {what + ' ' if labelled else ''}video in {self.root}{lost}: check the layout ({self.name})"
-                )
+                raise UserError(f"no {what} video in {self.root}{lost}: check the layout ({self.name})")
         return self
 
     def only(self, methods: list[str], real: bool = True) -> VideoSet:

@@ -67,7 +67,7 @@ class Row:
         return cls(**{**values, "clips": [Clip(**clip) for clip in values["clips"]]})
 
 
-_FACTS = ("seconds", "frames", "fps", "landmarks", "variant", "crop_scale", "sharpness", "missed")
+_FACTS = ("seconds", "frames", "fps", "landmarks", "variant", "crop_scale", "sharpness", "missed", "most_faces")
 
 
 def write_rows(rows: Sequence[Row], folder: str | Path) -> None:

@@ -141,8 +141,10 @@ def _remarks(mouths: Mouths, clips: list[Stretch], frames: int, absent: float) -
     if facts.get("unreadable"):
         found.append(f"{facts['unreadable']} frames cannot be decoded")
     if facts.get("most_faces", 1) > 1:
+        face = (facts.get("settings") or {}).get("face") or 0
+        whose = f"number {face} from the left" if face else "the largest one"
         found.append(
-            f"up to {facts['most_faces']} faces at once: the largest one, followed from frame to frame, is scored"
+            f"up to {facts['most_faces']} faces at once: {whose} where a stretch begins is followed; --face N takes the N-th"
         )
     repeated, ticks = facts.get("repeated") or 0, max(1, len(mouths.valid))
     if repeated / ticks > 0.1:

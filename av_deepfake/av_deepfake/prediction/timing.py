@@ -35,7 +35,7 @@ class Timing:
 
     status: ok: there is an offset. undetermined: it can not be said, ``text`` says why. no_sound, no_mouth, unreadable:
     nothing could be compared, ``text`` says why. offset: frames at 25 a second that the sound is late. shifts, distances:
-    the curve, where there is one. crop: how the mouths were cut.
+    the curve, where there is one. crop: how the mouths were cut. faces: the most at once.
     """
 
     file: str
@@ -46,6 +46,7 @@ class Timing:
     shifts: tuple[int, ...] = ()
     distances: tuple[float, ...] = ()
     crop: str = ""
+    faces: int = 1
 
     @property
     def failed(self) -> bool:
@@ -57,7 +58,7 @@ class Timing:
         milliseconds = None if self.offset is None else 40 * self.offset
         return {
             **{"file": self.file, "status": self.status, "sound": self.text, "offset (frames)": self.offset},
-            **{"offset (ms)": milliseconds, "confidence": self.confidence, "crop": self.crop},
+            **{"offset (ms)": milliseconds, "confidence": self.confidence, "crop": self.crop, "faces": self.faces},
         }
 
 
@@ -88,9 +89,10 @@ def timings(videos: Videos, settings: Settings, model: MouthModel) -> list[Timin
 def timing(mouths: Mouths, model: MouthModel) -> Timing:
     """The synchrony of the mouths of one video."""
     crop = f"{mouths.facts.get('variant', '')} by {mouths.facts.get('landmarks', '')}"
+    faces = int(mouths.facts.get("most_faces", 1))
     if mouths.sound is None:
         why = str(mouths.facts.get("sound") or "has no sound")
-        return Timing(mouths.name, "no_sound", f"{mouths.name} {why}", crop=crop)
+        return Timing(mouths.name, "no_sound", f"{mouths.name} {why}", crop=crop, faces=faces)
     if not mouths.valid.any():
         return Timing(
             mouths.name, "no_mouth", f"{mouths.name} shows no face: try --detector, or --landmarks", crop=crop
@@ -103,6 +105,7 @@ def timing(mouths: Mouths, model: MouthModel) -> Timing:
         tuple(int(value) for value in result.shifts[known]),
         tuple(round(float(value), 5) for value in result.distances[known]),
         crop,
+        faces,
     )
 
 

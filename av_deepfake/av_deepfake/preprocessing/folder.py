@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,20 +98,20 @@ def videos_of(data: str | Path, limit: int | None = None, leave_out: str | Path 
 
 
 def cut_folder(
-    data: str | Path,
+    videos: Mapping[str, Path],
     out: str | Path,
     settings: Settings,
-    limit: int | None = None,
+    sounds: Mapping[str, Path] | None = None,
     resume: bool = False,
     overwrite: bool = False,
 ) -> Done:
     """Cut the mouths of every video into a store, and write mouths.csv.
 
     Args:
-        data: a video or a folder, see ``videos_of``.
+        videos: files by their names in the store, see ``videos_of``.
         out: the folder of the store.
         settings: how mouths are cut.
-        limit: at most so many videos.
+        sounds: files with the sound of some of them, where it is not in the video; both begin together.
         resume, overwrite: what to do with what is in ``out``.
 
     Raises:
@@ -118,13 +119,13 @@ def cut_folder(
     """
     settings.check()
     files.refuse_existing(out, overwrite or resume, resume_possible=True)
-    videos = videos_of(data, limit, leave_out=out)
-    sizes = json.dumps([[name, path.stat().st_size] for name, path in videos.items()])
+    beside = sounds or {}
+    sizes = json.dumps([[name, path.stat().st_size, str(beside.get(name, ""))] for name, path in videos.items()])
     job = settings.describe() | {"data": hashlib.sha256(sizes.encode()).hexdigest()[:16]}
 
     def compute(name: str) -> dict[str, Any]:
         try:
-            facts = store.write(out, name, videos[name], settings)
+            facts = store.write(out, name, videos[name], settings, beside.get(name))
         except UserError as error:
             facts = {"video": name, "status": "unreadable", "why": str(error)}
         return {"facts": np.array(json.dumps({key: facts.get(key) for key in (*_COLUMNS, "licence")}))}

@@ -48,13 +48,15 @@ class _Look(NamedTuple):
     points: np.ndarray
 
 
-def follow(frames: Iterable[Shown], detector: Detector, looks: Looks) -> Iterator[Followed]:
-    """The face of each frame; the largest one first, then the one that goes on from it.
+def follow(frames: Iterable[Shown], detector: Detector, looks: Looks, face: int = 0) -> Iterator[Followed]:
+    """The face of each frame: of several the one that is asked for, then the one that goes on from it.
 
     Args:
         frames: at 25 per second.
         detector: what looks for faces.
         looks: filled on the way.
+        face: which one a stretch begins with: 0 the largest, n the n-th from the left. Where there are fewer, that look
+            has found none.
     """
     waiting: list[Shown] = []  # frames after the last look that found the face
     last: _Look | None = None
@@ -73,15 +75,16 @@ def follow(frames: Iterable[Shown], detector: Detector, looks: Looks) -> Iterato
         found = detector.find(shown.image)
         looks.looks += 1
         looks.most_faces = max(looks.most_faces, len(found.boxes))
-        if not len(found.boxes):
+        goes_on = _next(found, last)
+        which = _first(found, face) if goes_on is None else goes_on
+        if which is None:
             looks.missed += 1
             if len(waiting) > GAP:
                 yield from _held(waiting, None, segment, detector, looks)
                 waiting, last, segment = [], None, segment + 1
             continue
-        which = _next(found, last)
-        look = _Look(number, found.boxes[max(which, 0)], found.points[max(which, 0)])
-        if last is not None and which < 0:  # another face, or a jump
+        look = _Look(number, found.boxes[which], found.points[which])
+        if last is not None and goes_on is None:  # another face, or a jump
             yield from _held(waiting[:-1], last, segment, detector, looks)
             waiting, last, segment = waiting[-1:], None, segment + 1
         yield from _between(waiting, last, look, segment, detector, looks)
@@ -111,16 +114,23 @@ def _held(
         yield Followed(shown, None if last is None else detector.refine(shown.image, last.points), segment)
 
 
-def _next(found: Faces, last: _Look | None) -> int:
-    """The face that goes on from the last one; -1 where none does, and the largest begins anew."""
-    if last is None:
-        return 0
+def _first(found: Faces, face: int) -> int | None:
+    """The face that a stretch begins with; None where it is not there."""
+    if len(found.boxes) < max(face, 1):
+        return None
+    return int((found.boxes[:, 0] + found.boxes[:, 2]).argsort(kind="stable")[face - 1]) if face else 0
+
+
+def _next(found: Faces, last: _Look | None) -> int | None:
+    """The face that goes on from the last one; None where none does, and one begins anew."""
+    if last is None or not len(found.boxes):
+        return None
     side = np.sqrt(np.prod(last.box[2:] - last.box[:2]))
     middles = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2
     away = np.linalg.norm(middles - (last.box[:2] + last.box[2:]) / 2, axis=1) / side
     sides = np.sqrt(np.prod(found.boxes[:, 2:] - found.boxes[:, :2], axis=1))
     away[np.abs(np.log(sides / side)) > np.log(1.6)] = np.inf
-    return int(away.argmin()) if away.min() < 0.5 else -1
+    return int(away.argmin()) if away.min() < 0.5 else None
 
 
 def _thumbnail(image: np.ndarray) -> np.ndarray:

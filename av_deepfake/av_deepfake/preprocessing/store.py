@@ -78,7 +78,9 @@ def read_entry(folder: str | Path, name: str) -> Mouths:
     return Mouths(name, pictures, valid, segment, sound, facts)
 
 
-def write(folder: str | Path, name: str, path: str | Path, settings: Settings) -> dict[str, Any]:
+def write(
+    folder: str | Path, name: str, path: str | Path, settings: Settings, sound: Path | None = None
+) -> dict[str, Any]:
     """Cut the mouths of a video into a store.
 
     Args:
@@ -86,6 +88,7 @@ def write(folder: str | Path, name: str, path: str | Path, settings: Settings) -
         name: of the video in it, ``a/clip.mp4``.
         path: the video.
         settings: how mouths are cut.
+        sound: the file with its sound, where that is another one; it begins with the picture.
 
     Returns:
         The facts that the sidecar holds: those of ``MouthVideo`` with ``status``, ``settings``, ``index`` (the frame of the
@@ -108,7 +111,7 @@ def write(folder: str | Path, name: str, path: str | Path, settings: Settings) -
             runs[-1][1] = len(index)
     facts = video.facts
     if settings.sound:
-        facts |= _write_sound(stem.with_name(f"{stem.name}.sound.npy"), video, len(index))
+        facts |= _write_sound(stem.with_name(f"{stem.name}.sound.npy"), video, len(index), sound)
     covered = sum(stop - start for start, stop, valid, _ in runs if valid)
     facts |= {
         "status": "ok" if covered >= max(1, MISSING * len(index)) else "no_mouth",
@@ -121,25 +124,26 @@ def write(folder: str | Path, name: str, path: str | Path, settings: Settings) -
     return facts
 
 
-def _write_sound(target: Path, video: MouthVideo, frames: int) -> dict[str, Any]:
+def _write_sound(target: Path, video: MouthVideo, frames: int, sound: Path | None) -> dict[str, Any]:
     """The sound in parts, so that an hour of it does not lie in memory; what the sidecar says of it."""
     seconds, begin, end = frames / FPS, None, 0.0
     why = ""
+    path, zero = (video.path, video.first) if sound is None else (sound, 0.0)
     with _array(target, (), np.dtype(np.int16)) as stream:
         for number in range(max(1, int(np.ceil(seconds / _CHUNK)))):
             start = number * _CHUNK
             length = min(_CHUNK, seconds - start)
             try:
-                samples, first, last = sound_between(video.path, video.first, start, length)
+                samples, first, last = sound_between(path, zero, start, length)
                 begin, end = first if begin is None else begin, last
             except UserError as error:
-                why = why or str(error).removeprefix(f"{video.path} ")
+                why = why or str(error).removeprefix(f"{path} ")
                 samples = np.zeros(round(length * RATE), np.float32)
             stream.write(np.clip(np.rint(samples * 32768), -32768, 32767).astype(np.int16).tobytes())
     if begin is None:
         target.unlink()
         return {"sound": why}
-    return sound_facts(video.name, seconds, begin, end)
+    return sound_facts(video.name, seconds, begin, end) | ({} if sound is None else {"sound_file": sound.name})
 
 
 @contextmanager

@@ -35,6 +35,7 @@ class Settings:
         detector: mtcnn (five points), dlib (68, extra, not for commercial use) or mesh (68 of 468, extra and ``model``).
         model: ``face_landmark.tflite`` of the mesh.
         every: frames between two looks of MTCNN; the points between are interpolated.
+        face: of several people, whom a stretch begins with: 0 the largest face, n the n-th from the left.
         variant: subpixel, or as published: 2020 (LipForensics), 2021 (lip-reading, RealForensics).
         landmarks: a file or folder of landmarks instead of a detector.
         aligned: the frames are mouth crops already; nothing is looked for.
@@ -52,11 +53,14 @@ class Settings:
     sound: bool = True
     degrade: str | None = None
     device: str = "cpu"
+    face: int = 0
 
     def check(self) -> None:
         """Raise UserError for what cannot be meant, before any work."""
         if self.every < 1 or self.every > FPS:
             raise UserError(f"--every must be 1 to {FPS} frames, got {self.every}")
+        if self.face < 0:
+            raise UserError(f"--face is 0 (the largest) or the n-th from the left, got {self.face}")
         if self.degrade is not None:
             degradation(self.degrade)
         if self.aligned and self.landmarks is not None:
@@ -133,9 +137,8 @@ class MouthVideo:
         if self._points is not None:
             followed = given(shown, self._points, self._looks)
         else:
-            followed = follow(
-                shown, _detector(settings.detector, settings.model, settings.every, settings.device), self._looks
-            )
+            detector = _detector(settings.detector, settings.model, settings.every, settings.device)
+            followed = follow(shown, detector, self._looks, settings.face)
         # A run has a face in every frame and no cut, so that nothing is averaged over either.
         for (valid, segment), run in groupby(followed, lambda one: (one.points is not None, one.segment)):
             if not valid:

@@ -16,6 +16,7 @@ from av_deepfake.models.mstcn import MouthTCN
 from av_deepfake.models.syncnet import SyncNet
 from av_deepfake.pretrained import load
 from av_deepfake.published import export_published
+from shared_utils.checkpoint import load_tensors
 
 SMALL = {"width": 6, "kernels": (3, 5), "layers": 2, "channels": 8, "widths": (8, 12), "blocks": (1, 2)}
 
@@ -58,6 +59,9 @@ def test_a_word_reader_is_something_to_begin_with_and_says_what_is_left_out(tmp_
     assert "500 classes" in said and "left out" in said and "fresh" in said
     model = load(tmp_path / "lrw")
     assert model.detector is None and model.fresh and model.video is not None
+    # The fresh encoder is drawn again and not stored.
+    assert not any("encoder" in name for name in load_tensors(tmp_path / "lrw" / "model.safetensors"))
+    assert model.digest == load(tmp_path / "lrw.pth.tar").digest
 
 
 def test_what_scores_no_mouths_is_refused_in_a_line(tmp_path, capsys):

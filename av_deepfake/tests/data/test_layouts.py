@@ -6,7 +6,7 @@ import pytest
 
 from av_deepfake.data.layouts import open_set
 from av_deepfake.data.layouts.finding import identity_pairs
-from av_deepfake.data.layouts.talking import open_talking
+from av_deepfake.data.layouts.talking import talking
 from shared_utils import UserError
 
 
@@ -133,21 +133,25 @@ def test_what_is_no_set_is_refused_with_the_layouts_that_are_known(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("names", "count", "name"),
+    ("names", "kept", "sound"),
     [
-        (["lipread_mp4/ABOUT/train/ABOUT_00001.mp4", "lipread_mp4/ABOUT/val/ABOUT_00001.mp4"], 1, "LRW"),
-        (["dev/mp4/id1/x/00001.mp4", "dev/aac/id1/x/00001.m4a"], 1, "VoxCeleb2"),
-        (["main/1/1.mp4", "pretrain/2/1.mp4", "other/3.mp4"], 2, "LRS"),
-        (["own/a.mp4", "b.avi", "note.txt"], 2, None),
+        (["lipread_mp4/ABOUT/train/ABOUT_00001.mp4", "lipread_mp4/ABOUT/val/ABOUT_00001.mp4"], [0], None),
+        (["dev/mp4/id1/x/00001.mp4", "dev/mp4/id1/x/00002.mp4", "dev/aac/id1/x/00001.m4a"], [0, 1], 2),
+        (["main/1/1.mp4", "pretrain/2/1.mp4"], [0, 1], None),
+        (["own/a.mp4", "b.avi", "note.txt"], [1, 0], None),
     ],
 )
-def test_talking_videos_are_found_in_the_trees_of_their_sets(names, count, name, tmp_path):
+def test_talking_videos_are_found_in_the_trees_of_their_sets(names, kept, sound, tmp_path):
     touch(tmp_path, *names)
-    found = open_talking(tmp_path)
-    assert len(found.videos) == count and (name is None or found.name == name)
-    assert (found.videos[0].audio is not None) == (name == "VoxCeleb2")
+    videos, sounds = talking(tmp_path)
+    assert videos == {names[number]: tmp_path / names[number] for number in kept}
+    assert sounds == ({} if sound is None else {names[0]: tmp_path / names[sound]})
 
 
-def test_a_folder_without_talking_videos_is_named(tmp_path):
-    with pytest.raises(UserError, match=f"no video in {tmp_path}"):
-        open_talking(tmp_path)
+def test_a_tree_without_talking_videos_is_named(tmp_path):
+    touch(tmp_path, "lipread_mp4/ABOUT/train/ABOUT_00001.mp4")
+    assert len(talking(tmp_path, limit=1)[0]) == 1
+    with pytest.raises(UserError, match="LRW, split val, and no video"):
+        talking(tmp_path, "val")
+    with pytest.raises(UserError, match="--limit"):
+        talking(tmp_path, limit=0)

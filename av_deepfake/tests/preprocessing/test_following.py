@@ -35,10 +35,10 @@ def frames(count, scenes=lambda number: 60):
         yield Shown(number, image)
 
 
-def followed(count, places, every=5, **kwargs):
+def followed(count, places, every=5, face=0, **kwargs):
     looks = Looks()
     detector = Scripted(places, every)
-    return list(follow(frames(count, **kwargs), detector, looks)), looks, detector
+    return list(follow(frames(count, **kwargs), detector, looks, face)), looks, detector
 
 
 def test_points_between_looks_lie_on_a_line():
@@ -73,6 +73,18 @@ def test_the_face_is_kept_when_a_larger_one_comes():
 
     found, looks, _ = followed(21, places)
     assert all(one.points[0, 0] == 100 for one in found) and looks.most_faces == 2
+
+
+@pytest.mark.parametrize(("face", "place"), [(0, 100), (1, 40), (2, 100)])
+def test_of_several_people_the_one_that_is_asked_for_is_followed(face, place):
+    found, looks, _ = followed(11, lambda number: [(100, 30), (40, 40)], face=face)
+    assert {one.points[0, 0] for one in found} == {float(place)} and looks.most_faces == 2
+
+
+def test_who_is_not_there_is_no_face():
+    found, looks, _ = followed(40, lambda number: [(100, 30)] if number < 35 else [(100, 30), (40, 40)], face=2)
+    assert all(one.points is None for one in found[:26]) and looks.missed == 7
+    assert found[-1].points[0, 0] == 100
 
 
 def test_jump_to_another_face_is_not_interpolated():

@@ -87,6 +87,18 @@ def test_turned_video_is_upright(tmp_path, everywhere):
     assert facts["rotation"] in (90, 270) and (facts["height"], facts["width"]) == (64, 48)
 
 
+def test_sound_of_a_tree_of_its_own_belongs_to_its_video(tmp_path, everywhere):
+    """VoxCeleb2: dev/mp4 without sound, dev/aac with it."""
+    for part in ("mp4", "aac"):
+        (tmp_path / f"dev/{part}/id1/x").mkdir(parents=True)
+    flash_and_click(tmp_path / "dev/mp4/id1/x/1.mp4", sound=None)
+    flash_and_click(tmp_path / "sound.mp4").rename(tmp_path / "dev/aac/id1/x/1.m4a")
+    assert main([str(tmp_path), "--out", str(tmp_path / "out")]) == 0
+    mouths = store.open(tmp_path / "out")["dev/mp4/id1/x/1.mp4"]
+    assert mouths.facts["sound_file"] == "1.m4a"
+    assert np.abs(mouths.samples()).argmax() / 16_000 == pytest.approx(1.0, abs=0.02)
+
+
 def test_no_face_is_no_mouth_but_no_failure(tmp_path, monkeypatch):
     class Nowhere(Everywhere):
         def find(self, image):
@@ -145,6 +157,7 @@ def test_interrupted_folder_goes_on(tmp_path, everywhere, monkeypatch, capsys):
         (["--aligned", "--landmarks", "a.npy"], "exclude each other"),
         (["--landmarks", "absent"], "absent not found"),
         (["--limit", "0"], "--limit must be at least 1"),
+        (["--face", "-1"], "--face is 0"),
         (["--degrade", "blur:9"], "level of blur is 1 to 5"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Talking faces without labels: the trees of LRW, LRS2, LRS3 and VoxCeleb2, or any folder of videos."""
+"""Talking faces without labels: the trees of LRW and VoxCeleb2, or any folder of videos (LRS2 and LRS3 are such)."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def talking(
 ) -> tuple[dict[str, Path], dict[str, Path]]:
     """Talking videos by their names relative to the folder, and the files with the sound of those that have one beside them.
 
-    ``lipread_mp4/WORD/{train,val,test}/WORD_00001.mp4`` (LRW, only ``split``), ``main/<id>/<n>.mp4`` and ``pretrain/...`` (LRS2,
-    LRS3), ``dev/mp4/<id>/<youtube>/<n>.mp4`` with ``dev/aac/.../<n>.m4a`` (VoxCeleb2), otherwise as ``videos_of``.
+    ``lipread_mp4/WORD/{train,val,test}/WORD_00001.mp4`` (LRW, only ``split``), ``dev/mp4/<id>/<youtube>/<n>.mp4`` with
+    ``dev/aac/.../<n>.m4a`` (VoxCeleb2), otherwise as ``videos_of``.
 
     Args:
         data: a video, or the folder.
@@ -31,8 +31,6 @@ def talking(
         found, name = sorted((root / "lipread_mp4").glob(f"*/{split}/*.mp4")), f"LRW, split {split}"
     elif (root / "dev" / "mp4").is_dir():
         found, name = videos_below(root / "dev" / "mp4"), "VoxCeleb2"
-    elif (root / "main").is_dir() or (root / "pretrain").is_dir():
-        found, name = [path for part in ("pretrain", "main") for path in videos_below(root / part)], "LRS"
     else:
         return videos_of(root, limit, leave_out), {}
     if limit is not None and limit < 1:
