@@ -19,14 +19,16 @@ from shared_utils import UserError, distributed
 class PairBatch(NamedTuple):
     """n pairs of pictures.
 
-    ba: (n, 3, s, s) uint8, the inner face of b in the outer face of a. ab: the other way round. a, b: (n,) identities; a
-    pair with a == b is two genuine pictures of one person.
+    ba: (n, 3, s, s) uint8, the inner face of b in the outer face of a. ab: the other way round. a, b: (n,) identities.
+    swapped: (n,) bool; a pair that is not is a genuine picture of a and one of b. ICT sees two of one person (a == b), the
+    control the pictures that it sees swapped as well.
     """
 
     ba: Tensor
     ab: Tensor
     a: Tensor
     b: Tensor
+    swapped: Tensor
 
     def pictures(self) -> Tensor:
         """All 2 n pictures as the network reads them, I_ba first."""
@@ -112,7 +114,7 @@ class Objective:
 def binary_loss(model: BinaryNetwork, batch: PairBatch) -> dict[str, Tensor]:
     """The control: is a picture swapped? Cross entropy over all 2 n pictures, and the share that is right."""
     logits = model(batch.pictures())
-    swapped = (batch.a != batch.b).float().repeat(2)
+    swapped = batch.swapped.float().repeat(2)
     right = ((logits > 0) == (swapped > 0.5)).float().mean()
     return {"loss": binary_cross_entropy_with_logits(logits, swapped), "accuracy": right}
 

@@ -2,13 +2,19 @@
 
 import json
 
+import cv2
 import numpy as np
 import pytest
 
-from ict_deepfake import claim
+from ict_deepfake import claim, swapping
 from ict_deepfake.commands.claim import main as claim_main
 from ict_deepfake.commands.compare import main as compare_main
-from ict_deepfake.comparison import ROWS, TRAININGS, Plan, scoring
+from ict_deepfake.comparison import ROWS, TRAININGS, Plan, Settings, scoring
+from ict_deepfake.comparison.training import train
+from ict_deepfake.data.crops import Crops
+from ict_deepfake.data.identities import DrawnIdentities
+from ict_deepfake.data.pairs import PairBatches
+from ict_deepfake.faces.alignment import Alignment
 from ict_deepfake.procedural import Population
 from shared_utils import UserError
 
@@ -77,6 +83,22 @@ def test_its_claim_is_judged_and_its_figures_are_there(compared, tmp_path, capsy
 def test_another_comparison_is_not_mixed_with_it(compared, capsys):
     assert compare_main(["--out", str(compared), "--seeds", "0", "--resume", *SMALL]) == 2
     assert "seeds" in capsys.readouterr().err
+
+
+def test_the_control_learns_where_pictures_differ_by_more_than_a_swap_does():
+    """It sees the pictures of a swap as they were; other genuine pictures beside the swaps teach it far more slowly."""
+    rng = np.random.default_rng(0)
+    identity, alignment = np.repeat(np.arange(80), 5), Alignment().scaled(16)
+    shades = [cv2.resize(each, (16, 16), interpolation=cv2.INTER_CUBIC) for each in rng.normal(0, 40, (400, 4, 4, 3))]
+    images = np.clip(rng.integers(60, 200, (80, 3))[identity][:, None, None] + np.stack(shades), 0, 255)
+    points = np.repeat(np.array(alignment.template, np.float32)[None], 400, 0)
+    crops = Crops(DrawnIdentities(images.astype(np.uint8), identity, points), alignment)
+    recipe = swapping.Recipe(blends=(1, 0, 0, 0), colours=(1, 0, 0))
+    losses = {
+        matched: train(PairBatches(crops, 16, recipe, None, 0.5, matched=matched), "binary", Settings(100), 0).losses
+        for matched in (True, False)
+    }
+    assert losses[True][-4:].mean() < 0.35 < 0.5 < losses[False][-4:].mean()
 
 
 def rows(**values):

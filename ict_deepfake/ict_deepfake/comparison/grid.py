@@ -14,14 +14,10 @@ from ict_deepfake.comparison import scoring
 from ict_deepfake.comparison.plan import DEGRADATION, ROWS, TRAININGS, Plan
 from ict_deepfake.comparison.training import Method, train
 from ict_deepfake.data.module import FacesData
-from ict_deepfake.data.pairs import PairBatches
 from ict_deepfake.models.binary import BinaryNetwork
 from ict_deepfake.models.ict import ICT
 from ict_deepfake.procedural import Population
 from shared_utils.work import Work
-
-GENUINE_OF_BINARY = 0.5
-"""Share of genuine pictures that the binary network sees: as many as swapped ones."""
 
 
 class Part(NamedTuple):
@@ -77,13 +73,13 @@ class Comparison:
 
     def _data(self, training: str, seed: int) -> FacesData:
         plan, spec = self.plan, TRAININGS[training]
-        return _data(seed, plan.size, plan.batch_size, (plan.persons, plan.pictures), spec.private, spec.method)
+        return _data(seed, plan.size, plan.batch_size, (plan.persons, plan.pictures), spec.private)
 
     def _train(self, part: Part) -> dict[str, Any]:
         plan, spec = self.plan, TRAININGS[part.training]
         data = self._data(part.training, part.seed)
         settings = replace(plan.settings, rate=plan.rates[part.number])
-        batches: PairBatches = data.batches(settings.steps)
+        batches = data.batches(settings.steps, matched=spec.method == "binary")
         with torch.random.fork_rng(devices=[]):
             done = train(
                 batches, spec.method, settings if spec.consistency else settings.without_consistency(), part.seed
@@ -132,7 +128,6 @@ class Comparison:
 
 
 @lru_cache(maxsize=3)
-def _data(seed: int, size: int, batch_size: int, train: tuple[int, int], private: float, method: Method) -> FacesData:
-    share: dict[str, Any] = {"genuine": GENUINE_OF_BINARY} if method == "binary" else {}
+def _data(seed: int, size: int, batch_size: int, train: tuple[int, int], private: float) -> FacesData:
     people = {"train": train, "private": private}
-    return FacesData(size=size, batch_size=batch_size, seed=seed, degradation=DEGRADATION, population=people, **share)
+    return FacesData(size=size, batch_size=batch_size, seed=seed, degradation=DEGRADATION, population=people)

@@ -15,7 +15,7 @@ KINDS = ("blend", "rerender", "self_blend", "reenact")
 CHANGES = ("clean", "blur", "noise")
 DEGRADATION = TrainingDegradation(smallest=317, quality=(100, 100), grey=0.0)
 """Of every method's pictures, as in the default recipe: blur, noise, mirrors."""
-RATES = (1e-3, 2e-3, 4e-3, 8e-3)
+RATES = (1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2)
 """The tries, the same for every method that is trained."""
 
 

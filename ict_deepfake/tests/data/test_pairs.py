@@ -55,6 +55,36 @@ def test_genuine_pairs_are_two_pictures_of_one_person():
     assert (batch.ba[same][:, 0, 0, 0] != batch.ab[same][:, 0, 0, 0]).all()
 
 
+@pytest.mark.parametrize("batch_size", [8, 7])
+def test_matched_pairs_are_swapped_and_as_they_were(batch_size):
+    seen = []
+
+    def kept(images, rng):
+        seen.append(len(images))
+        return images
+
+    found = batches(matched=True, batch_size=batch_size, degradation=kept)
+    for number in range(3):
+        batch = found[number]
+        made = batch.swapped
+        assert len(batch.ba) == batch_size // 2 * 2 and int(made.sum()) == batch_size // 2
+        for pictures, mine, other in ((batch.ba, batch.a, batch.b), (batch.ab, batch.b, batch.a)):
+            inner, outer = levels(pictures[made])
+            assert inner.tolist() == other[made].tolist() and outer.tolist() == mine[made].tolist()
+            inner, outer = levels(pictures[~made])
+            assert inner.tolist() == outer.tolist() == mine[~made].tolist()
+            corner = pictures[:, 0, 0, 0]  # no mask reaches it; it says which picture it is
+            assert sorted(corner[made].tolist()) == sorted(corner[~made].tolist())
+    assert sum(seen) == 3 * 2 * (batch_size // 2 * 2)
+
+
+def test_matched_targets_come_once_an_epoch_too():
+    found = batches(matched=True)
+    drawn = [found[number] for number in range(len(found))]
+    targets = torch.cat([batch.ba[batch.swapped][:, 0, 0, 0] for batch in drawn])
+    assert len(found) == 6 and sorted(targets.tolist()) == list(range(24))
+
+
 def test_the_beginning_has_more_genuine_pairs():
     found = batches(genuine=0.25, first_genuine=0.5, first=2)
     assert [int((found[number].a == found[number].b).sum()) for number in range(4)] == [4, 4, 2, 2]
@@ -71,8 +101,10 @@ def test_every_target_comes_once_an_epoch():
 def test_a_batch_is_the_same_whoever_makes_it_and_whenever():
     one, other = batches()[5], batches()[5]
     assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
-    shares = [batches().share(5, rank, 2) for rank in range(2)]
-    assert all(torch.equal(whole, torch.cat(parts)) for whole, *parts in zip(one, *shares, strict=True))
+    for options in ({}, {"matched": True}):
+        one = batches(**options)[5]
+        shares = [batches(**options).share(5, rank, 2) for rank in range(2)]
+        assert all(torch.equal(whole, torch.cat(parts)) for whole, *parts in zip(one, *shares, strict=True))
 
 
 def test_one_degradation_is_drawn_for_a_whole_batch():
