@@ -263,27 +263,10 @@ def judge(results: dict[str, Any], shown: Sequence[Figure] = ()) -> Claim:
     Raises:
         UserError: a row that the claim is about was not run.
     """
-    found = findings(results)
-    holds, verdict = claim.verdict(found)
-    return Claim(
-        claim=CLAIM,
-        holds=holds,
-        verdict=verdict,
-        tables=[
-            Table("Parts of the claim", [{"holds": part.holds, "measured": part.sentence} for part in found]),
-            *tables(results),
-        ],
-        figures=list(shown),
-        seeds=list(results["plan"]["seeds"]),
-    )
+    return claim.of_findings(CLAIM, findings(results), tables(results), shown, results["plan"]["seeds"])
 
 
 def write_claim(compared: str | Path, out: str | Path) -> Claim:
     """Judge a folder of ``compare``; ``claim.json`` and its figures go into ``out``."""
-    source, out = Path(compared), Path(out)
-    results = read_results(source)
-    judge(results)  # what cannot be judged is refused before anything is written
-    shown = claim.copy_figures(CAPTIONS, source, out)
-    judged = judge(results, shown)
-    judged.write(out)
-    return judged
+    results = read_results(compared)
+    return claim.write_judged(lambda shown: judge(results, shown), CAPTIONS, compared, out)

@@ -10,7 +10,7 @@ import numpy as np
 
 from rmoe.pipelines import ROWS, WORLDS
 from shared_utils import UserError, claim, cli
-from shared_utils.claim import Claim, Figure, Finding, Table, copy_figures, verdict
+from shared_utils.claim import Claim, Figure, Finding, Table, of_findings, write_judged
 
 RESULTS = "results.json"
 TIE = 1.0
@@ -204,32 +204,18 @@ def judge(results: dict[str, Any], shown: Sequence[Figure] = ()) -> Claim:
     Raises:
         UserError: a row that the claim is about was not run.
     """
-    found = findings(results)
-    holds, sentence = verdict(found)
     budgets = results["plan"]["downstream_steps"]
     tables = [
         Table(f"Test mIoU of patches, {steps} downstream steps", quality_table(results, steps)) for steps in budgets
     ]
     tables.append(Table(f"Cost, {budgets[0]} downstream steps", cost_table(results, budgets[0])))
     tables.append(Table("Validation scores over the grid of rates (*: chosen)", grid_table(results)))
-    return Claim(
-        claim=CLAIM,
-        holds=holds,
-        verdict=sentence,
-        tables=tables,
-        figures=list(shown),
-        seeds=list(results["plan"]["seeds"]),
-    )
+    return of_findings(CLAIM, findings(results), tables, shown, results["plan"]["seeds"])
 
 
 def write_claim(pipeline: str | Path, out: str | Path) -> Claim:
     """Judge a folder of ``pipeline``; ``claim.json`` and its figures go into ``out``."""
     from rmoe import figures
 
-    source, out = Path(pipeline), Path(out)
-    results = read_results(source)
-    judge(results)  # what cannot be judged is refused before anything is written
-    shown = copy_figures(figures.CAPTIONS, source, out)
-    judged = judge(results, shown)
-    judged.write(out)
-    return judged
+    results = read_results(pipeline)
+    return write_judged(lambda shown: judge(results, shown), figures.CAPTIONS, pipeline, out)

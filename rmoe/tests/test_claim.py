@@ -48,7 +48,7 @@ def changed(results, row, values, steps=250, world="rules"):
 
 def test_what_the_paper_says_holds(results):
     judged = claim.judge(results)
-    assert judged.holds and judged.seeds == [0, 1, 2] and len(judged.tables) == 4
+    assert judged.holds and judged.seeds == [0, 1, 2] and len(judged.tables) == 5
     assert "RMoE-D - dense +10.0" in judged.verdict
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -117,6 +117,32 @@ def verdict(findings: Sequence[Finding]) -> tuple[bool, str]:
     """Whether all parts of a claim hold; the sentences of those that do not, or of all."""
     failed = [finding.sentence for finding in findings if not finding.holds]
     return not failed, "; ".join(failed or [finding.sentence for finding in findings])
+
+
+def of_findings(
+    text: str, findings: Sequence[Finding], tables: Sequence[Table], shown: Sequence[Figure], seeds: Sequence[int]
+) -> Claim:
+    """A claim of several parts: it holds where all of them do, and its first table lists them."""
+    holds, sentence = verdict(findings)
+    parts = Table("Parts of the claim", [{"holds": part.holds, "measured": part.sentence} for part in findings])
+    return Claim(text, holds, sentence, [parts, *tables], list(shown), list(seeds))
+
+
+def write_judged(
+    judge: Callable[[Sequence[Figure]], Claim], captions: Mapping[str, str], source: str | Path, out: str | Path
+) -> Claim:
+    """Judge, and write ``claim.json`` and its figures into ``out``; what cannot be judged is refused before that.
+
+    Args:
+        judge: the claim with these figures.
+        captions: of the figures, by name of their files.
+        source: folder of results.
+        out: folder of the claim.
+    """
+    judge(())
+    judged = judge(copy_figures(captions, source, out))
+    judged.write(out)
+    return judged
 
 
 def read_results(path: str | Path, verb: str, command: str, keys: set[str]) -> dict[str, Any]:

@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 
 from shared_utils import UserError
-from shared_utils.claim import Claim, Figure, Finding, Table, copy_figures, read_results, verdict
+from shared_utils.claim import (
+    Claim,
+    Figure,
+    Finding,
+    Table,
+    copy_figures,
+    of_findings,
+    read_results,
+    verdict,
+    write_judged,
+)
 
 
 def a_claim(**changes):
@@ -97,3 +107,36 @@ def test_results_that_are_missing_or_of_something_else_are_refused(content, mess
         read_results(tmp_path / "results.json", "compare", "python compare.py", {"rows", "plan"})
     (tmp_path / "results.json").write_text('{"rows": 1, "plan": 2}')
     assert read_results(tmp_path / "results.json", "compare", "", {"rows", "plan"}) == {"rows": 1, "plan": 2}
+
+
+def of_two(second, shown=()):
+    findings = [Finding(True, "a 1"), Finding(second, "b 2")]
+    return of_findings("a and b", findings, [Table("numbers", [{"a": 1}])], shown, [3])
+
+
+def test_a_claim_of_parts_holds_where_all_do_and_lists_them():
+    holding, failing = of_two(True), of_two(False)
+    assert holding.holds and holding.verdict == "a 1; b 2" and holding.seeds == [3]
+    assert not failing.holds and failing.verdict == "b 2"
+    assert [table.title for table in failing.tables] == ["Parts of the claim", "numbers"]
+    assert failing.tables[0].rows == [{"holds": True, "measured": "a 1"}, {"holds": False, "measured": "b 2"}]
+
+
+def test_a_judged_claim_takes_its_figures_along(tmp_path):
+    (tmp_path / "source" / "figures").mkdir(parents=True)
+    (tmp_path / "source" / "figures" / "a.png").write_bytes(b"picture")
+    write_judged(lambda shown: of_two(True, shown), {"a.png": "a", "b.png": "b"}, tmp_path / "source", tmp_path / "out")
+    assert Claim.read(tmp_path / "out").figures == [Figure("figures/a.png", "a")]
+    assert (tmp_path / "out" / "figures" / "a.png").read_bytes() == b"picture"
+
+
+def test_what_cannot_be_judged_leaves_nothing_behind(tmp_path):
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "a.png").write_bytes(b"picture")
+
+    def judge(shown):
+        raise UserError("a row is missing")
+
+    with pytest.raises(UserError, match="a row is missing"):
+        write_judged(judge, {"a.png": "a"}, tmp_path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

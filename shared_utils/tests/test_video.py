@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from shared_utils import UserError
-from shared_utils.video import Writer, decoding, natural_order, open_source, read_sound
+from shared_utils.video import Writer, compressed, decoding, natural_order, open_source, read_sound
 
 SIZE = (48, 64)
 UPRIGHT = (1, 0, 0, 1)
@@ -466,3 +466,27 @@ def test_files_without_sound_are_named(tmp_path):
 def test_a_display_matrix_that_is_not_a_quarter_turn_goes_to_the_nearest():
     tilted = SimpleNamespace(side_data={"DISPLAYMATRIX": np.int32([60000, 20000, 0, -20000, 60000]).tobytes()})
     assert decoding.display_matrix(tilted) == UPRIGHT
+
+
+def test_compressed_frames_are_as_many_of_the_same_size_and_worse_with_the_factor():
+    y, x = np.mgrid[0:33, 0:47]
+    frames = [
+        np.stack([(5 * x + 3 * n) % 256, (7 * y) % 256, (x * y + n) % 256], -1).astype(np.uint8) for n in range(7)
+    ]
+    errors = []
+    for factor in (10, 30, 45):
+        made = list(compressed(iter(frames), factor, 25))
+        assert len(made) == len(frames) and all(image.shape == (33, 47, 3) for image in made)
+        errors.append(np.mean([np.abs(a.astype(int) - b).mean() for a, b in zip(frames, made, strict=True)]))
+    nearest = [
+        int(np.argmin([np.abs(image.astype(int) - f).mean() for f in frames])) for image in compressed(frames, 1, 25)
+    ]
+    assert nearest == list(range(7))
+    assert errors == sorted(errors) and errors[0] < errors[2]
+    assert list(compressed([], 30, 25)) == []
+
+
+def test_no_encoder_is_one_line(monkeypatch):
+    monkeypatch.setattr("shared_utils.video.compression.av", SimpleNamespace(codecs_available=set()))
+    with pytest.raises(UserError, match="no libx264"):
+        compressed([], 30, 25)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from fractions import Fraction
 from typing import NamedTuple
 
-import av
 import cv2
 import numpy as np
 
 from av_deepfake.degradations import pictures
 from shared_utils import UserError
+from shared_utils.video import compressed
 
 KINDS: dict[str, tuple[float, ...]] = {
     "saturation": (0.4, 0.3, 0.2, 0.1, 0.0),
@@ -75,9 +74,7 @@ def degrade(
     """
     value = KINDS[kind][level - 1]
     if kind == "compression":
-        if "libx264" not in av.codecs_available:
-            raise UserError("this PyAV has no libx264, which compresses videos: install av from the package index")
-        return _each_rgb(frames, lambda colour: _compressed(colour, int(value), frame_rate))
+        return _each_rgb(frames, lambda colour: compressed(colour, int(value), frame_rate))
     change, random = _PICTURES[kind], np.random.default_rng(seed)
     return _each_rgb(frames, lambda colour: (change(image, value, random) for image in colour))
 
@@ -96,37 +93,3 @@ def _each_rgb(
 
     for image in change(coloured()):
         yield cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if grey else image
-
-
-def _compressed(frames: Iterator[np.ndarray], rate_factor: int, frame_rate: float) -> Iterator[np.ndarray]:
-    encoder: av.VideoCodecContext | None = None
-    decoder = av.VideoCodecContext.create("h264", "r")
-    decoder.thread_count = 1
-    height = width = 0
-    for number, image in enumerate(frames):
-        if encoder is None:
-            height, width = image.shape[:2]
-            encoder = _encoder(height, width, rate_factor, frame_rate)
-        # H.264 wants even sides: the last row or column of an odd one is repeated, and cut off again.
-        even = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-        frame = av.VideoFrame.from_ndarray(even, format="rgb24")
-        frame.pts = number
-        for packet in encoder.encode(frame):
-            yield from (_picture(out, height, width) for out in decoder.decode(packet))
-    if encoder is not None:
-        for packet in encoder.encode(None):
-            yield from (_picture(out, height, width) for out in decoder.decode(packet))
-        yield from (_picture(out, height, width) for out in decoder.decode(None))
-
-
-def _encoder(height: int, width: int, rate_factor: int, frame_rate: float) -> av.VideoCodecContext:
-    encoder = av.VideoCodecContext.create("libx264", "w")
-    encoder.width, encoder.height = width + width % 2, height + height % 2
-    encoder.pix_fmt, encoder.framerate = "yuv420p", Fraction(frame_rate).limit_denominator(1001)
-    encoder.options = {"crf": str(rate_factor), "preset": "medium"}
-    encoder.thread_count = 1  # the same bits on every machine
-    return encoder
-
-
-def _picture(frame: av.VideoFrame, height: int, width: int) -> np.ndarray:
-    return frame.to_ndarray(format="rgb24")[:height, :width]

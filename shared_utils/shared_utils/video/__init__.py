@@ -8,6 +8,7 @@
 Second 0 is the start of the file, as a player shows it. Needs the extra ``video`` (PyAV, whose wheels carry FFmpeg).
 """
 
+from shared_utils.video.compression import compressed as compressed
 from shared_utils.video.sound import read_sound as read_sound
 from shared_utils.video.source import IMAGES as IMAGES
 from shared_utils.video.source import Frame as Frame
