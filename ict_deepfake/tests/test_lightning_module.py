@@ -129,7 +129,10 @@ def fitted(faces, path, **options):
     torch.manual_seed(1)
     net = module(faces, objective=Objective(scale=8.0, margin=0.1, sample=0.5))
     # Some gradients are nothing but rounding: of the keys' biases, and of what shifts all tokens alike, which the batch norm
-    # takes off again. AdamW would make whole steps of them.
+    # takes off again. AdamW would make whole steps of them; and the layer norm of a small token makes them large.
+    with torch.no_grad():
+        for token in (net.model.cls_token, net.model.pos_embed, net.model.outer_token):
+            token.mul_(20)
     net.configure_optimizers = lambda: torch.optim.SGD(net.parameters(), lr=1e-3)
     run = trainer(max_steps=5, limit_val_batches=0, **options)
     run.fit(net, data())
@@ -143,9 +146,9 @@ def test_two_processes_equal_one(faces, tmp_path):
     two, logged_by_two = fitted(faces, tmp_path / "two.ckpt", strategy="ddp_fork", devices=2)
     assert any(name.endswith("running_var") for name in one["state_dict"])
     for name, value in one["state_dict"].items():
-        assert torch.allclose(value.float(), two["state_dict"][name].float(), atol=3e-5), name
+        assert torch.allclose(value.float(), two["state_dict"][name].float(), atol=5e-6), name
     for name, value in logged.items():
-        assert float(value) == pytest.approx(float(logged_by_two[name]), abs=1e-3), name
+        assert float(value) == pytest.approx(float(logged_by_two[name]), abs=1e-5), name
 
 
 @pytest.mark.parametrize(
