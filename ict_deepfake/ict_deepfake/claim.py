@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ict_deepfake.comparison.plan import CHANGES, KINDS, ROWS, mean_and_range
+from ict_deepfake.comparison.plan import CHANGES, KINDS, ROWS, SHOWN, mean_and_range
 from shared_utils import UserError, claim, cli
 from shared_utils.claim import Claim, Figure, Finding, Table
 
@@ -37,7 +37,7 @@ CAPTIONS = {
     "histograms.png": "ICT's score of genuine pictures and of each kind of suspect",
     "embeddings.png": "inner (dots) and outer (crosses) embeddings of eight test persons (PCA)",
     "suspects.png": "genuine pictures of the parametric people, and the four suspects made of each",
-    "attention.png": "where the inner and the outer token look (attention rollout)",
+    "attention.png": "where the inner and the outer token look: attention rollout over the patches",
 }
 
 
@@ -96,7 +96,7 @@ def copies(results: dict[str, Any]) -> Finding:
 def controls(results: dict[str, Any]) -> Finding:
     """Whether what is no swap is near chance."""
     means = {
-        f"{ROWS[row].title}, {kind.replace('_', '-')}": float(auc(results, row, f"clean/{kind}").mean())
+        f"{ROWS[row].title}, {SHOWN.get(kind, kind)}": float(auc(results, row, f"clean/{kind}").mean())
         for row in ("ict", "ref")
         for kind in ("self_blend", "reenact")
     }
@@ -174,7 +174,7 @@ def quality_table(results: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _named(case: str) -> str:
     change, kind = case.split("/")
-    kind = {"rerender": "re-render", "self_blend": "self-blend"}.get(kind, kind)
+    kind = SHOWN.get(kind, kind)
     return kind if change == "clean" else f"{kind}, {change}"
 
 

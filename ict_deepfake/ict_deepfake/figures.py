@@ -109,7 +109,7 @@ def bars(path: Path, values: Mapping[str, Mapping[str, Sequence[float]]]) -> Non
         for place, kind in zip(places, kinds, strict=True):
             axes.plot([place] * len(by_kind[kind]), by_kind[kind], ".", color=_INK, markersize=3)
     axes.axhline(0.5, color=_GREY, linewidth=0.8)
-    axes.set_xticks(range(len(kinds)), [kind.replace("_", "-") for kind in kinds])
+    axes.set_xticks(range(len(kinds)), kinds)
     axes.set(ylabel="AUC against genuine pictures", ylim=(0.4, 1.0))
     axes.legend(frameon=False, fontsize=8, loc="upper right")
     _plain(axes)
@@ -165,7 +165,8 @@ def embeddings(path: Path, inner: np.ndarray, outer: np.ndarray, persons: np.nda
         own = np.flatnonzero(persons == person)
         axes.plot(*place[own].T, "o", color=colour, markersize=4)
         axes.plot(*place[len(inner) + own].T, "x", color=colour, markersize=5)
-    axes.set(xlabel="first axis", ylabel="second axis")
+    shares = (place**2).sum(0) / max((centred**2).sum(), 1e-12)
+    axes.set(xlabel=f"first axis ({shares[0]:.0%} of the variance)", ylabel=f"second axis ({shares[1]:.0%})")
     axes.plot([], [], "o", color=_INK, markersize=4, label="inner face")
     axes.plot([], [], "x", color=_INK, markersize=5, label="outer face")
     axes.legend(frameon=False, fontsize=8)
@@ -174,7 +175,7 @@ def embeddings(path: Path, inner: np.ndarray, outer: np.ndarray, persons: np.nda
 
 
 def attention(path: Path, images: Sequence[np.ndarray], maps: np.ndarray) -> None:
-    """Where the two tokens look: the picture, and on it the map of the inner and of the outer token.
+    """Where the two tokens look: the picture, and on it the map of the inner and of the outer token, a square a patch.
 
     Args:
         path: of the picture.
@@ -189,7 +190,7 @@ def attention(path: Path, images: Sequence[np.ndarray], maps: np.ndarray) -> Non
             panel.imshow(image, extent=(0, width, height, 0))
             if row:
                 shown = maps[column, row - 1]
-                panel.imshow(shown, extent=(0, width, height, 0), cmap="inferno", alpha=0.6, interpolation="bilinear")
+                panel.imshow(shown, extent=(0, width, height, 0), cmap="inferno", alpha=0.6, interpolation="nearest")
     for panels, title in zip(grid, ("picture", "inner token", "outer token"), strict=True):
         panels[0].set_ylabel(title, fontsize=9)
     _bare(grid)

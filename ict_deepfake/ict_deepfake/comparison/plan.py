@@ -12,6 +12,8 @@ from shared_utils import UserError
 
 KINDS = ("blend", "rerender", "self_blend", "reenact")
 """Suspects: swaps as in training, swaps without a trace, the same person blended in, the same person with another face."""
+SHOWN = {"rerender": "re-render", "self_blend": "self-blend"}
+"""How tables and figures call kinds that have another name there."""
 CHANGES = ("clean", "blur", "noise")
 DEGRADATION = TrainingDegradation(smallest=317, quality=(100, 100), grey=0.0)
 """Of every method's pictures, as in the default recipe: blur, noise, mirrors."""

@@ -10,7 +10,7 @@ import torch
 
 from ict_deepfake import figures
 from ict_deepfake.comparison.grid import Comparison
-from ict_deepfake.comparison.plan import KINDS, ROWS
+from ict_deepfake.comparison.plan import KINDS, ROWS, SHOWN
 from ict_deepfake.comparison.scoring import References
 from ict_deepfake.comparison.training import embed
 from ict_deepfake.metrics import auc
@@ -26,12 +26,16 @@ _PERSONS, _SHOWN = 8, 6
 def draw(comparison: Comparison, results: dict[str, Any], folder: Path) -> None:
     """Write the figures of ``claim.CAPTIONS`` into a folder, as far as the trainings for them were run."""
     found = {row["row"]: row["auc"] for row in results["rows"]}
-    shown = {ROWS[row].title: {k: found[row][f"clean/{k}"] for k in KINDS} for row in _BARS if row in found}
+    shown = {
+        ROWS[row].title: {SHOWN.get(kind, kind): found[row][f"clean/{kind}"] for kind in KINDS}
+        for row in _BARS
+        if row in found
+    }
     if shown:
         figures.bars(folder / "auc.png", shown)
     if all(row in found for rows in _SWEEP for row in rows):
         values = {
-            f"{ROWS[rows[1]].title}, {kind}": [found[row][f"clean/{kind}"] for row in rows]
+            f"{ROWS[rows[1]].title}, {SHOWN.get(kind, kind)}": [found[row][f"clean/{kind}"] for row in rows]
             for rows in _SWEEP
             for kind in KINDS[:2]
         }
@@ -42,7 +46,9 @@ def draw(comparison: Comparison, results: dict[str, Any], folder: Path) -> None:
 
 def _draw_ict(comparison: Comparison, folder: Path) -> None:
     seeds = comparison.plan.seeds
-    by_count: dict[str, list[list[float]]] = {f"ICT-Ref, {kind}": [[] for _ in _COUNTS] for kind in KINDS[:2]}
+    by_count: dict[str, list[list[float]]] = {
+        f"ICT-Ref, {SHOWN.get(kind, kind)}": [[] for _ in _COUNTS] for kind in KINDS[:2]
+    }
     for seed in seeds:
         model, people = comparison.network("ict", seed), comparison.people("ict", seed)
         assert isinstance(model, ICT)
@@ -54,7 +60,7 @@ def _draw_ict(comparison: Comparison, folder: Path) -> None:
             for kind, rows in fakes.items():
                 high = references.by_count(rows, count)
                 value = auc(np.concatenate([low, high]), np.repeat([0, 1], [len(low), len(high)]))
-                by_count[f"ICT-Ref, {kind}"][place].append(value)
+                by_count[f"ICT-Ref, {SHOWN.get(kind, kind)}"][place].append(value)
     figures.lines(folder / "references.png", _COUNTS, by_count, "reference pictures of each person")
     _draw_seed(comparison, seeds[0], folder)
 
@@ -63,14 +69,14 @@ def _draw_seed(comparison: Comparison, seed: int, folder: Path) -> None:
     model, people = comparison.network("ict", seed), comparison.people("ict", seed)
     assert isinstance(model, ICT)
     part, faces = comparison.work.read(comparison.part("ict", seed).name), people.test()
-    scores = {kind.replace("_", "-"): part[f"consistency/clean/{kind}"] for kind in ("genuine", *KINDS)}
+    scores = {SHOWN.get(kind, kind): part[f"consistency/clean/{kind}"] for kind in ("genuine", *KINDS)}
     figures.histograms(folder / "histograms.png", scores)
     persons = np.unique(faces.genuine.outer)[:_PERSONS]
     own = np.isin(faces.genuine.outer, persons)
     rows = embed(model, faces.genuine.images[own])
     figures.embeddings(folder / "embeddings.png", rows.inner.numpy(), rows.outer.numpy(), faces.genuine.outer[own])
     first = np.unique(faces.genuine.outer, return_index=True)[1][:_SHOWN]
-    pictures = {"genuine": faces.genuine, **{kind: faces.fakes[kind] for kind in KINDS}}
+    pictures = {"genuine": faces.genuine, **{SHOWN.get(kind, kind): faces.fakes[kind] for kind in KINDS}}
     figures.sheet(folder / "suspects.png", {kind: list(each.images[first]) for kind, each in pictures.items()})
     images = faces.genuine.images[first]
     with torch.no_grad():
