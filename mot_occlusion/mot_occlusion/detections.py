@@ -15,6 +15,7 @@ class Detections(NamedTuple):
     embeddings: (N, D), any scale (the tracker compares directions), or None.
     centres: (M, 2) x, y of occlusions (centres of the overlap of two people), or None.
     centre_scores: (M,) in [0, 1], or None for certain ones.
+    classes: (N,) whole numbers from 0, or None; a track keeps to detections of its class.
     """
 
     boxes: np.ndarray
@@ -22,3 +23,4 @@ class Detections(NamedTuple):
     embeddings: np.ndarray | None = None
     centres: np.ndarray | None = None
     centre_scores: np.ndarray | None = None
+    classes: np.ndarray | None = None

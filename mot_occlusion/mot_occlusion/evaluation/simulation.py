@@ -23,6 +23,9 @@ class Noise(NamedTuple):
     the box. miss: share of visible people that is missed anyway. similarity: mean cosine of two embeddings of one
     person; centre: standard deviation of an occlusion centre in shares of the overlap. centre_miss: share of occlusions
     that is missed. centre_false: occlusion centres a frame where none is.
+
+    certain: scores are drawn from 0.6 to 1; otherwise they follow the visibility, as real detectors' do, hidden_box more
+    noise is on the box of a person who is hardly seen, and false: false alarms a frame, which score low.
     """
 
     min_visibility: float = 0.4
@@ -32,12 +35,19 @@ class Noise(NamedTuple):
     centre: float = 0.1
     centre_miss: float = 0.2
     centre_false: float = 0.5
+    certain: bool = True
+    hidden_box: float = 0.0
+    false: float = 0.0
+
+
+#: A detector whose scores say how much is seen of a person; what the default leaves out, it reports with a low score.
+GRADED = Noise(min_visibility=0.1, box=0.03, certain=False, hidden_box=0.1, false=1.0)
 
 
 def simulate_detections(
     gt: Rows, num_frames: int, image_size: tuple[int, int], seed: int, noise: Noise | None = None, dimension: int = 64
 ) -> list[Detections]:
-    """The detections of every frame; scores are in 0.6 to 1, the surest first.
+    """The detections of every frame, the surest first.
 
     Args:
         gt: rows of ground truth; only pedestrians (class 1, flag 1) are people.
@@ -60,11 +70,18 @@ def simulate_detections(
         boxes = people.boxes[first:last]
         seen = people.visibility[first:last] >= noise.min_visibility
         seen &= rng.random(len(boxes)) >= noise.miss
-        size = boxes[:, 2:] * np.exp(noise.box * rng.standard_normal((len(boxes), 2)))
-        centre = boxes[:, :2] + boxes[:, 2:] / 2 + noise.box * boxes[:, 2:] * rng.standard_normal((len(boxes), 2))
+        deviation = (noise.box + noise.hidden_box * (1 - people.visibility[first:last]))[:, None]
+        size = boxes[:, 2:] * np.exp(deviation * rng.standard_normal((len(boxes), 2)))
+        centre = boxes[:, :2] + boxes[:, 2:] / 2 + deviation * boxes[:, 2:] * rng.standard_normal((len(boxes), 2))
         detected = np.concatenate([centre - size / 2, centre + size / 2], axis=1)
         scores = rng.uniform(0.6, 1.0, len(boxes))
         embeddings = _unit(directions[owner[first:last]] + spread * rng.standard_normal((len(boxes), dimension)))
+        if not noise.certain:
+            scores = 0.15 + 0.8 * people.visibility[first:last] + 0.08 * rng.standard_normal(len(boxes))
+            scores = np.clip(scores, 0.02, 0.99)
+            detected, scores, embeddings, seen = _with_false_alarms(
+                detected, scores, embeddings, seen, rng.poisson(noise.false), image_size, rng
+            )
         order = np.argsort(-scores, kind="stable")
         order = order[seen[order]]
         true_boxes = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
@@ -78,6 +95,28 @@ def simulate_detections(
             )
         )
     return frames
+
+
+def _with_false_alarms(
+    boxes: np.ndarray,
+    scores: np.ndarray,
+    embeddings: np.ndarray,
+    seen: np.ndarray,
+    count: int,
+    image_size: tuple[int, int],
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Boxes of people's sizes where nobody is, which score 0.1 to 0.55 and look like nobody."""
+    count = count if len(boxes) else 0
+    like = boxes[rng.integers(len(boxes), size=count)] if count else boxes[:0]
+    half = (like[:, 2:] - like[:, :2]) / 2
+    centre = rng.random((count, 2)) * image_size[::-1]
+    return (
+        np.concatenate([boxes, np.concatenate([centre - half, centre + half], axis=1)]),
+        np.concatenate([scores, rng.uniform(0.1, 0.55, count)]),
+        np.concatenate([embeddings, _unit(rng.standard_normal((count, embeddings.shape[1])))]),
+        np.concatenate([seen, np.ones(count, dtype=bool)]),
+    )
 
 
 def _occlusion_centres(

@@ -30,6 +30,12 @@ def areas(boxes: np.ndarray, pixel: float = 0.0) -> np.ndarray:
     return (boxes[:, 2] - boxes[:, 0] + pixel) * (boxes[:, 3] - boxes[:, 1] + pixel)
 
 
+def iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """IoU (n, m)."""
+    common = intersections(first, second)
+    return common / np.maximum(areas(first)[:, None] + areas(second) - common, 1e-12)
+
+
 def iou_distance(tracks: np.ndarray, detections: np.ndarray) -> np.ndarray:
     """1 - IoU (n, m) with inclusive pixels (+1 on widths and heights), the convention of the published tracker."""
     common = intersections(tracks, detections, 1.0)

@@ -54,9 +54,12 @@ def predict(
 
 
 def project(
-    mean: np.ndarray, blocks: np.ndarray, std_position: float = STD_POSITION, noise: float = 1.0
+    mean: np.ndarray, blocks: np.ndarray, std_position: float = STD_POSITION, noise: float | np.ndarray = 1.0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What would be measured: means (n, 4) and variances (n, 4); ``noise`` multiplies the measurement's deviation."""
+    """What would be measured: means (n, 4) and variances (n, 4).
+
+    noise: multiplies the measurement's deviation, of all values or (4,) of each.
+    """
     return mean[:, :4], blocks[:, 0] + noise**2 * _variances(mean[:, 3], std_position, 1e-1)
 
 
@@ -65,7 +68,7 @@ def update(
     blocks: np.ndarray,
     measurements: np.ndarray,
     std_position: float = STD_POSITION,
-    noise: float = 1.0,
+    noise: float | np.ndarray = 1.0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Correct each track by its measurement (n, 4); ``noise`` as in ``project``."""
     expected, variance = project(mean, blocks, std_position, noise)
@@ -80,15 +83,36 @@ def update(
     return corrected, shrunk
 
 
+def update_centre_x(
+    mean: np.ndarray, blocks: np.ndarray, innovation: np.ndarray, slope: np.ndarray, variance: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Correct the horizontal centre of tracks, and its velocity, by one number each.
+
+    innovation (n,): what was measured minus what was expected; slope (n,): how much that moves with the centre, 0 where
+    it says nothing of it; variance (n,): of the measurement.
+    """
+    value, cross = blocks[:, 0, 0], blocks[:, 1, 0]
+    spread = slope**2 * value + variance
+    gain_value, gain_velocity = slope * value / spread, slope * cross / spread
+    corrected, shrunk = mean.copy(), blocks.copy()
+    corrected[:, 0] += gain_value * innovation
+    corrected[:, 4] += gain_velocity * innovation
+    shrunk[:, 0, 0] -= gain_value * slope * value
+    shrunk[:, 1, 0] -= gain_value * slope * cross
+    shrunk[:, 2, 0] -= gain_velocity * slope * cross
+    return corrected, shrunk
+
+
 def gating_distance(
     mean: np.ndarray,
     blocks: np.ndarray,
     measurements: np.ndarray,
     only_position: bool = False,
     std_position: float = STD_POSITION,
+    noise: float | np.ndarray = 1.0,
 ) -> np.ndarray:
     """Squared Mahalanobis distance (n, m) of measurements (m, 4) to the tracks, in all four values or in cx, cy."""
-    expected, variance = project(mean, blocks, std_position)
+    expected, variance = project(mean, blocks, std_position, noise)
     precision = 1 / variance
     values = np.ascontiguousarray(measurements.T)  # rows of it are read once a track
     distance = np.zeros((len(mean), len(measurements)))
@@ -98,6 +122,22 @@ def gating_distance(
         apart *= precision[:, value, None]
         distance += apart
     return distance
+
+
+def move_camera(mean: np.ndarray, blocks: np.ndarray, motion: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Tracks in the picture of a camera that has moved: motion (2, 3) takes points of the last frame to this one's.
+
+    Centres go along with their velocities; heights by the scale of the motion. Turning mixes no variances here, as the
+    filter keeps none between coordinates.
+    """
+    turn = motion[:, :2]
+    scale = np.sqrt(abs(np.linalg.det(turn)))
+    moved, grown = mean.copy(), blocks.copy()
+    moved[:, :2] = mean[:, :2] @ turn.T + motion[:, 2]
+    moved[:, 4:6] = mean[:, 4:6] @ turn.T
+    moved[:, [3, 7]] *= scale
+    grown[:, :, [0, 1, 3]] *= scale**2
+    return moved, grown
 
 
 def covariance_matrices(blocks: np.ndarray) -> np.ndarray:

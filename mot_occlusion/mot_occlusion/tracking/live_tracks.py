@@ -9,7 +9,8 @@ class LiveTracks:
     """Arrays of what is known of the live tracks, a row each; rows that end are used again.
 
     mean (n, 8), blocks (n, 3, 4): see ``kalman``; features (n, D): embeddings; overlapped (n,): the last frame in which
-    a track overlapped another one; expired (n,): which end when they are lost again.
+    a track overlapped another one; classes (n,), -1 where unknown; detection (n,): the row of this frame's detections that
+    updated it, -1 where none did; expired (n,): which end when they are lost again.
     """
 
     FIELDS = (
@@ -21,6 +22,8 @@ class LiveTracks:
         "first_frame",
         "last_frame",
         "overlapped",
+        "classes",
+        "detection",
         "confirmed",
         "expired",
     )
@@ -30,6 +33,7 @@ class LiveTracks:
         self.features = np.zeros((0, 0), dtype=np.float32)
         self.ids, self.score = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32)
         self.first_frame, self.last_frame, self.overlapped = (np.zeros(0, dtype=np.int64) for _ in range(3))
+        self.classes, self.detection = (np.zeros(0, dtype=np.int64) for _ in range(2))
         self.confirmed, self.expired = np.zeros(0, dtype=bool), np.zeros(0, dtype=bool)
         self.free = np.zeros(0, dtype=np.int64)
 

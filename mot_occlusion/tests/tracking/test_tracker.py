@@ -188,7 +188,7 @@ def test_embeddings_tell_crossing_people_apart_where_boxes_cannot():
 
 def hidden_walk(window=30, centres=True, **options):
     """Two people meet; the second is hidden for 12 frames behind the first. The states of person 2 over the frames."""
-    tracker, states = Tracker(SIZE, recovery_window=window, **options), []
+    tracker, states = Tracker(SIZE, recovery_window=window, **({"recovered_overlap": 1.0} | options)), []
     for step in range(40):
         first, second = box(300, 200, 60, 140), box(200 + 4 * step, 210, 50, 130)
         seen = [first] if 18 <= step < 30 else [first, second]
@@ -217,10 +217,10 @@ def test_a_window_below_one_is_in_seconds():
     assert Tracker(SIZE, 20, recovery_window=0.001).recovery_window == 1
 
 
-@pytest.mark.parametrize("refinement", ["output", "kalman"])
+@pytest.mark.parametrize("refinement", ["output", "kalman", "centre"])
 def test_refinement_moves_recovered_boxes_towards_the_truth(refinement):
     def error(refine):
-        tracker, errors = Tracker(SIZE, refine_lost_box=refine), []
+        tracker, errors = Tracker(SIZE, refine_lost_box=refine, recovered_overlap=1.0, recovery_window=10), []
         for step in range(36):
             # It slows down while it is hidden, which no motion model can know, but the centre of the overlap tells.
             x = 200 + 4 * min(step, 20) + 1.5 * max(0, step - 20)
@@ -349,7 +349,7 @@ def test_options_that_mean_nothing_are_refused():
     for options in ({"image_size": (0, 5)}, {"image_size": SIZE, "frame_rate": 0}):
         with pytest.raises(UserError, match="must be positive"):
             Tracker(**options)
-    with pytest.raises(UserError, match="none, output or kalman"):
+    with pytest.raises(UserError, match="one of none, output, kalman, centre, got yes"):
         Tracker(SIZE, refine_lost_box="yes")
 
 
