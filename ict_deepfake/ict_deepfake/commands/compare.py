@@ -38,6 +38,7 @@ def compare(
     """
     from pathlib import Path
 
+    import cv2
     import torch
 
     from ict_deepfake.claim import RESULTS, tables
@@ -64,6 +65,7 @@ def compare(
         Settings(steps),
     )
     torch.set_num_threads(1)  # CPU seconds are compared: of one thread
+    cv2.setNumThreads(1)
     with distributed.process_group(), work.begin(out, plan.description(), resume=resume, overwrite=overwrite) as job:
         comparison = Comparison(plan, job)
         results = comparison.run()
