@@ -6,18 +6,21 @@ s_j its dimension and c_j its multiplicity, one operator must have m >= max_j c_
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
 
 import numpy as np
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
 
 from shared_utils import UserError
 
 _SAME = 1e-6
 
 
-@dataclass(frozen=True, eq=False)
 class Action:
     """A finite group acting on R^n: every element as a permutation or as an orthogonal matrix.
 
@@ -25,7 +28,12 @@ class Action:
         elements: (|G|, n) integers, (T_g v)[i] = v[elements[g, i]]; or (|G|, n, n) float64 matrices.
     """
 
-    elements: np.ndarray
+    def __init__(self, elements: np.ndarray) -> None:
+        self._elements = elements
+
+    @property
+    def elements(self) -> np.ndarray:
+        return self._elements
 
     @property
     def order(self) -> int:
@@ -55,6 +63,10 @@ class Action:
     def right_product(self, matrix: np.ndarray, g: int) -> np.ndarray:
         """M T_g for M (m, n)."""
         return matrix[:, np.argsort(self.elements[g])] if self.permutes else matrix @ self.elements[g]
+
+    def generators(self) -> Iterator[np.ndarray]:
+        """Elements that generate the group: here all of them; each a permutation (n,) or a matrix (n, n)."""
+        yield from self.elements
 
     def traces(self) -> np.ndarray:
         """The character of the action, tr T_g: (|G|,)."""
@@ -88,16 +100,83 @@ class Action:
             )
         return place
 
-    def cyclic(self) -> bool:
-        """Whether one element generates the (faithful) group."""
+    def orders(self) -> np.ndarray:
+        """How often each element of the (faithful) action is applied until it is the identity: (|G|,)."""
         powers = self.apply(self._probe)
-        generates = np.ones(self.order, dtype=bool)
-        for _ in range(self.order - 1):
-            generates &= np.abs(powers - self._probe).max(axis=1) > _SAME
-            if not generates.any():
-                return False
+        found = np.zeros(self.order, dtype=int)
+        for exponent in range(1, self.order + 1):
+            found[(found == 0) & (np.abs(powers - self._probe).max(axis=1) <= _SAME)] = exponent
+            if found.all():
+                return found
             powers = self.apply(powers)
+        raise UserError("the operations are not a group: a power of one of them is missing; give all of its elements")
+
+    def largest_multiplicity(self, g: int) -> int:
+        """max_j c_j of the cyclic group that element g generates: how often its most frequent eigenvalue occurs."""
+        if self.permutes:
+            # The eigenvalue 1 occurs once a cycle, and no other one more often.
+            ones = np.ones(self.n, dtype=np.int8)
+            graph = csr_array((ones, self.elements[g], np.arange(self.n + 1)), shape=(self.n, self.n))
+            return int(connected_components(graph, return_labels=False))
+        angles = np.sort(np.angle(np.linalg.eigvals(self.elements[g])) % (2 * np.pi))
+        starts = np.flatnonzero(np.diff(angles, prepend=angles[-1] - 2 * np.pi) > _SAME)
+        return int(np.diff(starts, append=starts[0] + self.n).max()) if len(starts) else self.n
+
+
+class ShiftAction(Action):
+    """Circular shifts of (n,), (H, W) or (C, H, W) by multiples of ``step``, never along channels; in closed form.
+
+    Its elements are listed only where they are asked for, and only while they fit ``limit`` entries.
+    """
+
+    limit = 2**27
+
+    def __init__(self, shape: Sequence[int], step: int = 1) -> None:
+        self.shape, self.step = tuple(shape), step
+        self.sides = self.shape[-2:]
+        for size in self.sides:
+            if step < 1 or size % step:
+                raise UserError(f"shifts by {step} do not close on a side of {size}: give a step that divides it")
+
+    @cached_property
+    def elements(self) -> np.ndarray:
+        if self.order * self.n > self.limit:
+            raise UserError(f"the {self.order} shifts of {self.n} entries are too many to list")
+        places = np.arange(self.n).reshape(self.shape)
+        made = [places]
+        for axis, size in zip(range(-len(self.sides), 0), self.sides, strict=True):
+            made = [np.roll(one, shift, axis) for one in made for shift in range(0, size, self.step)]
+        return np.stack([one.reshape(-1) for one in made])
+
+    def generators(self) -> Iterator[np.ndarray]:
+        places = np.arange(self.n).reshape(self.shape)
+        for axis in range(-len(self.sides), 0):
+            yield np.roll(places, self.step, axis).reshape(-1)
+
+    @property
+    def order(self) -> int:
+        return math.prod(size // self.step for size in self.sides)
+
+    @property
+    def n(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def permutes(self) -> bool:
         return True
+
+    def irreps(self) -> Irreps:
+        """They act freely: each of the |G| irreps, all of dimension 1, occurs n/|G| times."""
+        copies = self.n // self.order
+        cyclic = math.lcm(*(size // self.step for size in self.sides))
+        return Irreps(
+            n=self.n,
+            order=self.order,
+            cyclic_order=cyclic,
+            cyclic_multiplicity=self.n // cyclic,
+            dimensions=(1,) * self.order,
+            multiplicities=(copies,) * self.order,
+        )
 
 
 def _first_of_each(images: np.ndarray) -> list[int]:
@@ -135,39 +214,36 @@ GROUPS = ("shift", "rot90", "flip", "dihedral", "trivial")
 
 
 def named_action(name: str, shape: Sequence[int], step: int = 1) -> Action:
-    """A group acting on arrays of ``shape`` (n,) or (H, W), row-major.
+    """A group acting on arrays of ``shape`` (n,), (H, W) or (C, H, W), row-major; channels keep their places.
 
     Args:
         name: ``shift``: circular shifts by multiples of ``step``, along both axes of an image; ``rot90``: quarter turns
             (square images); ``flip``: left-right; ``dihedral``: turns and reflections (for H != W half turns and
             reflections); ``trivial``.
-        shape: what the group acts on.
+        shape: what the group acts on; complex images are (2, H, W).
         step: of the shifts.
     """
     shape = tuple(shape)
-    places = np.arange(int(np.prod(shape))).reshape(shape)
+    if not 1 <= len(shape) <= 3 or min(shape) < 1:
+        raise UserError(f"--shape {list(shape)}: a group acts on [n], [H,W] or [C,H,W]")
+    places = np.arange(math.prod(shape)).reshape(shape)
     if name == "trivial":
         made = [places]
     elif name == "shift":
-        for size in shape:
-            if size % step:
-                raise UserError(f"shifts by {step} do not close on a side of {size}: give a step that divides it")
-        made = [places]
-        for axis, size in enumerate(shape):
-            made = [np.roll(one, shift, axis) for one in made for shift in range(0, size, step)]
+        return ShiftAction(shape, step)
     elif name not in GROUPS:
         raise UserError(f"unknown group {name}: one of {', '.join(GROUPS)}, or a .npy file of its elements")
-    elif len(shape) != 2:
-        raise UserError(f"the group {name} acts on images: give --shape [H,W], not {list(shape)}")
+    elif len(shape) < 2:
+        raise UserError(f"the group {name} acts on images: give --shape [H,W] or [C,H,W], not {list(shape)}")
     elif name == "flip":
-        made = [places, places[:, ::-1]]
-    elif name == "rot90" and shape[0] != shape[1]:
-        raise UserError(f"quarter turns need a square image, this is {shape[0]} x {shape[1]}: use flip or dihedral")
+        made = [places, places[..., ::-1]]
+    elif name == "rot90" and shape[-2] != shape[-1]:
+        raise UserError(f"quarter turns need a square image, this is {shape[-2]} x {shape[-1]}: use flip or dihedral")
     else:
-        turns = range(4) if shape[0] == shape[1] else (0, 2)
-        made = [np.rot90(places, turn) for turn in turns]
+        turns = range(4) if shape[-2] == shape[-1] else (0, 2)
+        made = [np.rot90(places, turn, axes=(-2, -1)) for turn in turns]
         if name == "dihedral":
-            made += [one[:, ::-1] for one in made]
+            made += [one[..., ::-1] for one in made]
     return Action(np.stack([one.reshape(-1) for one in made]))
 
 
@@ -181,21 +257,28 @@ class Irreps:
     Args:
         n: entries of a signal.
         order: number of different operations.
-        cyclic: whether one of them generates the group.
+        cyclic_order: elements of the cyclic subgroup whose max_j c_j is smallest; it is the group where that is cyclic.
+        cyclic_multiplicity: max_j c_j of that subgroup.
         dimensions: s_j.
         multiplicities: c_j.
     """
 
     n: int
     order: int
-    cyclic: bool
+    cyclic_order: int
+    cyclic_multiplicity: int
     dimensions: tuple[int, ...]
     multiplicities: tuple[int, ...]
 
     @property
-    def largest_ratio(self) -> float:
+    def cyclic(self) -> bool:
+        """Whether one element generates the group."""
+        return self.cyclic_order == self.order
+
+    @property
+    def largest_ratio(self) -> Fraction:
         """max_j c_j/s_j, the least m of C4 before rounding up."""
-        return max(c / s for s, c in zip(self.dimensions, self.multiplicities, strict=True))
+        return max(Fraction(c, s) for s, c in zip(self.dimensions, self.multiplicities, strict=True))
 
     @property
     def necessary_rows(self) -> int:
@@ -203,7 +286,10 @@ class Irreps:
         return max(-(-c // s) for s, c in zip(self.dimensions, self.multiplicities, strict=True))
 
     def orbit_rank(self, m: int) -> int:
-        """rank [A T_g]_g for almost every A with m rows: sum_j s_j min(c_j, m s_j)."""
+        """rank [A_i T_g] over operators i and elements g, for almost every choice: sum_j s_j min(c_j, m s_j).
+
+        m: rows of all operators together.
+        """
         return sum(s * min(c, m * s) for s, c in zip(self.dimensions, self.multiplicities, strict=True))
 
 
@@ -216,9 +302,13 @@ def irreps(action: Action) -> Irreps:
 
     Raises UserError where the elements are not a group.
     """
+    if isinstance(action, ShiftAction):
+        return action.irreps()
     group = action.faithful()
     check_group(group)
-    cyclic = group.cyclic()
+    orders = group.orders()
+    # Of equal multiplicities the larger subgroup: the group itself, where it is cyclic.
+    multiplicity, negative = min((group.largest_multiplicity(g), -int(orders[g])) for g in range(group.order))
     traces = group.traces()
     if np.count_nonzero(np.abs(traces) > _SAME) == 1 and _abelian(group):
         # A free action is n/|G| copies of the regular representation, which holds each irrep s_j times.
@@ -233,7 +323,8 @@ def irreps(action: Action) -> Irreps:
         found = [(s, int(c)) for s, c in zip(dimensions, counts, strict=True) if c]
     found.sort(reverse=True)
     assert sum(s * c for s, c in found) == group.n, "the irreps do not fill the space"
-    return Irreps(group.n, group.order, cyclic, tuple(s for s, _ in found), tuple(c for _, c in found))
+    dimensions, multiplicities = tuple(s for s, _ in found), tuple(c for _, c in found)
+    return Irreps(group.n, group.order, -negative, multiplicity, dimensions, multiplicities)
 
 
 def _abelian(group: Action) -> bool:

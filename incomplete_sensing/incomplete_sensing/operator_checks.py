@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
-from incomplete_sensing.identifiability import Assessment, assess, equivariance_defect, equivariance_warning
-from incomplete_sensing.irreps import Action, irreps
+from incomplete_sensing.given_operators import given_operators
+from incomplete_sensing.identifiability import (
+    FLOOR,
+    Assessment,
+    FunctionOperators,
+    assess,
+    equivariance_defect,
+    equivariance_warning,
+)
+from incomplete_sensing.irreps import Action, irreps, named_action
 from incomplete_sensing.objective import Method
 from incomplete_sensing.operators import DenseOperators, OperatorFamily, duplicates
-from incomplete_sensing.transforms import PermutationGroup, Transform
+from incomplete_sensing.transforms import GROUPS, PermutationGroup, Transform
 from shared_utils import logging
-
-_SVD_LIMIT = 2**23
-_GROUP_LIMIT = 2**22
 
 
 def stacked_rank(family: OperatorFamily) -> tuple[int, float] | None:
     """(rank of [A_1; ...; A_G], its smallest singular value over the largest); None where that is too large to compute.
 
-    In float64 with 1e-9 of the largest as zero: C1, tested directly on these operators.
+    C1, tested directly on these operators: masks at any size, others as matrices.
     """
-    matrices = family.as_matrices(_SVD_LIMIT)
-    if matrices is None:
-        return None
-    values = torch.linalg.svdvals(torch.cat(matrices)).numpy()
-    kept = values[values > 1e-9 * values[0]]
-    return len(kept), float(kept[-1] / values[0])
+    given = given_operators(family)
+    return None if isinstance(given, FunctionOperators) else given.spectrum()
 
 
 def never_observed(family: OperatorFamily) -> int | None:
@@ -59,38 +62,31 @@ def equivariant(family: OperatorFamily, transform: Transform, seed: int = 0) -> 
     return equivariance_warning(max(defects))
 
 
-def orbit_rank(family: OperatorFamily, group: PermutationGroup) -> int | None:
-    """rank [A T_g] over the group, of the first operator, tested directly; None where that is too large to compute."""
-    permutations = group.permutations(family.image_shape)
-    if len(permutations) * int(family.num_measurements[0]) * family.num_pixels > _SVD_LIMIT:
-        return None
-    matrices = family.subset([0]).as_matrices(_SVD_LIMIT)
-    if matrices is None:
-        return None
-    matrix = matrices[0]
-    # Row i of A T_g has entry j where T_g takes pixel j, so its columns are permuted the other way round.
-    orbit = torch.cat([matrix[:, permutation.argsort()] for permutation in permutations])
-    values = torch.linalg.svdvals(orbit)
-    return int((values > 1e-9 * values[0]).sum())
+def orbit_rank(family: OperatorFamily, group: PermutationGroup) -> tuple[int, float] | None:
+    """(rank [A_g T_h] over operators and the group, its smallest singular value); None where too large to compute."""
+    given = given_operators(family)
+    moved = None if isinstance(given, FunctionOperators) else given.moved(action_of(group, family.image_shape))
+    return None if moved is None else moved.spectrum()
+
+
+def action_of(group: PermutationGroup, image_shape: Sequence[int]) -> Action:
+    """A group of transforms as an action on flattened images."""
+    if GROUPS.get(group.name) is group:
+        return named_action(group.name, image_shape)
+    return Action(group.permutations(image_shape).numpy())
 
 
 def theory(
     family: OperatorFamily, method: Method, k: float | None, transform: Transform | None = None
 ) -> Assessment | None:
-    """What the conditions say of a method, None where k is not given: several operators, or one and a group.
-
-    Equivariant imaging with one operator is decided by the irreps of its group, as far as that is a group of feasible size.
-    """
+    """What the conditions say of a method, None where k is not given: operators, and the group of a method that uses one."""
     if k is None:
         return None
     n, repeated = family.num_pixels, dict(duplicates(family))
     counts = [int(m) for g, m in enumerate(family.num_measurements.clamp(max=n)) if g not in repeated]
-    if method in ("ei", "moei") and len(counts) == 1 and isinstance(transform, PermutationGroup):
-        if transform.order(family.image_shape) * n > _GROUP_LIMIT:
-            return None
-        action = Action(transform.permutations(family.image_shape).numpy())
-        return assess(n, counts, 1, k, irreps(action))
-    return assess(n, counts, len(counts), k)
+    if method in ("ei", "moei") and isinstance(transform, PermutationGroup):
+        return assess(n, counts, None, k, irreps(action_of(transform, family.image_shape)))
+    return assess(n, counts, None, k)
 
 
 def before_training(
@@ -107,23 +103,20 @@ def before_training(
     assessment = theory(family, method, model_dimension, transform)
     if assessment is not None and model_dimension is not None:
         lines += _assessed(assessment, model_dimension)
-    elif model_dimension is not None:
-        lines.append("the group is too large to decompose: its conditions are not checked")
     elif method != "sup":
         lines.append("model dimension k not given (data.model_dimension): only the necessary condition is checked")
-    if method in ("ei", "moei") and G == 1 and isinstance(transform, PermutationGroup):
-        found = orbit_rank(family, transform)
-        if found is not None:
+    if method in ("ei", "moei") and isinstance(transform, PermutationGroup):
+        if (found := orbit_rank(family, transform)) is not None:
             lines.append(
-                f"  your operator and {transform.name}, tested directly: rank [A T_g]_g = {found} of n = {n}"
-                f" ({'C4 holds' if found == n else 'C4 fails'})"
+                f"  your operators and {transform.name}, tested directly: rank [A T_g]_g = {found[0]} of n = {n} "
+                f"({_holds('C4', *found, n)})"
             )
         return lines, _warnings(family, method, transform, repeated, counts)
     rank, missed = stacked_rank(family), never_observed(family)
     if rank is not None:
         lines.append(
             f"  your operators, tested directly: rank [A_1; ...; A_G] = {rank[0]} of n = {n}"
-            f" ({'C1 holds' if rank[0] == n else 'C1 fails'}), smallest singular value {rank[1]:.2g} of the largest"
+            f" ({_holds('C1', *rank, n)}), smallest singular value {rank[1]:.2g} of the largest"
         )
     if missed is not None:
         seen = f"{missed} entries are observed by no operator" if missed else "every entry is observed by some operator"
@@ -131,6 +124,10 @@ def before_training(
     if not isinstance(family, DenseOperators):
         lines.append("  the theorems are for almost every operator; these have structure, so take them as a guide")
     return lines, _warnings(family, method, transform, repeated, counts)
+
+
+def _holds(condition: str, rank: int, smallest: float, n: int) -> str:
+    return f"{condition} fails{' numerically' * (rank == n)}" if rank < n or smallest < FLOOR else f"{condition} holds"
 
 
 def _warnings(

@@ -15,6 +15,7 @@ from incomplete_sensing.identifiability import (
     invariant_consistent_dimension,
     local_tests,
     orbit,
+    random_invariant_subspace,
     real_form,
     smallest_operators,
     smallest_rows,
@@ -227,8 +228,70 @@ def test_group_conditions_use_multiplicities_not_n_over_order():
     assert found.identified is False
     assert assess(25, 11, 1, 1, turns)["C6"].bound == 10
     assert assess(25, 11, 1, 1, turns).identified is True
-    dihedral = assess(16, 5, 1, 1, irreps(named_action("dihedral", [4, 4])))
-    assert dihedral.identified is None and all(condition.name != "C6" for condition in dihedral.conditions)
+    dihedral = irreps(named_action("dihedral", [4, 4]))
+    assert assess(16, 5, 1, 1, dihedral).identified is None
+    # A model that is invariant to the dihedral group is so to its quarter turns, four cycles of four pixels.
+    assert assess(16, 8, 1, 1, dihedral)["C6"].bound == 2 * 1 + 4 + 1
+    assert assess(16, 8, 1, 1, dihedral).identified is True
+
+
+def test_a_group_takes_the_cyclic_subgroup_that_asks_for_least():
+    shifts = irreps(named_action("shift", [28, 28]))
+    assert (shifts.cyclic_order, shifts.cyclic_multiplicity) == (28, 28)
+    # m > 2k + 29.
+    assert assess(784, 53, 1, 12, shifts).identified is None
+    assert assess(784, 54, 1, 12, shifts).identified is True
+    sides_without_common_divisor = irreps(named_action("shift", [27, 28]))
+    assert sides_without_common_divisor.cyclic_multiplicity == 1
+
+
+def test_rows_of_several_operators_count_together_along_their_orbits(rng):
+    """C1 alone said "by no method" where two operators of one row, turned, see all four dimensions."""
+    action = named_action("rot90", [2, 2])
+    found = irreps(action)
+    operators = [rng.standard_normal((1, 4)) for _ in range(2)]
+    assert assess(4, 1, 2, 0)["C1"].holds is False
+    together = assess(4, 1, 2, 0, found)
+    assert together["C4"].holds and together.identified is None
+    assert stacked_rank([one for operator in operators for one in orbit(operator, action)]) == found.orbit_rank(2) == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"), [("rot90", [4, 4]), ("dihedral", [4, 4]), ("shift", [12]), ("flip", [3, 4])]
+)
+def test_the_linear_condition_of_a_group_is_never_wrong(rng, name, shape):
+    """Where sum (m_g - k)_+ >= max c_j/s_j, every invariant subspace of dimension k is identified by generic operators."""
+    action = named_action(name, shape)
+    found, met = irreps(action), 0
+    for trial in range(60):
+        k, G = int(rng.integers(0, 5)), int(rng.integers(1, 4))
+        rows = rng.integers(1, 9, size=G).tolist()
+        basis = random_invariant_subspace(action, k, trial)
+        operators = [rng.standard_normal((m, action.n)) for m in rows]
+        seen = [one for operator in operators for one in orbit(operator, action)]
+        tested = consistent_set(seen, basis)
+        theory = assess(action.n, rows, None, k, found)
+        if theory["linear"].holds:
+            met += 1
+            assert tested.identified
+        if theory["C4"].holds is False:
+            assert tested.stacked_rank < action.n
+    assert met > 10
+
+
+@pytest.mark.parametrize("k", [2.4, 0.1, 12.6])
+def test_a_dimension_that_is_not_whole_is_taken_as_written(k):
+    """2.4 + 8/5 is 4, not the binary fraction just below it: m = 4 is not above it."""
+    n, G = {2.4: (8, 5), 0.1: (9, 10), 12.6: (72, 5)}[k]
+    m = round(k + n / G)
+    assert not assess(n, min(m, n), G, k)["C2"].holds
+    assert smallest_rows(n, k, G) in (m + 1, None)
+
+
+def test_any_number_of_operators_is_answered_at_once():
+    found = assess(784, 13, 10**8, 12)
+    assert found.identified is True and found["C1"].bound == pytest.approx(784e-8)
+    assert subspace_consistent_dimension(784, 12, 13, 10**8) == 12
 
 
 @pytest.mark.parametrize(

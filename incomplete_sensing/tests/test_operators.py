@@ -129,7 +129,7 @@ def test_matrices_are_the_operators(family):
     x, _, _ = _vectors(family, 1)
     for g, matrix in enumerate(family.as_matrices()):
         seen = family.observed(g).expand(1, *family.measurement_shape).bool()
-        assert torch.allclose(matrix @ x.flatten().double(), family(x, g)[seen].double(), atol=1e-4)
+        assert torch.allclose(matrix.double() @ x.flatten().double(), family(x, g)[seen].double(), atol=1e-4)
 
 
 @pytest.mark.parametrize("name", [name for name in FAMILIES if name != "callable"])

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import math
+import zipfile
+import zlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from incomplete_sensing.identifiability import real_form
+from incomplete_sensing.identifiability import FunctionOperators, MatrixOperators, SelectingOperators, real_form
 from incomplete_sensing.irreps import GROUPS, Action, named_action
 from shared_utils import UserError
 
-_LIMIT = 2**28
-"""Largest number of entries of operators that the direct test takes, 2 GiB in float64."""
+if TYPE_CHECKING:
+    from incomplete_sensing.given_operators import Given
+
+_WIDTH = 4096
+"""Widest matrices whose singular values are computed; wider ones are tested by conjugate gradients."""
+UNREADABLE = (ValueError, EOFError, OSError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError)
+"""What numpy raises for a file that is damaged, or is something else."""
 
 
 def read_array(path: str | Path, what: str) -> np.ndarray:
@@ -21,13 +29,14 @@ def read_array(path: str | Path, what: str) -> np.ndarray:
         loaded = np.load(path, allow_pickle=False)
         if not isinstance(loaded, np.ndarray):
             with loaded:
-                if len(loaded.files) != 1:
-                    raise UserError(f"{path} holds {', '.join(loaded.files) or 'nothing'}: {what} is a single array")
-                loaded = loaded[loaded.files[0]]
-    except (ValueError, EOFError) as error:
-        if isinstance(error, UserError):
-            raise
+                names = loaded.files
+                loaded = loaded[names[0]] if len(names) == 1 else None
+    except FileNotFoundError:
+        raise
+    except UNREADABLE as error:
         raise UserError(f"{path} is not a readable .npy or .npz file: {what} is an array in one") from error
+    if loaded is None:
+        raise UserError(f"{path} holds {', '.join(names) or 'nothing'}: {what} is a single array")
     if loaded.dtype.kind not in "fiubc":
         raise UserError(f"{path} holds {loaded.dtype} entries: {what} is an array of numbers")
     if not np.isfinite(loaded).all():
@@ -49,26 +58,27 @@ def read_signals(path: str | Path, n: int | None = None) -> np.ndarray:
 
 
 def read_basis(path: str | Path, n: int | None = None) -> np.ndarray:
-    """A basis (n, k), one direction a column."""
+    """A basis (n, k), one direction a column; complex directions of complex signals as pairs over the reals."""
     basis = read_array(path, "a basis")
-    if basis.ndim != 2 or (n is not None and len(basis) != n):
+    if basis.ndim == 2 and np.iscomplexobj(basis) and n == 2 * len(basis):
+        basis = real_form(basis)
+    if basis.ndim != 2 or not basis.size or (n is not None and len(basis) != n):
         raise UserError(f"{path} has shape {basis.shape}: a basis is ({n or 'n'}, k), one direction a column")
     return basis
 
 
-def read_matrices(path: str | Path, real_signals: bool = False) -> list[np.ndarray]:
-    """Operators as float64 matrices (m_g, n), complex ones over the reals.
+def read_given(path: str | Path, real_signals: bool = False) -> Given:
+    """Operators from a file, as the direct tests take them, complex ones over the reals.
 
-    Matrices are read in their own precision, for rank decisions; any other layout through the reader of operators.
+    Matrices are read in their own precision, which rank decisions follow; any other layout through the reader of
+    operators.
     """
     matrices = _stored_matrices(Path(path))
     if matrices is None:
+        from incomplete_sensing.given_operators import given_operators
         from incomplete_sensing.operators import read_operators
 
-        family = read_operators(path).as_matrices(_LIMIT)
-        if family is None:
-            raise UserError(f"{path}: these operators are too large for the direct test ({_LIMIT} entries): use fewer")
-        return [matrix.double().numpy() for matrix in family]
+        return given_operators(read_operators(path), real_signals)
     if matrices.ndim == 2:
         matrices = matrices[None]
     if matrices.ndim != 3 or not matrices.size or matrices.shape[1] > matrices.shape[2]:
@@ -76,7 +86,25 @@ def read_matrices(path: str | Path, real_signals: bool = False) -> list[np.ndarr
     for g, matrix in enumerate(matrices):
         if not matrix.any():
             raise UserError(f"{path}: operator {g} is zero: it measures nothing, leave it out")
-    return [real_form(matrix, real_signals) for matrix in matrices]
+    if real_signals and not np.iscomplexobj(matrices):
+        raise UserError(f"{path} holds real operators: leave --real_signals out")
+    if (masks := _as_masks(matrices)) is not None:
+        return SelectingOperators(masks, matrices.shape[2:])
+    if matrices.shape[2] > _WIDTH:
+        return _as_functions([real_form(matrix, real_signals) for matrix in matrices])
+    return MatrixOperators([real_form(matrix, real_signals) for matrix in matrices])
+
+
+def _as_masks(matrices: np.ndarray) -> np.ndarray | None:
+    """The entries (G, n) that each operator keeps, where all of them only select entries."""
+    single = ((matrices != 0).sum(2) <= 1).all() and ((matrices == 0) | (matrices == 1)).all()
+    return matrices.any(axis=1) if single else None
+
+
+def _as_functions(matrices: list[np.ndarray]) -> FunctionOperators:
+    pairs = [(lambda x, a=matrix: a @ x, lambda y, a=matrix: a.T @ y) for matrix in matrices]
+    counts = [len(matrix) for matrix in matrices]
+    return FunctionOperators(pairs, matrices[0].shape[1], counts)
 
 
 def _stored_matrices(path: Path) -> np.ndarray | None:
@@ -89,8 +117,10 @@ def _stored_matrices(path: Path) -> np.ndarray | None:
                     name for name in ("matrices", "matrix") if name in archive.files and "rows" not in archive.files
                 ]
                 found = archive[names[0]] if names else None
-        except (ValueError, EOFError) as error:
+        except UNREADABLE as error:
             raise UserError(f"{path} is not a readable .npz file: save the operators again") from error
+        if found is not None and found.dtype.kind not in "fiubc":
+            raise UserError(f"{path} holds {found.dtype} entries: operators are arrays of numbers")
         if found is not None and not np.isfinite(found).all():
             raise UserError(f"{path} holds NaN or infinite entries: operators must be finite")
         return found
@@ -98,13 +128,19 @@ def _stored_matrices(path: Path) -> np.ndarray | None:
 
 
 def read_group(name: str, shape: list[int] | None, step: int, n: int | None) -> Action:
-    """A group by name and shape, or from a .npy file of permutations (|G|, n) or matrices (|G|, n, n)."""
+    """A group by name and shape, or from a .npy file of permutations (|G|, n) or matrices (|G|, n, n).
+
+    Where n is a multiple of H W, the signals are images of several channels (complex ones of two), which keep their places.
+    """
     if name in GROUPS:
         if not shape:
             if n is None:
                 raise UserError(f"the group {name} needs the shape it acts on: give --shape [28,28]")
-            side = round(math.sqrt(n))
+            side = math.isqrt(n)
             shape = [side, side] if side * side == n else [n]
+        size = math.prod(shape)
+        if n is not None and len(shape) == 2 and 0 < size < n and n % size == 0:
+            shape = [n // size, *shape]
         action = named_action(name, shape, step)
     elif Path(name).suffix != ".npy":
         raise UserError(f"unknown group {name}: one of {', '.join(GROUPS)}, or a .npy file of its elements")
@@ -112,7 +148,7 @@ def read_group(name: str, shape: list[int] | None, step: int, n: int | None) -> 
         elements = read_array(name, "a group")
         square = elements.ndim == 3 and elements.shape[1] == elements.shape[2]
         whole = elements.ndim == 2 and elements.dtype.kind in "iu"
-        if not (square or whole):
+        if not elements.size or not (square or whole):
             raise UserError(
                 f"{name} has shape {elements.shape}: a group is permutations (|G|, n) or matrices (|G|, n, n)"
             )

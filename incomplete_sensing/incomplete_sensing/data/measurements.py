@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -149,7 +150,16 @@ def read_measurements(path: str | Path, operators: OperatorFamily) -> Arrays:
     try:
         with np.load(path, allow_pickle=False) as loaded:
             arrays = {name: loaded[name] for name in loaded.files}
-    except (ValueError, OSError, zipfile.BadZipFile, EOFError, TypeError, AttributeError) as error:
+    except (
+        ValueError,
+        OSError,
+        KeyError,
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        TypeError,
+        AttributeError,
+    ) as error:
         raise UserError(f"{path} is not a readable .npz file of measurements (arrays y and g)") from error
     if "y" not in arrays:
         raise UserError(f"{path} holds {', '.join(arrays) or 'nothing'}: expected y (N, ...) and g (N,)")

@@ -1,10 +1,12 @@
 """Can the signal model be learned from incomplete measurements alone?
 
-``theorems`` answers from numbers, for almost every operator; ``direct_test`` for the given operators, whatever they are;
-``symmetry`` for one operator and a group under which the model is invariant.
+``theorems`` answers from numbers, for almost every operator. The given operators, whatever they are, are tested directly:
+``matrices`` as matrices, ``selecting`` as masks of pixels or of k-space of any size, ``iterative`` as functions, each also
+along the orbit of a group (``symmetry``, ``shift_orbit``).
 """
 
 from incomplete_sensing.identifiability.direct_test import (
+    FLOOR,
     RTOL,
     ConsistentSet,
     column_space,
@@ -15,12 +17,20 @@ from incomplete_sensing.identifiability.direct_test import (
     row_space,
     splitting_coverage,
     stacked_rank,
+    tangents,
 )
+from incomplete_sensing.identifiability.iterative import Estimated, FunctionOperators
+from incomplete_sensing.identifiability.matrices import MatrixOperators
+from incomplete_sensing.identifiability.row_counts import RowCounts, row_counts
+from incomplete_sensing.identifiability.selecting import SelectingOperators
+from incomplete_sensing.identifiability.shift_orbit import ShiftOrbit
 from incomplete_sensing.identifiability.symmetry import (
+    check_invariant,
     equivariance_defect,
     equivariance_warning,
     invariant_consistent_dimension,
     orbit,
+    random_invariant_subspace,
 )
 from incomplete_sensing.identifiability.theorems import (
     STATEMENTS,
@@ -28,7 +38,6 @@ from incomplete_sensing.identifiability.theorems import (
     Condition,
     assess,
     check_numbers,
-    repeated,
     smallest_operators,
     smallest_rows,
     subspace_consistent_dimension,
@@ -37,12 +46,20 @@ from incomplete_sensing.identifiability.theorems import (
 )
 
 __all__ = [
+    "FLOOR",
     "RTOL",
     "STATEMENTS",
     "Assessment",
     "Condition",
     "ConsistentSet",
+    "Estimated",
+    "FunctionOperators",
+    "MatrixOperators",
+    "RowCounts",
+    "SelectingOperators",
+    "ShiftOrbit",
     "assess",
+    "check_invariant",
     "check_numbers",
     "column_space",
     "consistent_set",
@@ -52,8 +69,9 @@ __all__ = [
     "invariant_consistent_dimension",
     "local_tests",
     "orbit",
+    "random_invariant_subspace",
     "real_form",
-    "repeated",
+    "row_counts",
     "row_space",
     "smallest_operators",
     "smallest_rows",
@@ -62,4 +80,5 @@ __all__ = [
     "subspace_consistent_dimension",
     "subspace_operators",
     "subspace_rows",
+    "tangents",
 ]

@@ -10,10 +10,11 @@ embedding theorem of Sauer, Yorke, Casdagli (1991); what is called exact is dime
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+from incomplete_sensing.identifiability.row_counts import RowCounts, exact, row_counts
 from incomplete_sensing.irreps import Irreps
 from shared_utils import UserError
 
@@ -35,25 +36,33 @@ STATEMENTS = {
 
 @dataclass(frozen=True)
 class Condition:
-    """One inequality: ``here`` against ``bound`` (strictly above it where ``strict``)."""
+    """One inequality: ``here`` against ``bound`` (strictly above it where ``strict``), compared as exact fractions."""
 
     name: str
     statement: str
     kind: str
-    """necessary | sufficient | exact (both) | recovery (sufficient, with the model known)"""
+    """necessary | sufficient | exact (both) | subspace (sufficient for linear models) | recovery (with the model known)"""
     assumes: str
-    bound: float
-    here: float
+    limit: Fraction
+    value: Fraction
     strict: bool
 
     @property
+    def bound(self) -> float:
+        return float(self.limit)
+
+    @property
+    def here(self) -> float:
+        return float(self.value)
+
+    @property
     def holds(self) -> bool:
-        return self.here > self.bound if self.strict else self.here >= self.bound
+        return self.value > self.limit if self.strict else self.value >= self.limit
 
     @property
     def margin(self) -> float:
         """How far ``here`` lies above the bound."""
-        return self.here - self.bound
+        return float(self.value - self.limit)
 
 
 @dataclass(frozen=True)
@@ -70,39 +79,26 @@ class Assessment:
         return next(condition for condition in self.conditions if condition.name == name)
 
 
-def check_numbers(n: int, rows: Sequence[int], k: float) -> None:
-    """Raise UserError unless 1 <= m_g <= n, 0 <= k < n and there is at least one operator."""
+def check_numbers(n: int, rows: RowCounts, k: float) -> None:
+    """Raise UserError unless 1 <= m_g <= n and 0 <= k < n."""
     if n < 1:
         raise UserError(f"n = {n}: the signal needs at least one entry")
-    if not rows:
-        raise UserError("G = 0: at least one operator is needed, give G >= 1")
-    for m in rows:
+    for m in (rows.least, rows.most):
         if not 1 <= m <= n:
             raise UserError(f"m = {m} with n = {n}: an operator has between 1 and n rows (m > n adds nothing)")
     if not 0 <= k < n:
         raise UserError(f"k = {k:g} with n = {n}: the model's dimension lies in 0 <= k < n (k = n is not a model)")
 
 
-def repeated(m: int | Sequence[int], G: int | None) -> list[int]:
-    """Row counts m_1, ..., m_G from one count and G, or from the list itself."""
-    if isinstance(m, int):
-        if G is None or G < 1:
-            raise UserError(f"G = {G}: at least one operator is needed, give G >= 1")
-        return [m] * G
-    if G not in (None, len(m)):
-        raise UserError(f"G = {G}, but {len(m)} row counts are given: leave G out, or give as many")
-    return list(m)
-
-
 def smallest_rows(n: int, k: float, G: int) -> int | None:
     """Smallest m with m > k + n/G (C2), m <= n; None where there is none."""
-    m = math.floor(Fraction(k) + Fraction(n, G)) + 1
+    m = math.floor(exact(k) + Fraction(n, G)) + 1
     return m if m <= n else None
 
 
 def smallest_operators(n: int, k: float, m: int) -> int | None:
     """Smallest G with m > k + n/G (C2); None where no number is enough (m <= k)."""
-    return math.floor(n / (m - Fraction(k))) + 1 if m > k else None
+    return math.floor(n / (m - exact(k))) + 1 if m > exact(k) else None
 
 
 def subspace_rows(n: int, k: int, G: int) -> int:
@@ -120,102 +116,111 @@ def subspace_consistent_dimension(n: int, k: int, m: int | Sequence[int], G: int
 
     The subspace is identified if and only if this is k. Exact for almost every choice of operators.
     """
-    rows = repeated(m, G)
+    rows = row_counts(m, G)
     check_numbers(n, rows, k)
-    return max(k, n - sum(max(0, m - k) for m in rows))
+    return max(k, n - int(rows.beyond(k)))
 
 
-def assess(n: int, m: int | Sequence[int], G: int | None, k: float, irreps: Irreps | None = None) -> Assessment:
+def assess(
+    n: int, m: int | Sequence[int] | RowCounts, G: int | None, k: float, irreps: Irreps | None = None
+) -> Assessment:
     """The conditions C1, C2 (C8 for different row counts), C3 and, for a group, C4 and C6.
+
+    With a group, the operators measure along their orbits A_g T_h: C4 counts the rows of all of them, C2 and C8 hold as
+    they do without it, and C6 takes the operator with most rows and the cyclic subgroup that asks for least, for a model
+    that is invariant to a group is invariant to each of its subgroups.
 
     Args:
         n: unknowns of the signal. Complex problems count real dimensions: 2n, 2m, and a real k.
         m: rows of an operator, or one count an operator.
-        G: number of (different) operators; None where ``m`` is a list.
+        G: number of (different) operators; None where ``m`` is a list, or counts.
         k: box-counting dimension of the model, 0 <= k < n; need not be whole.
-        irreps: decomposition of the action of a group under which the model is invariant; with one operator, G = 1.
+        irreps: decomposition of the action of a group under which the model is invariant.
 
     Raises:
         UserError: the numbers contradict each other.
     """
-    rows = repeated(m, G)
+    rows = row_counts(m, G)
     check_numbers(n, rows, k)
-    G, same = len(rows), len(set(rows)) == 1
-    if irreps is not None and (G > 1 or irreps.n != n):
-        raise UserError(
-            f"a group acting on {irreps.n} entries with G = {G}, n = {n}: C4 and C6 are about one operator on n"
-        )
-    mean, least = float(Fraction(sum(rows), G)), min(rows)
-    sufficient = Fraction(k) + Fraction(n, G)
-    generic = "almost every set of operators"
-    conditions = []
-    if irreps is None:
+    if irreps is not None and irreps.n != n:
+        raise UserError(f"the group acts on {irreps.n} entries, the signals have n = {n}")
+    dimension, G = exact(k), rows.G
+    conditions = [_necessary(n, rows, irreps)]
+    if irreps is None or G > 1:
+        conditions.append(_several(n, rows, dimension))
+    if irreps is not None:
+        order = irreps.cyclic_order
         conditions.append(
-            Condition("C1", "m >= n/G", "necessary", "any model", n / G, mean, False)
-            if same
-            else Condition("C1", "sum m_g >= n", "necessary", "any model", n, sum(rows), False)
+            Condition(
+                "C6",
+                "m > 2k + max c_j + 1",
+                "sufficient",
+                f"invariant, cyclic{'' if irreps.cyclic else f' subgroup of {order}'}, almost every A",
+                2 * dimension + irreps.cyclic_multiplicity + 1,
+                Fraction(rows.most),
+                True,
+            )
         )
-        if same:
-            conditions.append(Condition("C2", "m > k + n/G", "sufficient", generic, float(sufficient), mean, True))
-        else:
-            # Operators with m_g <= k only take from the plain sum, and the rest identify without them.
-            helping = [m for m in rows if m > k]
-            conditions.append(
-                Condition(
-                    "C8",
-                    "sum m_g > n + kG over m_g > k",
-                    "sufficient",
-                    generic,
-                    float(n + Fraction(k) * len(helping)),
-                    sum(helping),
-                    True,
-                )
-            )
-    else:
-        largest = max(irreps.multiplicities)
-        conditions.append(
-            Condition("C4", "m >= max c_j/s_j", "necessary", "invariant model", irreps.largest_ratio, least, False)
-        )
-        if irreps.cyclic:
-            conditions.append(
-                Condition(
-                    "C6",
-                    "m > 2k + max c_j + 1",
-                    "sufficient",
-                    "invariant, cyclic, almost every A",
-                    float(2 * Fraction(k) + largest + 1),
-                    least,
-                    True,
-                )
-            )
-    if irreps is None:
-        whole = math.ceil(k)
-        if same:
-            needed = float(whole + Fraction(n - whole, G))
-            conditions.append(
-                Condition("linear", "m >= k + (n-k)/G", "exact", f"subspace, {generic}", needed, mean, False)
-            )
-        else:
-            gained = sum(max(0, m - whole) for m in rows)
-            conditions.append(
-                Condition(
-                    "linear", "sum (m_g - k)_+ >= n - k", "exact", f"subspace, {generic}", n - whole, gained, False
-                )
-            )
+    conditions.append(_linear(n, rows, math.ceil(dimension), irreps))
     conditions.append(
-        Condition("C3", "m > 2k", "recovery", "model known, almost every A", float(2 * Fraction(k)), least, True)
+        Condition(
+            "C3",
+            "m > 2k",
+            "recovery",
+            "model known, almost every A",
+            2 * dimension,
+            Fraction(rows.least),
+            True,
+        )
     )
-    return _concluded(tuple(conditions), n, rows, k, irreps)
+    return _concluded(tuple(conditions), n, rows, dimension, irreps)
+
+
+_GENERIC = "almost every set of operators"
+
+
+def _necessary(n: int, rows: RowCounts, irreps: Irreps | None) -> Condition:
+    total = Fraction(rows.total)
+    if irreps is not None:
+        statement = "m >= max c_j/s_j" if rows.G == 1 else "sum m_g >= max c_j/s_j"
+        return Condition("C4", statement, "necessary", "invariant model", irreps.largest_ratio, total, False)
+    if rows.same:
+        return Condition("C1", "m >= n/G", "necessary", "any model", Fraction(n, rows.G), Fraction(rows.most), False)
+    return Condition("C1", "sum m_g >= n", "necessary", "any model", Fraction(n), total, False)
+
+
+def _several(n: int, rows: RowCounts, k: Fraction) -> Condition:
+    if rows.same:
+        bound = k + Fraction(n, rows.G)
+        return Condition("C2", "m > k + n/G", "sufficient", _GENERIC, bound, Fraction(rows.most), True)
+    # Operators with m_g <= k only take from the plain sum, and the rest identify without them.
+    helping = rows.above(k)
+    statement = "sum m_g > n + kG over m_g > k"
+    return Condition("C8", statement, "sufficient", _GENERIC, n + k * helping.G, Fraction(helping.total), True)
+
+
+def _linear(n: int, rows: RowCounts, k: int, irreps: Irreps | None) -> Condition:
+    if irreps is not None:
+        # Exact is max_j (c_j - k_j)/s_j, with the multiplicities k_j of the model; without them, for every choice of them.
+        statement = "m - k >= max c_j/s_j" if rows.G == 1 else "sum (m_g - k)_+ >= max c_j/s_j"
+        assumes = f"invariant subspace, {_GENERIC}"
+        return Condition("linear", statement, "subspace", assumes, irreps.largest_ratio, rows.beyond(k), False)
+    if rows.same:
+        needed = k + Fraction(n - k, rows.G)
+        held = Fraction(rows.most)
+        return Condition("linear", "m >= k + (n-k)/G", "exact", f"subspace, {_GENERIC}", needed, held, False)
+    statement, needed = "sum (m_g - k)_+ >= n - k", Fraction(n - k)
+    return Condition("linear", statement, "exact", f"subspace, {_GENERIC}", needed, rows.beyond(k), False)
 
 
 def _concluded(
-    conditions: tuple[Condition, ...], n: int, rows: list[int], k: float, irreps: Irreps | None
+    conditions: tuple[Condition, ...], n: int, rows: RowCounts, k: Fraction, irreps: Irreps | None
 ) -> Assessment:
-    G, least = len(rows), min(rows)
-    necessary = next(condition for condition in conditions if condition.kind == "necessary")
-    sufficient = next((condition for condition in conditions if condition.kind == "sufficient"), None)
-    recoverable = conditions[-1].holds or least == n
-    if max(rows) == n:
+    necessary = conditions[0]
+    sufficient = [condition for condition in conditions if condition.kind == "sufficient"]
+    met = [condition for condition in sufficient if condition.holds]
+    recoverable = conditions[-1].holds or rows.least == n
+    if rows.most == n:
         identified = True
         verdict = "identified: an operator with m = n rows is almost surely invertible and sees everything"
     elif not necessary.holds:
@@ -224,24 +229,24 @@ def _concluded(
             f"not identified, by no method: {necessary.name} ({necessary.statement}) is necessary, and {necessary.here:g} "
             f"is below {necessary.bound:.4g}"
         )
-    elif sufficient is not None and sufficient.holds:
+    elif met:
         identified = True
-        who = f"almost every choice of {G} operators" if G > 1 else "almost every operator"
-        verdict = f"identified by {who} ({sufficient.name})"
+        who = f"almost every choice of {rows.G} operators" if rows.G > 1 else "almost every operator"
+        verdict = f"identified by {who} ({met[0].name})"
     else:
         identified = None
-        why = (
-            f"{sufficient.name} is not met ({sufficient.here:g} is not above {sufficient.bound:.4g})"
-            if sufficient is not None
-            else "no sufficient condition is known for a group that is not cyclic"
+        short = ", ".join(
+            f"{condition.name} is not met ({condition.here:g} is not above {condition.bound:.4g})"
+            for condition in sufficient
         )
-        verdict = f"left open by the theorems: {necessary.name} is met, {why}"
+        verdict = f"left open by the theorems: {necessary.name} is met, {short}"
     if recoverable:
         unique = "every signal is then" if identified else "were the model known, every signal would be"
         verdict += f"; {unique} recovered uniquely ({'C3' if conditions[-1].holds else 'm = n'})"
     else:
         verdict += (
-            f"; unique recovery is not guaranteed even with the model known (C3: {least} is not above 2k = {2 * k:g})"
+            f"; unique recovery is not guaranteed even with the model known (C3: {rows.least} is not above 2k = "
+            f"{float(2 * k):g})"
         )
     return Assessment(conditions, identified, recoverable, verdict, tuple(_advice(n, rows, k, irreps, identified)))
 
@@ -250,41 +255,57 @@ def _more(count: int, thing: str) -> str:
     return f"{count} more {thing}{'s' * (count > 1)}"
 
 
-def _advice(n: int, rows: list[int], k: float, irreps: Irreps | None, identified: bool | None):
+def _advice(n: int, rows: RowCounts, k: Fraction, irreps: Irreps | None, identified: bool | None) -> Iterator[str]:
     """What would have to change, or how much is to spare, in sentences."""
-    G, m = len(rows), min(rows)
     if irreps is not None:
-        if irreps.cyclic:
-            needed = math.floor(2 * Fraction(k) + max(irreps.multiplicities)) + 2
-            if m < needed <= n:
-                yield f"For C6 the operator needs {_more(needed - m, 'row')} (m >= {needed})."
-            elif identified:
-                yield f"Smallest m for C6: {min(needed, n)}."
-        else:
-            yield "C6 is proved for cyclic groups only: use the direct test (--operators with --basis or --data)."
-    elif len(set(rows)) == 1:
-        fewest, least = smallest_operators(n, k, m), smallest_rows(n, k, G)
-        if identified and m < n:
+        yield from _advice_on_groups(n, rows, k, irreps, identified)
+    if (irreps is None or rows.G > 1) and rows.most < n:
+        yield from _advice_on_operators(n, rows, k, identified, linear=irreps is None)
+    if not (rows.least > 2 * k or rows.least == n):
+        yield f"For unique recovery (C3) it needs m >= {math.floor(2 * k) + 1}."
+
+
+def _advice_on_groups(n: int, rows: RowCounts, k: Fraction, irreps: Irreps, identified: bool | None) -> Iterator[str]:
+    needed = math.floor(2 * k) + irreps.cyclic_multiplicity + 2
+    subgroup = "" if irreps.cyclic else f", by its cyclic subgroup of {irreps.cyclic_order} elements"
+    if rows.most < needed <= n and not identified:
+        yield f"For C6 an operator needs {_more(needed - rows.most, 'row')} (m >= {needed}{subgroup})."
+    elif identified:
+        yield f"Smallest m for C6: {min(needed, n)}{subgroup}."
+    else:
+        yield f"For C6 no m < n is enough (it asks for m >= {needed}{subgroup})."
+    if identified is None:
+        yield "The direct test decides for a linear model, or locally (--operators with --basis or --data)."
+
+
+def _advice_on_operators(n: int, rows: RowCounts, k: Fraction, identified: bool | None, linear: bool) -> Iterator[str]:
+    m, G = rows.least, rows.G
+    if not rows.same:
+        if not identified:
+            helping = rows.above(k)
+            missing = math.floor(n + k * helping.G) + 1 - helping.total
+            yield f"For C8 it needs {_more(missing, 'row')} in all, on operators that have more than k = {float(k):g} rows."
+        return
+    fewest, least = smallest_operators(n, float(k), m), smallest_rows(n, float(k), G)
+    if identified:
+        if fewest is not None and fewest <= G:
             yield f"Smallest G for m = {m}: {fewest}; smallest m for G = {G}: {least}."
             yield f"C2 holds for every k below {float(m - Fraction(n, G)):.4g}."
-        elif not identified:
-            ways = []
-            if fewest is not None:
-                ways.append(f"{_more(fewest - G, 'operator')} (G >= {fewest})")
-            if least is not None:
-                ways.append(f"m >= {least} ({_more(least - m, 'row')} each)")
-            yield f"For C2 it needs {', or '.join(ways)}." if ways else "No G and no m < n is enough: it needs m = n."
-            if fewest is None:
-                yield f"No number of operators is enough while m <= k (m = {m}, k = {k:g})."
-            whole = math.ceil(k)
-            few, low = subspace_operators(n, whole, m), subspace_rows(n, whole, G)
-            if few is not None and few <= G and identified is None:
-                yield f"Were the model linear (a subspace of dimension {whole}), it would be identified already (exact)."
-            else:
-                fewer = "" if few is None else f"G >= {few}, or "
-                yield f"Were the model linear (a subspace of dimension {whole}), {fewer}m >= {low} would do (exact)."
-    elif not identified:
-        missing = math.floor(n + Fraction(k) * sum(m > k for m in rows)) + 1 - sum(m for m in rows if m > k)
-        yield f"For C8 it needs {_more(missing, 'row')} in all, on operators that have more than k = {k:g} rows."
-    if not (m > 2 * k or m == n):
-        yield f"For unique recovery (C3) it needs m >= {math.floor(2 * Fraction(k)) + 1}."
+        return
+    ways = []
+    if fewest is not None:
+        ways.append(f"{_more(fewest - G, 'operator')} (G >= {fewest})")
+    if least is not None:
+        ways.append(f"m >= {least} ({_more(least - m, 'row')} each)")
+    yield f"For C2 it needs {', or '.join(ways)}." if ways else "No G and no m < n is enough: it needs m = n."
+    if fewest is None:
+        yield f"No number of operators is enough while m <= k (m = {m}, k = {float(k):g})."
+    if not linear:
+        return
+    whole = math.ceil(k)
+    few, low = subspace_operators(n, whole, m), subspace_rows(n, whole, G)
+    if few is not None and few <= G and identified is None:
+        yield f"Were the model linear (a subspace of dimension {whole}), it would be identified already (exact)."
+    else:
+        fewer = "" if few is None else f"G >= {few}, or "
+        yield f"Were the model linear (a subspace of dimension {whole}), {fewer}m >= {low} would do (exact)."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import math
 from collections.abc import Sequence
@@ -30,6 +31,7 @@ class OperatorFamily(nn.Module):
     """
 
     kind: ClassVar[str]
+    stored_as_matrices: ClassVar[bool] = False
     dense_limit: int = 2**22
     cg_iterations: int = 200
     cg_tolerance: float = 1e-6
@@ -81,7 +83,7 @@ class OperatorFamily(nn.Module):
     def _full_matrices(self) -> Tensor:
         """(G, m, n): every operator applied to every unit image, unobserved rows included."""
         n = self.num_pixels
-        units = torch.eye(n, device=self.device).reshape(n, *self.image_shape)
+        units = torch.eye(n, device=self.device, dtype=self.dtype).reshape(n, *self.image_shape)
         columns = [
             torch.cat([self(part, g).flatten(1) for part in units.split(256)]) for g in range(self.num_operators)
         ]
@@ -178,13 +180,15 @@ class OperatorFamily(nn.Module):
         return digest.hexdigest()
 
     def as_matrices(self, limit: int = 2**28) -> list[Tensor] | None:
-        """Every operator as a float64 matrix (m_g, n) of its observed rows; None where they exceed ``limit`` entries.
+        """Every operator as a matrix (m_g, n) of its observed rows, in float64, or in the precision of stored matrices.
 
-        What the direct tests of ``incomplete_sensing.identifiability`` take.
+        What the direct tests of ``incomplete_sensing.identifiability`` take. None where they exceed ``limit`` entries.
         """
         if self.num_operators * self.num_pixels * math.prod(self.measurement_shape) > limit:
             return None
-        matrices = self._full_matrices().double().cpu()
+        # Beside stored matrices, single precision would be an error of ours, not of the operators.
+        precise = self if self.stored_as_matrices else copy.deepcopy(self).double()
+        matrices = precise._full_matrices().cpu()
         seen = [
             self.observed(g).expand(1, *self.measurement_shape).reshape(-1).bool().cpu() for g in range(len(matrices))
         ]

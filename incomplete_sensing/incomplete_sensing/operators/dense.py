@@ -21,6 +21,7 @@ class DenseOperators(OperatorFamily):
     """
 
     kind = "dense"
+    stored_as_matrices = True
     matrices: Tensor
     rows: Tensor
 

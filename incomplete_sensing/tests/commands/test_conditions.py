@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -87,10 +88,106 @@ def test_groups(capsys, files):
     status, out, _ = ask(capsys, "--group", "rot90", "--shape", "[5,5]", "--m", 11, "--k", 1)
     assert status == 0 and "m >= 7 necessary (n/|G| = 6.25)" in out and "C6" in out
     status, out, _ = ask(capsys, "--group", "dihedral", "--shape", "[4,4]", "--m", 8, "--k", 1)
-    assert status == 1 and "1 x (s=2, c=4)" in out and "cyclic groups only" in out
+    assert status == 0 and "1 x (s=2, c=4)" in out and "cyclic subgroup of 4" in out
+    status, out, _ = ask(capsys, "--group", "dihedral", "--shape", "[4,4]", "--m", 7, "--k", 1)
+    assert status == 1 and "For C6 an operator needs 1 more row (m >= 8, by its cyclic subgroup of 4 elements)" in out
     group = ("--group", "dihedral", "--shape", "[4,4]")
     status, out, _ = ask(capsys, *group, "--operators", files("one"), "--basis", files("constant"))
     assert status == 0 and "rank [A T_g]_g = 16 of n = 16: holds" in out and "identified, dim X^ = 1" in out
+
+
+def test_several_operators_and_a_group_are_not_judged_by_c1_alone(capsys, tmp_path, rng):
+    """Two operators of 5 rows on 16 pixels: "not identified, by no method" without the group, identified with it."""
+    np.save(tmp_path / "two.npy", rng.standard_normal((2, 5, 16)))
+    np.save(tmp_path / "flat.npy", np.ones((16, 1)))
+    given = ("--operators", tmp_path / "two.npy", "--basis", tmp_path / "flat.npy")
+    status, out, _ = ask(capsys, *given)
+    assert status == 1 and "not identified, by no method: C1" in out
+    status, out, _ = ask(capsys, *given, "--group", "dihedral", "--shape", "[4,4]")
+    assert status == 0 and "C4" in out and "by no method" not in out
+    assert "rank [A T_g]_g = 16 of n = 16: holds" in out and "your operators: identified" in out
+
+
+def test_an_invertible_operator_can_be_equivariant_too(capsys, tmp_path):
+    response = np.array([1, 0.9, 0.6, 0.5, 0.4, 0.5, 0.6, 0.9])[:, None]
+    np.save(tmp_path / "blur.npy", np.fft.ifft(np.fft.fft(np.eye(8), axis=0) * response, axis=0).real)
+    status, out, _ = ask(capsys, "--operators", tmp_path / "blur.npy", "--group", "shift", "--shape", "[8]", "--k", 1)
+    assert status == 0 and "C5: equivariant to the group, at no loss" in out
+
+
+def test_colours_and_complex_images_keep_their_channels(capsys, tmp_path):
+    bayer = np.zeros((1, 3, 8, 8))
+    bayer[0, 0, ::2, ::2] = bayer[0, 1, ::2, 1::2] = bayer[0, 1, 1::2, ::2] = bayer[0, 2, 1::2, 1::2] = 1
+    np.savez(tmp_path / "bayer.npz", masks=bayer, image_shape=np.array([3, 8, 8]))
+    status, out, _ = ask(capsys, "--operators", tmp_path / "bayer.npz", "--group", "shift", "--k", 3)
+    assert "64 elements" in out and "effective orbit: 4 different operators of the 64" in out
+    # C6 holds for almost every operator, not for this one: with red and blue as they are and green negated, modulated by a
+    # checkerboard, an image looks like itself or its negative through each of the four masks.
+    assert "verdict: identified" in out and status == 1 and "these operators are not generic" in out
+    np.savez(tmp_path / "mri.npz", masks=np.eye(8)[[0, 3]], kind="mri", image_shape=np.array([2, 6, 8]))
+    status, out, _ = ask(capsys, "--operators", tmp_path / "mri.npz", "--group", "shift", "--k", 3)
+    assert status == 1 and "n = 96 unknowns, m = 12 rows" in out and "warning: the operator is equivariant" in out
+
+
+def test_magnitudes_are_told_from_complex_images(capsys, tmp_path):
+    """Half of k-space determines a real image: n is H W then, and the conjugate half counts as seen."""
+    columns = np.zeros((1, 8))
+    columns[0, :5] = 1
+    np.savez(tmp_path / "half.npz", masks=columns, kind="mri", image_shape=np.array([2, 8, 8]))
+    status, out, _ = ask(capsys, "--operators", tmp_path / "half.npz", "--k", 2)
+    assert status == 1 and "n = 128 unknowns, m = 80 rows" in out
+    status, out, _ = ask(capsys, "--operators", tmp_path / "half.npz", "--k", 2, "--real_signals", "true")
+    assert status == 0 and "n = 64 unknowns, m = 64 rows" in out
+
+
+def test_every_tangent_has_to_be_identified(capsys, tmp_path, rng):
+    """On one of two lines the operators' row spaces, less what the line explains, share two dimensions: it is not."""
+    operators = rng.standard_normal((2, 4, 6))
+    shared = np.linalg.svd(np.concatenate([np.linalg.svd(one)[2][4:] for one in operators]))[2][4:]
+    blind = np.linalg.svd(shared)[2][2:].T @ rng.standard_normal(4)
+    places = rng.uniform(-1, 1, (60, 1))
+    lines = np.concatenate([places[:30] * rng.standard_normal(6), 50 + places[30:] * blind])
+    np.save(tmp_path / "operators.npy", operators)
+    np.save(tmp_path / "lines.npy", lines)
+    given = ("--operators", tmp_path / "operators.npy", "--k", 1)
+    status, out, _ = ask(capsys, *given, "--data", tmp_path / "lines.npy")
+    passed = int(out.split("(first order, local): ")[1].split(" of 20")[0])
+    assert 0 < passed < 20 and status == 1 and "your operators: not identified" in out
+    np.save(tmp_path / "lines.npy", lines[:30])
+    assert ask(capsys, *given, "--data", tmp_path / "lines.npy")[0] == 0
+
+
+def test_a_model_that_holds_what_nobody_sees_is_not_identified(capsys, tmp_path, rng):
+    """X^ = X there, but X without that direction has the same measurements: C1 decides."""
+    masks = np.ones((3, 4, 4))
+    masks[:, 0, 0] = 0
+    masks[0, 1], masks[1, 2], masks[2, 3] = 0, 0, 0
+    np.savez(tmp_path / "masks.npz", masks=masks)
+    np.save(tmp_path / "basis.npy", np.stack([np.eye(16)[0], rng.standard_normal(16)], 1))
+    status, out, _ = ask(capsys, "--operators", tmp_path / "masks.npz", "--basis", tmp_path / "basis.npy")
+    assert "the subspace: identified, dim X^ = 2" in out
+    assert status == 1 and "fails, no method can identify any model" in out and "your operators: not identified" in out
+
+
+def test_numerically_not_identified_is_an_answer(capsys, tmp_path, rng):
+    first = rng.standard_normal((5, 8))
+    np.save(tmp_path / "near.npy", np.stack([first, first + 4e-7 * rng.standard_normal((5, 8))]))
+    status, out, _ = ask(capsys, "--operators", tmp_path / "near.npy", "--k", 1)
+    assert status == 1 and "numerically" in out and "your operators: identified" not in out
+
+
+def test_a_hundred_million_operators_and_a_dimension_that_is_not_whole(capsys, files):
+    status, out, _ = ask(capsys, "--n", 784, "--m", 13, "--G", 10**8, "--k", 11.5)
+    assert status == 0 and "G = 100000000 operators" in out
+    status, out, _ = ask(capsys, "--operators", files("gaussian"), "--k", 1.5)
+    assert status == 0 and "a random subspace of dimension 2: identified" in out
+
+
+def test_wide_operators_are_tested_as_functions(capsys, tmp_path, rng, monkeypatch):
+    monkeypatch.setattr("incomplete_sensing.data.arrays._WIDTH", 20)
+    np.save(tmp_path / "wide.npy", rng.standard_normal((4, 12, 30)))
+    status, out, _ = ask(capsys, "--operators", tmp_path / "wide.npy", "--k", 2)
+    assert status == 0 and "singular value at most" in out
 
 
 def test_an_equivariant_operator_is_warned_about(capsys, tmp_path):
@@ -144,6 +241,18 @@ def test_repeated_operators_count_once(capsys, files, tmp_path):
         ("--operators {text} --k 1", "not a readable"),
         ("--operators {grey} --k 1", "0 and 1"),
         ("--operators {empty} --k 1", "empty"),
+        ("--operators {cut} --k 1", "not a readable"),
+        ("--operators {torn} --k 1", "not a readable"),
+        ("--operators {words} --k 1", "entries: operators are arrays of numbers"),
+        ("--operators {gaussian} --real_signals true --k 1", "leave --real_signals out"),
+        ("--operators {pixels} --real_signals true --k 1", "take real ones already"),
+        ("--operators {gaussian} --basis {basis} --k 3", "spans 2 dimensions: leave --k out"),
+        ("--operators {gaussian} --basis {nothing}", "a basis is (16, k)"),
+        ("--n 10 --m 5 --G 2 --k .nan", "k = nan with n = 10"),
+        ("--n 0 --m 5 --G 2 --k 1", "n = 0"),
+        ("--group shift --shape [4,4] --step 0 --m 3 --k 1", "do not close"),
+        ("--group shift --shape [4,0] --m 3 --k 1", "a group acts on"),
+        ("--group {nobody} --m 3 --k 1", "a group is permutations"),
         ("--group spin --shape [4,4] --m 3 --k 1", "unknown group spin"),
         ("--group rot90 --shape [4,5] --m 3 --k 1", "square"),
         ("--group {half} --m 3 --k 1", "not a group"),
@@ -159,6 +268,15 @@ def test_bad_input_is_one_line_and_status_two(capsys, files, tmp_path, arguments
     (tmp_path / "text.npy").write_text("0 1 2")
     np.savez(tmp_path / "grey.npz", masks=np.full((2, 4, 4), 0.5))
     np.savez(tmp_path / "empty.npz", masks=np.stack([np.ones((4, 4)), np.zeros((4, 4))]))
+    np.save(tmp_path / "nobody.npy", np.zeros((0, 4), int))
+    np.save(tmp_path / "nothing.npy", np.zeros((16, 0)))
+    np.savez(tmp_path / "words.npz", matrices=np.array([["a"]]))
+    np.savez(tmp_path / "pixels.npz", masks=np.ones((2, 4, 4)))
+    (tmp_path / "cut.npy").write_bytes(Path(files("gaussian")).read_bytes()[:200])
+    np.savez_compressed(tmp_path / "torn.npz", matrices=np.random.default_rng(0).standard_normal((2, 3, 16)))
+    content = bytearray((tmp_path / "torn.npz").read_bytes())
+    content[200:260] = bytes(60)
+    (tmp_path / "torn.npz").write_bytes(content)
     names = {path.stem: str(path) for path in tmp_path.glob("*.np*")} | {"nowhere": str(tmp_path / "nowhere.npy")}
     status, _, err = ask(capsys, *arguments.format(**names).split())
     assert status == 2
