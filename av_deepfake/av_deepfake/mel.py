@@ -1,4 +1,4 @@
-"""Log-mel bands of speech on torch.stft, as RealForensics makes them by torchaudio, and the cepstrum SyncNet takes."""
+"""Log-mel bands of speech in torch, as RealForensics makes them by torchaudio, and the cepstrum SyncNet takes."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ def mel_power(samples: Tensor) -> Tensor:
         (..., 80, 1 + s // 160).
     """
     window = torch.hann_window(_WINDOW, device=samples.device, dtype=samples.dtype)
-    rows = samples.reshape(-1, samples.shape[-1])
-    spectrum = torch.stft(
-        rows, _FFT, _HOP, _WINDOW, window=window, center=True, pad_mode="reflect", return_complex=True
-    )
-    power = torch.view_as_real(spectrum).square().sum(-1)
-    bands = torch.matmul(filter_bank().to(power).T, power)
+    window = pad(window, ((_FFT - _WINDOW) // 2, (_FFT - _WINDOW) // 2))
+    rows = pad(samples.reshape(-1, 1, samples.shape[-1]), (_FFT // 2, _FFT // 2), mode="reflect").squeeze(1)
+    # The same numbers as torch.stft's, with which this takes twice as long.
+    spectrum = torch.fft.rfft(rows.unfold(1, _FFT, _HOP) * window)
+    power = spectrum.real.square() + spectrum.imag.square()
+    bands = (power @ filter_bank().to(power)).transpose(1, 2)
     return bands.reshape(*samples.shape[:-1], *bands.shape[-2:])
 
 

@@ -8,15 +8,16 @@ from av_deepfake.models.branches import AudioVisual, Detector
 from av_deepfake.preprocessing import RATE, Mouths
 from av_deepfake.pretrained import MouthModel
 
-SMALL = {"widths": (4, 4, 4, 4), "blocks": (1, 1, 1, 1), "dim": 8, "depth": 1, "heads": 2, "mlp": 16}
+SMALL = {"dim": 8, "depth": 1, "heads": 2, "mlp": 16}
 
 
-def small_model(detector=True, agreement=True, **preprocessing):
+def small_model(detector=True, agreement=True, stages=4, **preprocessing):
     """Both branches and a detector, untrained; clips of 24 pixels."""
+    network = {**SMALL, "widths": (4,) * stages, "blocks": (1,) * stages}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        pair = AudioVisual({**SMALL, "channels": 4}, SMALL, 8) if agreement else None
-        found = Detector(**{**SMALL, "channels": 4}) if detector else None
+        pair = AudioVisual({**network, "channels": 4}, network, 8) if agreement else None
+        found = Detector(**{**network, "channels": 4}) if detector else None
     facts = {"crop_size": 26, "size": 24, "variant": "subpixel", "landmarks": "mtcnn5", **preprocessing}
     ranges = {"fps": [24.9, 25.1]}
     return MouthModel(pair, None, found, facts, {"detection": {"set": "nothing yet", "ranges": ranges}})

@@ -1,63 +1,28 @@
 """The comparison over seeds, with trainings of a few steps: what is tried, reported, judged."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from small_comparison import compare, mouths, shrink
 
 from av_deepfake import claim
 from av_deepfake.commands.claim import main as claim_main
-from av_deepfake.commands.compare import main as compare_main
 from av_deepfake.comparison import ROWS, Plan, measuring, statistics, training
 from av_deepfake.comparison.plan import CHANGES, KINDS, LEFT_OUT, SHUFFLED_FRAMES, STATISTICS, STRENGTHS, TITLES
-from av_deepfake.procedural import Mouths
 from shared_utils import UserError
-
-SMALL = ["--speakers", "8", "--per_speaker", "1", "--rates", "0.001,0.003", "--train", "4", "--test", "4"]
 
 
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory):
     folder = tmp_path_factory.mktemp("compare") / "out"
     patch = pytest.MonkeyPatch()
-    real = Plan.__init__
-
-    def small(self, *arguments, **options):
-        short = {"pretraining": training.Pretraining(1, 8), "tuning_of": training.Tuning(1, batch_size=4)}
-        real(self, *arguments, **{**options, **short, "galleries": (8, 8), "timed": 1})
-
-    patch.setattr(Plan, "__init__", small)
-    patch.setattr("av_deepfake.comparison.grid._DRAWS", 1)
-    patch.setattr("av_deepfake.comparison.grid.Comparison.mouths", lambda self, seed: _mouths(seed))
-    patch.setattr("av_deepfake.comparison.report._CLIPS", 8)
-    assert compare_main(["--out", str(folder), "--seeds", "0", *SMALL]) == 0
+    shrink(patch)
+    assert compare(folder) == 0
     yield folder
     patch.undo()
-
-
-_MADE = {}
-
-
-def _mouths(seed):
-    """One population for all seeds, drawn once: what differs here is the trainings."""
-    if not _MADE:
-        _MADE["mouths"] = Mouths(7, cache=None)
-        for name in ("recordings", "retrieval", "detection", "blurred"):
-            _remember(_MADE["mouths"], name)
-    return _MADE["mouths"]
-
-
-def _remember(mouths, name):
-    make, made = getattr(mouths, name), {}
-
-    def once(*arguments, **options):
-        key = repr((arguments, options))
-        if key not in made:
-            made[key] = make(*arguments, **options)
-        return made[key]
-
-    setattr(mouths, name, once)
 
 
 def test_every_row_has_a_value_a_seed(compared):
@@ -68,6 +33,7 @@ def test_every_row_has_a_value_a_seed(compared):
         assert set(row["auc"]) == {f"{change}/{each}" for change in CHANGES for each in (*left_out, "seen")}
         assert all(len(values) == len(row["seeds"]) and min(values) >= 0 for values in row["auc"].values())
     assert [found["name"] for found in results["pretrainings"]] == ["pretrained", "noisy", "shuffled"]
+    assert Plan(seeds=(1, 2)).pretrained_for("shuffled") == (1, 2) and Plan().pretrained_for("noisy") == (1,)
 
 
 def test_each_way_to_train_has_the_same_tries_on_the_tuning_seed(compared):
@@ -90,8 +56,29 @@ def test_its_claim_is_judged_and_its_figures_are_there(compared, tmp_path, capsy
 
 
 def test_another_comparison_is_not_mixed_with_it(compared, capsys):
-    assert compare_main(["--out", str(compared), "--seeds", "1", "--side_seeds", "1", "--resume", *SMALL]) == 2
+    assert compare(compared, "--seeds", "1", "--side_seeds", "1", "--resume") == 2
     assert "seeds" in capsys.readouterr().err
+
+
+RANK = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import pytest
+import torch
+from small_comparison import compare, shrink
+torch.set_num_threads(1)
+shrink(pytest.MonkeyPatch())
+sys.exit(compare("out"))
+"""
+
+
+def test_two_processes_share_the_trainings_and_find_what_one_finds(compared, tmp_path, processes):
+    processes.group(RANK, Path(__file__).parent, cwd=tmp_path)
+    alone, shared = claim.read_results(compared), claim.read_results(tmp_path / "out")
+    for results in (alone, shared):
+        for each in results["pretrainings"]:
+            del each["seconds"]
+    assert shared == alone
 
 
 def results_of(**values):
@@ -187,7 +174,7 @@ def test_plans_that_make_no_sense_are_refused(options, message):
 
 
 def test_a_frozen_front_end_stays_bit_for_bit_and_its_features_may_be_cached():
-    clips = _mouths(0).detection("train", 4)
+    clips = mouths().detection("train", 4)
     found = []
     for cached in (False, True):
         model = training.detector(training.networks(0).video, 1)

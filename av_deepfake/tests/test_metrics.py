@@ -50,8 +50,8 @@ def test_the_best_threshold_lies_between_the_classes():
 
 
 def test_an_interval_holds_the_value_and_narrows_with_more_videos():
-    few = metrics.bootstrap(metrics.auc, LOGITS[:20], LABELS[:20], draws=200)
-    many = metrics.bootstrap(metrics.auc, np.tile(LOGITS, 8), np.tile(LABELS, 8), draws=200)
+    few = metrics.bootstrap(metrics.auc, LOGITS[:20], LABELS[:20], draws=60)
+    many = metrics.bootstrap(metrics.auc, np.tile(LOGITS, 8), np.tile(LABELS, 8), draws=60)
     assert few.low <= few.value <= few.high and many.high - many.low < few.high - few.low
 
 

@@ -140,7 +140,7 @@ def test_bad_sources_are_refused(tmp_path):
 
 
 def test_a_branch_alone_is_kept(tmp_path):
-    branch = VideoBranch(**{**SMALL, "channels": 4})
+    branch = VideoBranch(**{**SMALL, "channels": 4, "widths": (4, 4), "blocks": (1, 1)})
     MouthModel(None, branch, preprocessing={"size": 24}).save_pretrained(tmp_path)
     again = load(tmp_path)
     assert again.audio is None and torch.equal(again.video.encoder.positions, branch.encoder.positions)

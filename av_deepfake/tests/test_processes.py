@@ -1,9 +1,22 @@
 """Two gloo processes take the steps that one takes on the whole batch: gathered negatives with their gradients."""
 
+import numpy as np
 import torch
 from torch import nn
 
+from av_deepfake.data.mouths import ArrayMouths
+from av_deepfake.data.talking import TalkingBatches
 from av_deepfake.losses import Queue, Temperature, symmetric_infonce
+from av_deepfake.models.branches import AudioVisual
+from av_deepfake.objective import Agreement
+
+NETWORK = {"widths": [8, 16], "blocks": [1, 1], "dim": 8, "depth": 1, "heads": 2, "mlp": 16, "dropout": 0.0}
+
+
+def pair():
+    torch.manual_seed(0)
+    # Statistics of a batch are of the process; everything else is of the whole batch.
+    return AudioVisual({**NETWORK, "channels": 8}, NETWORK, 8, "frames").eval()
 
 
 class Step(nn.Module):
@@ -43,3 +56,28 @@ def train(rank, world):
 def test_two_processes_equal_one(tmp_path, processes):
     alone = processes.equal_one(train, tmp_path, atol=1e-6)
     assert alone["queue.ids"].shape == (12,) and (alone["queue.ids"] == 50).sum() == 4
+
+
+def pretrain(rank, world):
+    """Two steps of a pre-training on this rank's share of the loader's batches."""
+    model = pair()
+    rng = np.random.default_rng(0)
+    pictures = rng.integers(0, 256, (9, 46, 16, 16), np.uint8)
+    sound = rng.standard_normal((9, 46 * 640)).astype(np.float32)
+    batches = TalkingBatches(ArrayMouths(pictures, sound), 4, 16, shifted=1, seed=3)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    for number in (1, 2):  # the end of an epoch and the next one's beginning
+        optimizer.zero_grad()
+        batch = batches[number]
+        assert len(batch.video) == 4 // world
+        Agreement(frame_weight=0.5).terms(model, batch)["loss"].backward()
+        for parameter in (parameter for parameter in model.parameters() if parameter.grad is not None and world > 1):
+            torch.distributed.all_reduce(parameter.grad)
+            parameter.grad /= world
+        optimizer.step()
+    return model.state_dict()
+
+
+def test_a_pre_training_of_two_processes_is_that_of_one(tmp_path, processes):
+    after, name = processes.equal_one(pretrain, tmp_path), "video.frontend.frontend3D.0.weight"
+    assert float((after[name] - pair().state_dict()[name]).abs().max()) > 1e-4  # ten times the tolerance

@@ -59,8 +59,8 @@ class Comparison:
         self._finish(self._parts(rows) + [(STATISTICS, seed) for seed in plan.seeds], self._detect, "every seed")
         if self._report is not None:
             self._report(self.results())
-        side = [name for name in PRETRAININGS if name != "pretrained"]
-        self._finish([(name, seed) for name in side for seed in plan.side_seeds], self._pretrain, "side pre-trainings")
+        side = [(name, seed) for name in PRETRAININGS if name != "pretrained" for seed in plan.pretrained_for(name)]
+        self._finish(side, self._pretrain, "side pre-trainings")
         self._finish(self._parts([name for name, row in ROWS.items() if row.side]), self._detect, "side rows")
         return self.results()
 
@@ -209,7 +209,7 @@ class Comparison:
             rows.append({"row": name, "seeds": list(seeds), "auc": auc})
         pretrainings = []
         for name in PRETRAININGS:
-            seeds = plan.seeds if name == "pretrained" else plan.side_seeds
+            seeds = plan.pretrained_for(name)
             if all(self.work.has(f"{name}/{seed}") for seed in seeds):
                 parts = [self.work.read(f"{name}/{seed}") for seed in seeds]
                 numbers = {

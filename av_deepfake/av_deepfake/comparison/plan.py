@@ -22,15 +22,17 @@ Beginning = Literal["random", "pretrained", "noisy", "shuffled"]
 
 
 class Begun(NamedTuple):
-    """A pre-training. ``nuisance``: of its recordings; ``shuffled``: everybody has the sound of another."""
+    """A pre-training. ``nuisance``: of its recordings; ``shuffled``: everybody has the sound of another; ``side``: only for the
+    side seeds."""
 
     nuisance: str = "moderate"
     shuffled: bool = False
+    side: bool = False
 
 
 PRETRAININGS: dict[str, Begun] = {
     "pretrained": Begun(),
-    "noisy": Begun("hard"),
+    "noisy": Begun("hard", side=True),
     "shuffled": Begun(shuffled=True),
 }
 
@@ -131,6 +133,10 @@ class Plan:
     def seeds_of(self, row: str) -> tuple[int, ...]:
         """Seeds that a row is run for."""
         return self.side_seeds if row in ROWS and ROWS[row].side else self.seeds
+
+    def pretrained_for(self, name: str) -> tuple[int, ...]:
+        """Seeds that a pre-training is run for."""
+        return self.side_seeds if PRETRAININGS[name].side else self.seeds
 
 
 def mean_and_range(values: Sequence[float], form: str = ".3f") -> str:

@@ -24,17 +24,21 @@ def draw(comparison: Comparison, results: dict[str, Any], folder: Path) -> None:
     """Write the figures of ``claim.CAPTIONS`` into a folder."""
     found = {row["row"]: row["auc"] for row in results["rows"]}
     values = {
-        TITLES[row]: {f"{method}, {c}": found[row][f"{c}/{method}"] for c in CHANGES for method in LEFT_OUT}
+        TITLES[row]: {f"{method}\n{c}": found[row][f"{c}/{method}"] for c in CHANGES for method in LEFT_OUT}
         for row in _BARS
         if row in found
     }
     _bars(folder / "auc.png", values)
     seed = comparison.plan.seeds[0]
     mouths = comparison.mouths(seed)
-    hard = mouths.retrieval("hard", _CLIPS)
+    easy, hard = mouths.retrieval("easy", _CLIPS), mouths.retrieval("hard", _CLIPS)
     maps = {
-        title: measuring.similarities(comparison.branches(name, seed), hard)
-        for title, name in (("random weights", "random"), ("pre-trained", "pretrained"))
+        title: measuring.similarities(comparison.branches(name, seed), clips)
+        for title, name, clips in (
+            ("random weights, easy set", "random", easy),
+            ("pre-trained, easy set", "pretrained", easy),
+            ("pre-trained, hard set", "pretrained", hard),
+        )
     }
     _matrices(folder / "similarity.png", maps)
     test = mouths.detection("test", comparison.plan.test)
@@ -56,18 +60,19 @@ def _bars(path: Path, values: Mapping[str, Mapping[str, Sequence[float]]]) -> No
             axes.plot([place] * len(by_case[case]), by_case[case], ".", color="#1d2430", markersize=3)
     axes.axhline(0.5, color="#8d99ae", linewidth=0.8)
     axes.set_xticks(range(len(cases)), cases)
-    axes.set(ylabel="AUC, method left out", ylim=(0.2, 1.0))
+    axes.set(ylabel="AUC, method left out", ylim=(0.2, 1.02))
     axes.legend(frameon=False, fontsize=8, loc="lower center", ncols=3)
     axes.spines[["top", "right"]].set_visible(False)
     save_figure(figure, path)
 
 
 def _matrices(path: Path, maps: Mapping[str, np.ndarray]) -> None:
-    """Cosines of pictures and sounds, a panel each."""
+    """Cosines of pictures and sounds less the means of their rows and columns, a panel each."""
     figure = Figure(figsize=(3.6 * len(maps), 3.4), layout="constrained")
     for axes, (title, cosines) in zip(figure.subplots(1, len(maps), squeeze=False)[0], maps.items(), strict=True):
-        spread = np.abs(cosines - cosines.mean()).max()
-        axes.imshow(cosines - cosines.mean(), cmap="RdBu_r", vmin=-spread, vmax=spread, interpolation="nearest")
+        apart = cosines - cosines.mean(0) - cosines.mean(1, keepdims=True) + cosines.mean()
+        spread = np.abs(apart).max()
+        axes.imshow(apart, cmap="RdBu_r", vmin=-spread, vmax=spread, interpolation="nearest")
         axes.set_title(title, fontsize=9)
         axes.set(xlabel="sound", ylabel="picture")
     save_figure(figure, path)
