@@ -9,6 +9,7 @@ import os
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 import numpy as np
@@ -18,16 +19,34 @@ import torch.distributed as dist
 from shared_utils import UserError
 
 Item = TypeVar("Item")
+_alone: ContextVar[bool] = ContextVar("alone", default=False)
+
+
+def _in_group() -> bool:
+    return dist.is_available() and dist.is_initialized() and not _alone.get()
 
 
 def rank() -> int:
     """This process's rank; 0 on one process."""
-    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+    return dist.get_rank() if _in_group() else 0
 
 
 def world_size() -> int:
     """How many processes take part; 1 on one process."""
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+    return dist.get_world_size() if _in_group() else 1
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """For the length of the block this process is on its own, whoever else is in its group.
+
+    For work that ranks share whole, such as a training each: its batches are not divided, and it waits for nobody.
+    """
+    token = _alone.set(True)
+    try:
+        yield
+    finally:
+        _alone.reset(token)
 
 
 @contextmanager

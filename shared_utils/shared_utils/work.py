@@ -99,6 +99,8 @@ class Work:
     ) -> None:
         """Compute and keep what is missing of ``names``, each rank its share; returns when all ranks are done.
 
+        A part is the work of one rank: while it computes, the rank is on its own (``distributed.alone``).
+
         Args:
             names: the parts, the same on every rank.
             compute: arrays of a part by name.
@@ -110,7 +112,9 @@ class Work:
         if self.resumed and len(missing) < len(names) and distributed.rank() == 0:
             log.info("%d of %d parts are there already", len(names) - len(missing), len(names))
         for name in progress(distributed.share(missing), description):
-            self.write(name, **compute(name))
+            with distributed.alone():
+                arrays = compute(name)
+            self.write(name, **arrays)
         distributed.barrier()
 
     @property

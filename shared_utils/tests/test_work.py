@@ -177,3 +177,5 @@ def test_ranks_share_the_parts_and_all_see_a_refusal(tmp_path):
     assert sorted(seen[0]["computed"] + seen[1]["computed"]) == ["0", "1", "2", "3", "4"]
     assert seen[0]["computed"] and seen[1]["computed"]
     assert all("--resume" in rank["refused"] for rank in seen)
+    # A part is one rank's own: inside it there is no group, after it there is.
+    assert all(set(map(tuple, rank["processes"])) == {(1,)} and rank["ranks"] == 2 for rank in seen)
