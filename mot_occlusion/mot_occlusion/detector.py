@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from mot_occlusion.decode import Letterbox, decode_boxes, decode_occlusions, emb
 from mot_occlusion.detections import Detections
 from mot_occlusion.models.tracking_model import TrackingModel
 from shared_utils import UserError, distributed
+from shared_utils.checkpoint import weights_digest
 
 _PRECISIONS = {"32": None, "bf16": torch.bfloat16, "16": torch.float16}
 
@@ -56,6 +57,14 @@ class Detector:
         self.untrained = set(model.untrained)
         self.precision, self.min_score = precision, min_score
         self.num_people, self.num_occlusions = num_people, num_occlusions
+
+    def describe(self) -> dict[str, Any]:
+        """Everything that its detections depend on, besides the frame."""
+        return {
+            "weights": weights_digest(self.model),
+            "input_size": self.input_size,
+            "precision": self.precision,
+        }
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the network and its facts: ``model.safetensors`` and ``config.json``, which ``pretrained.load`` reads."""

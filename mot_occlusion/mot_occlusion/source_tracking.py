@@ -16,6 +16,7 @@ from mot_occlusion.data.result_files import RecordedTracks, ResultTexts, details
 from mot_occlusion.detections import Detections
 from mot_occlusion.source_report import count_tracks, draw_tracks
 from mot_occlusion.tracking import Tracker
+from mot_occlusion.tracking.camera import CameraMotion
 from shared_utils import UserError, files
 from shared_utils import logging as reporting
 from shared_utils.video import Source, Writer
@@ -32,7 +33,7 @@ SAVE_EVERY = 50
 _NOTHING = Detections(np.empty((0, 4), np.float32), np.empty(0, np.float32))
 
 
-def observer(mode: Mode, detector: Any | None, given: FileDetections | None) -> Observe:
+def observer(mode: Mode, detector: Any | None, given: FileDetections | None, embedder: Any | None = None) -> Observe:
     """How frames are looked at.
 
     Args:
@@ -40,26 +41,29 @@ def observer(mode: Mode, detector: Any | None, given: FileDetections | None) -> 
             start a track. ``provided``: ``given`` are the detections, with the detector's embeddings where there is one.
         detector: what finds and describes people, or None.
         given: the detections of a file, or None.
+        embedder: what describes the people that another detector has found, or None.
     """
 
     if mode == "provided" and given is not None:
 
         def provided(frame: int, image: np.ndarray | None) -> tuple[Detections, np.ndarray | None]:
-            boxes, scores = given.of_frame(frame)
-            embeddings = None
-            if detector is not None and image is not None and len(boxes):
-                embeddings = detector.embed(image, boxes.astype(np.float32))
-            return Detections(boxes, scores, embeddings), None
+            return _described(given.of_frame(frame), image, detector), None
 
         return provided
     if detector is None:
         raise ValueError(f"mode {mode} needs a detector")
 
     def detected(frame: int, image: np.ndarray | None) -> tuple[Detections, np.ndarray | None]:
-        found = _NOTHING if image is None else detector(image)
-        return found, given.of_frame(frame)[0] if given is not None else None
+        found = _NOTHING if image is None else _described(detector(image), image, embedder)
+        return found, given.of_frame(frame).boxes if given is not None else None
 
     return detected
+
+
+def _described(found: Detections, image: np.ndarray | None, embedder: Any | None) -> Detections:
+    if embedder is None or image is None or not len(found.boxes):
+        return found
+    return found._replace(embeddings=embedder.embed(image, found.boxes.astype(np.float32)))
 
 
 def track_source(
@@ -72,6 +76,7 @@ def track_source(
     video: bool = True,
     limit: int | None = None,
     max_unreadable: int = 100,
+    camera_motion: bool = False,
 ) -> dict[str, Any]:
     """Track one source from its first frame to its last.
 
@@ -86,6 +91,7 @@ def track_source(
         video: write the annotated video.
         limit: stop after that many frames.
         max_unreadable: more frames that cannot be read are an error.
+        camera_motion: estimate how the camera moves and let the tracks follow it.
 
     Returns:
         What is known of the run afterwards: the content of ``details/<name>.json``.
@@ -102,7 +108,9 @@ def track_source(
     begun = tracker.frame
     canvas = _Canvas(out, source, texts.results if begun else None) if video else None
     texts.open()
-    seen, unreadable, spent, started = 0, 0, 0.0, time.monotonic()
+    camera = CameraMotion() if camera_motion else None
+    seen, spent, started = 0, 0.0, time.monotonic()
+    unreadable: list[int] = []
     blank = np.zeros((*source.size, 3), np.uint8)
     try:
         for read in reporting.progress(source.frames(), name, limit or source.length):
@@ -111,24 +119,29 @@ def track_source(
             if image is not None and image.shape[:2] != tuple(source.size):
                 log.warning("frame %d is %s, not %s as the first: skipped", frame, image.shape[:2], source.size)
                 image = None
-            unreadable += image is None
-            if unreadable > max_unreadable:
+            if image is None:
+                unreadable.append(frame)
+            if len(unreadable) > max_unreadable:
                 raise UserError(
                     f"{name}: more than {max_unreadable} frames cannot be read (the last is {frame}): copy the source again, "
                     "or allow more with --max_unreadable"
                 )
             blank = blank if image is None else image
+            shown_at = None if source.live else read.time
             if frame <= tracker.frame:
                 if canvas:
-                    canvas.repeat(frame, blank)
+                    canvas.repeat(frame, blank, shown_at)
+                if camera is not None and frame == tracker.frame:
+                    camera(image)
                 continue
             moment = time.perf_counter()
             detections, public = observe(frame, image)
-            tracks = tracker.update(detections, public)
+            motion = None if camera is None else camera(image, detections.boxes)
+            tracks = tracker.update(detections, public, motion)
             spent += time.perf_counter() - moment
             texts.write(frame, tracks)
             if canvas:
-                canvas.draw(blank, tracks, detections.centres)
+                canvas.draw(blank, tracks, detections.centres, shown_at)
             if frame % SAVE_EVERY == 0:
                 job.write(_state(name), **tracker.state_dict())
             if limit and seen >= limit:
@@ -146,7 +159,9 @@ def track_source(
         "frames": tracker.frame,
         "image_size": list(map(int, source.size)),
         "frame_rate": source.frame_rate,
-        "unreadable_frames": int(unreadable),
+        "unreadable_frames": len(unreadable),
+        "unreadable": unreadable,
+        "missing_frames": _missing(source, seen, limit),
         **count_tracks(texts.results, tracker.frame),
         "seconds": round(time.monotonic() - started, 3),
         "frames_per_second_without_video": round((tracker.frame - begun) / max(spent, 1e-9), 2),
@@ -156,6 +171,19 @@ def track_source(
     job.mark(name)
     (job.place(name) / "state.npz").unlink(missing_ok=True)
     return stats
+
+
+def _missing(source: Source, seen: int, limit: int | None) -> int:
+    """How many frames a source lacks that its file announces, as one that was cut does."""
+    if source.live or limit or source.length is None or source.length <= seen:
+        return 0
+    log.warning(
+        "%s ends after frame %d, its file announces %d: it is cut or damaged at its end",
+        source.name,
+        seen,
+        source.length,
+    )
+    return source.length - seen
 
 
 def _state(name: str) -> str:
@@ -189,14 +217,14 @@ class _Canvas:
         self.writer = Writer(_video_path(out, source.name, source.live), source.size, source.frame_rate)
         self.annotator = Annotator()
 
-    def repeat(self, frame: int, image: np.ndarray) -> None:
+    def repeat(self, frame: int, image: np.ndarray, time: float | None) -> None:
         """A frame that an earlier run has tracked."""
         if self.before is not None:
-            self.draw(image, self.before.of_frame(frame))
+            self.draw(image, self.before.of_frame(frame), None, time)
 
-    def draw(self, image: np.ndarray, tracks: Any, centres: np.ndarray | None = None) -> None:
-        """The next frame."""
-        self.writer.write(self.annotator.draw(image, tracks, centres))
+    def draw(self, image: np.ndarray, tracks: Any, centres: np.ndarray | None, time: float | None) -> None:
+        """The next frame, at its second of the source; None: one frame after the one before."""
+        self.writer.write(self.annotator.draw(image, tracks, centres), time)
 
     def close(self) -> None:
         """Finish the video and give it its name."""

@@ -71,7 +71,7 @@ def similarity(
     embeddings = []
     for number, image in zip((frame, second), images, strict=True):
         if given:
-            boxes, _ = FileDetections(given[0], image.shape[:2], None, parse_size(given[1])).of_frame(number)
+            boxes = FileDetections(given[0], image.shape[:2], None, parse_size(given[1])).of_frame(number).boxes
             found = detector.embed(image, boxes.astype(np.float32))
         else:
             detections = detector(image)

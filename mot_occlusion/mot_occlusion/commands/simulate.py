@@ -32,6 +32,10 @@ def simulate(
         draws, frames = (tuple(int(part) for part in text.split(",")) for text in (seeds, windows))
     except ValueError:
         raise UserError(f"seeds and windows are whole numbers with commas between, got {seeds} and {windows}") from None
+    if min(draws) < 0 or min(frames) < 1 or track_buffer < 0:
+        raise UserError(
+            f"seeds and the track buffer are 0 or more, windows 1 or more, got {seeds}, {track_buffer} and {windows}"
+        )
     folder, rows = simulated_trackers.compare(data, sequences, draws, frames, track_buffer, out, resume, overwrite)
     for name in dict.fromkeys(row["sequence"] for row in rows):
         of_sequence = [row for row in rows if row["sequence"] == name]

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from mot_occlusion.data import mot_format
+from mot_occlusion.detections import Detections
+from mot_occlusion.tracking.admission import LARGEST_SCORE
 from shared_utils import UserError
 
 
@@ -33,6 +35,11 @@ class FileDetections:
         boxes = rows.xyxy()
         if made_at is not None:
             boxes = boxes * np.tile([width / made_at[0], height / made_at[1]], 2)
+        if len(boxes) and np.abs(rows.boxes).max() <= 2 and max(size) > 4:
+            raise UserError(
+                f"{path}: no value in columns 3 to 6 is above 2: boxes are x,y,w,h in pixels; multiply shares of the image "
+                "by its width and height"
+            )
         centres = (boxes[:, :2] + boxes[:, 2:]) / 2
         outside = np.any((centres < 0) | (centres > [width, height]), axis=1)
         if len(rows.frames) and outside.mean() > 1 / 3:
@@ -46,7 +53,12 @@ class FileDetections:
                 "check that the files belong together"
             )
         self.path, self.last = path, int(rows.frames[-1]) if len(rows.frames) else 0
+        if len(rows.scores) and rows.scores.max() > LARGEST_SCORE:
+            raise UserError(
+                f"{path}: a score of {rows.scores.max():g} in column 7: scores are shares in 0 to 1: divide percents by 100"
+            )
         self.boxes, self.scores = boxes, rows.scores
+        self.classes = rows.classes if (rows.classes >= 0).any() else None
         self._starts = rows.starts(self.last)
 
     def check_end(self, name: str, frames: int) -> None:
@@ -57,13 +69,20 @@ class FileDetections:
                 "kept, check that the files belong together"
             )
 
-    def of_frame(self, frame: int) -> tuple[np.ndarray, np.ndarray]:
-        """Boxes (n, 4) and scores (n,) of a frame, the surest first; none where the file has none."""
-        if frame >= len(self._starts):
-            return self.boxes[:0], self.scores[:0]
-        part = slice(self._starts[frame - 1], self._starts[frame])
+    def of_frame(self, frame: int) -> Detections:
+        """The detections of a frame, the surest first; none where the file has none."""
+        part = slice(*self._starts[frame - 1 : frame + 1]) if frame < len(self._starts) else slice(0)
         order = np.argsort(-self.scores[part], kind="stable")
-        return self.boxes[part][order], self.scores[part][order]
+        classes = None if self.classes is None else self.classes[part][order]
+        return Detections(self.boxes[part][order], self.scores[part][order], classes=classes)
+
+    def check_scores(self, threshold: float) -> None:
+        """Raise UserError if no detection scores above the threshold, so that nothing would be tracked."""
+        if len(self.scores) and self.scores.max() <= threshold:
+            raise UserError(
+                f"{self.path}: no detection scores above {threshold:g}, the highest has {self.scores.max():g}: "
+                "lower --conf_threshold"
+            )
 
 
 def parse_size(text: str | None) -> tuple[int, int] | None:

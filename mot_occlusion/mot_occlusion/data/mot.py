@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from mot_occlusion.data.mot_format import LAYOUT, find_sequences, read_boxes, read_gt, read_seqinfo
+from mot_occlusion.data.mot_format import LAYOUT, Rows, find_sequences, read_boxes, read_gt, read_seqinfo
 from shared_utils import UserError
 
 # MOT17 holds every sequence three times, with the detections of three detectors: the images are the same.
@@ -58,6 +58,18 @@ def read_videos(
     return videos
 
 
+def nobody_left(path: Path, rows: Rows) -> str:
+    """What is wrong with ground truth of which no row is a pedestrian who counts."""
+    if (rows.classes != 1).all():
+        column, wanted, found = 8, "pedestrians have class 1", rows.classes
+    elif (rows.scores == 0).all():
+        column, wanted, found = 7, "rows that count have flag 1", rows.scores
+    else:
+        return f"{path}: no row has flag 1 (column 7) and class 1 (column 8) at once, which pedestrians have"
+    values = ", ".join(f"{value:g}" for value in np.unique(found)[:8])
+    return f"{path}: column {column} holds {values} and never 1: {wanted}; write the column again"
+
+
 def _once(folders: Sequence[Path]) -> list[Path]:
     chosen: dict[str, Path] = {}
     for detector in _DETECTORS:
@@ -75,7 +87,10 @@ def _read_video(folder: Path, part: str, with_ids: bool) -> Video:
     if not gt.is_file():
         raise UserError(f"{gt} not found: training and evaluation need the ground truth, expected {LAYOUT}")
     rows = read_gt(gt) if with_ids else read_boxes(gt)
-    rows = rows.select((rows.classes == 1) & (rows.scores != 0))
+    kept = rows.select((rows.classes == 1) & (rows.scores != 0))
+    if len(rows.frames) and not len(kept.frames):
+        raise UserError(nobody_left(gt, rows))
+    rows = kept
     files = {int(path.stem): path for path in (folder / info.im_dir).glob(f"*{info.im_ext}") if path.stem.isdigit()}
     if not files:
         raise UserError(f"{folder / info.im_dir} holds no image named 000001{info.im_ext}: expected {LAYOUT}")

@@ -23,8 +23,8 @@ LAYOUT = "<root>/{train,test}/<sequence>/{img1/, gt/gt.txt, det/det.txt, seqinfo
 _KINDS = {
     "gt": "frame,id,x,y,w,h,flag,class,visibility (MOT16/17/20) or frame,id,x,y,w,h,flag,-1,-1,-1 (MOT15)",
     "boxes": "frame,,x,y,w,h,flag,class,visibility (MOT16/17/20) or frame,,x,y,w,h,flag,-1,-1,-1 (MOT15)",
-    "detections": "frame,-1,x,y,w,h,score",
-    "results": "frame,id,x,y,w,h,score,-1,-1,-1",
+    "detections": "frame,-1,x,y,w,h,score, and where there are several classes the class",
+    "results": "frame,id,x,y,w,h,score,class or -1,-1,-1",
 }
 
 
@@ -32,7 +32,8 @@ class Rows(NamedTuple):
     """The rows of a file, in order of the frames (and of the file inside a frame).
 
     frames (N,) from 1; ids (N,); boxes (N, 4) x, y, w, h float64, pixels from 0; scores (N,): the flag of ground truth,
-    the confidence of the rest; classes (N,) and visibility (N,): 1 where the file has none.
+    the confidence of the rest; classes (N,): where the file has none 1 in ground truth, -1 in the rest; visibility (N,): 1
+    where the file has none.
     """
 
     frames: np.ndarray
@@ -98,10 +99,10 @@ def _read(path: str | Path, kind: str) -> Rows:
     ids = table[:, 1].astype(np.int64) if identified else np.full(len(table), -1)
     boxes = table[:, 2:6] - [FIRST_PIXEL, FIRST_PIXEL, 0, 0]
     scores = table[:, 6] if columns > 6 else np.ones(len(table))
-    # Ground truth of MOT15 has ten columns, without a class; its last three are -1 or coordinates in the world.
-    has_class = kind in ("gt", "boxes") and columns in (8, 9)
-    classes = table[:, 7].astype(np.int64) if has_class else np.ones(len(table), dtype=np.int64)
-    visibility = table[:, 8] if has_class and columns == 9 else np.ones(len(table))
+    annotated = kind in ("gt", "boxes")
+    has_class = columns > 7 and (columns < 10 or _is_class(table) if annotated else _is_label(table[:, 7]))
+    classes = table[:, 7].astype(np.int64) if has_class else np.full(len(table), 1 if annotated else -1)
+    visibility = table[:, 8] if annotated and has_class and columns > 8 else np.ones(len(table))
 
     def refuse(bad: np.ndarray, what: str) -> None:
         if bad.any():
@@ -122,6 +123,20 @@ def _read(path: str | Path, kind: str) -> Rows:
             refuse(repeated, f"id {ids[first]} stands twice in frame {frames[first]}: one box an id and frame")
     order = np.argsort(frames, kind="stable")
     return Rows(frames, ids, boxes, scores, classes, visibility).select(order)
+
+
+def _is_class(table: np.ndarray) -> bool:
+    """Whether ground truth of ten columns has a class and a visibility, as some copies of MOT17 do.
+
+    MOT15's last three columns are -1 or coordinates in the world.
+    """
+    classes, visibility = table[:, 7], table[:, 8]
+    return bool(_is_label(classes) and classes.min(initial=1) >= 1 and ((visibility >= 0) & (visibility <= 1)).all())
+
+
+def _is_label(column: np.ndarray) -> bool:
+    """Whole numbers as labels are, from -1 (none) to the few hundred that data sets have; no coordinates."""
+    return bool(((column == np.floor(column)) & (column >= -1) & (column < 2000)).all() and (column >= 0).any())
 
 
 def _table(path: Path, kind: str) -> tuple[np.ndarray, Sequence[int]]:
@@ -223,13 +238,13 @@ def find_sequences(root: str | Path, split: str | None = None) -> list[Path]:
     raise UserError(f"no sequence in {root}: expected {LAYOUT} (or one more level, images/)")
 
 
-def result_line(frame: int, identity: int, box: Sequence[float], score: float) -> str:
-    """One line of results; ``box`` is x, y, w, h in pixels from 0."""
+def result_line(frame: int, identity: int, box: Sequence[float], score: float, label: int = -1) -> str:
+    """One line of results; ``box`` is x, y, w, h in pixels from 0, ``label`` a class, -1 where there are none."""
     x, y, w, h = box
-    return f"{frame},{identity},{x + FIRST_PIXEL:.2f},{y + FIRST_PIXEL:.2f},{w:.2f},{h:.2f},{score:.2f},-1,-1,-1\n"
+    return f"{frame},{identity},{x + FIRST_PIXEL:.2f},{y + FIRST_PIXEL:.2f},{w:.2f},{h:.2f},{score:.2f},{label},-1,-1\n"
 
 
 def write_rows(rows: Rows, path: str | Path) -> None:
     """Write results (or detections, with id -1) whole."""
     with replacing(path) as temporary:
-        temporary.write_text("".join(map(result_line, rows.frames, rows.ids, rows.boxes, rows.scores)))
+        temporary.write_text("".join(map(result_line, *rows[:5])))

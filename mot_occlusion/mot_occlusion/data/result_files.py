@@ -43,8 +43,10 @@ class ResultTexts:
         """The tracks of a frame, numbered from 1."""
         results, recovered = self._open
         sizes = tracks.boxes[:, 2:] - tracks.boxes[:, :2]
-        for identity, (x, y), (w, h), score in zip(tracks.ids, tracks.boxes[:, :2], sizes, tracks.scores, strict=True):
-            results.write(mot_format.result_line(frame, identity, (x, y, w, h), score))
+        labels = np.full(len(tracks.ids), -1) if tracks.classes is None else tracks.classes
+        columns = zip(tracks.ids, tracks.boxes[:, :2], sizes, tracks.scores, labels, strict=True)
+        for identity, (x, y), (w, h), score, label in columns:
+            results.write(mot_format.result_line(frame, identity, (x, y, w, h), score, label))
         recovered.writelines(f"{frame},{identity}\n" for identity in tracks.ids[tracks.states == LOST])
         results.flush()
         recovered.flush()
@@ -85,7 +87,8 @@ class RecordedTracks:
         part = slice(0, 0)
         if frame < len(self._starts):
             part = slice(self._starts[frame - 1], self._starts[frame])
-        return Tracks(self.rows.ids[part], self.rows.xyxy()[part], self.rows.scores[part], self.states[part])
+        found = self.rows.select(np.arange(len(self.rows.ids))[part])
+        return Tracks(found.ids, found.xyxy(), found.scores, self.states[part], found.classes)
 
 
 def last_written(results: Path) -> tuple[int, int]:

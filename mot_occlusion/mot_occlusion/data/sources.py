@@ -34,6 +34,8 @@ def open_source(source: str | Path, frame_rate: float | None = None, reconnect: 
     Raises:
         UserError: it cannot be read; the message names the source and the fix.
     """
+    if frame_rate is not None and not 0 < frame_rate < float("inf"):
+        raise UserError(f"a frame rate of {frame_rate:g} is not possible: give one above 0")
     folder = Path(source)
     if (folder / "seqinfo.ini").is_file():
         info = read_seqinfo(folder)

@@ -46,7 +46,7 @@ def track(
         np.concatenate([getattr(tracks, name) for tracks in found]) for name in ("ids", "scores", "states")
     )
     ones = np.ones(len(frames))
-    return Rows(frames, ids, boxes, scores, ones.astype(np.int64), ones), states
+    return Rows(frames, ids, boxes, scores, -ones.astype(np.int64), ones), states
 
 
 def recovered_overlap(gt: Rows, results: Rows, states: np.ndarray, num_frames: int) -> float:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from mot_occlusion.data import mot_format
+from mot_occlusion.data.mot import nobody_left
 from mot_occlusion.data.mot_format import Rows
 from mot_occlusion.evaluation.accumulator import Convention, evaluate_like
 from mot_occlusion.evaluation.hota import ALPHAS
@@ -57,6 +58,8 @@ def load(pair: Pair, split: Split = "all") -> tuple[Rows, Rows, int]:
     results = mot_format.read_results(pair.results)
     if not len(gt.frames):
         raise UserError(f"{pair.folder / 'gt' / 'gt.txt'} is empty: a sequence needs ground truth to be evaluated")
+    if not ((gt.classes == 1) & (gt.scores != 0)).any():
+        raise UserError(nobody_left(pair.folder / "gt" / "gt.txt", gt))
     # MOT15's and other copies may lack seqinfo.ini; the length then follows from the ground truth.
     has_info = (pair.folder / "seqinfo.ini").is_file()
     length = mot_format.read_seqinfo(pair.folder).length if has_info else int(gt.frames[-1])

@@ -127,7 +127,7 @@ def test_what_is_written_is_read_back(tmp_path):
     rng = np.random.default_rng(0)
     boxes = rng.uniform(0, 500, (20, 4)).round(2)
     ones = np.ones(20)
-    rows = mot_format.Rows(np.arange(1, 21), np.arange(20), boxes, ones.round(2), ones.astype(int), ones)
+    rows = mot_format.Rows(np.arange(1, 21), np.arange(20), boxes, ones, -ones.astype(int), ones)
     mot_format.write_rows(rows, tmp_path / "a.txt")
     for ours, theirs in zip(rows, mot_format.read_results(tmp_path / "a.txt"), strict=True):
         np.testing.assert_allclose(ours, theirs)
