@@ -58,3 +58,4 @@ from .sure import sure_poisson as sure_poisson
 from .sure import sure_poisson_gaussian as sure_poisson_gaussian
 from .transforms import GROUPS as GROUPS
 from .transforms import build_transform as build_transform
+from .variable_projection import variable_projection as variable_projection

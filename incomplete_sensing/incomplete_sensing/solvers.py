@@ -112,11 +112,11 @@ def _null_space(stack: Tensor) -> tuple[Tensor, Tensor]:
     return values <= RTOL * values.amax(1, keepdim=True), rows.mT
 
 
-def factor_update(normal: Tensor, target: Tensor, codes: Tensor, old: Tensor, damping: float) -> Tensor:
+def factor_update(normal: Tensor, target: Tensor, codes: Tensor, old: Tensor, damping: float | Tensor) -> Tensor:
     """The factor U (B, n, p) that minimises sum_g ||Y_g - A_g U C_g||^2, for given codes C_g (B, G, p, N).
 
     By its normal equations, of size n p: cost independent of N. Where they leave U free it stays near ``old`` (proximal
-    term ``damping``, over the mean of the diagonal), so they are never singular.
+    term ``damping``, one or (B, 1), over the mean of the diagonal), so they are never singular.
 
     Args:
         normal: A_g^T A_g, flat, as (B, G, n n).
@@ -148,7 +148,7 @@ def alternating_least_squares(
 ) -> Factors:
     """min sum_g ||Y_g - A_g U C_g||^2 by turns over the codes C_g and the basis U (T, n, k).
 
-    What an iterative learner sees: it lags behind the threshold and has local minima, so several starts are run at once
+    It lags behind the threshold (``variable_projection`` does not) and has local minima, so several starts are run at once
     and the one with the smallest residual is kept. The samples are compressed to their leading directions first
     (only Y_g Y_g^T matters), so the cost does not depend on N.
 
@@ -159,7 +159,7 @@ def alternating_least_squares(
     """
     trials, starts, n, k = start.shape
     families, m = operators.shape[1:3]
-    leading = _leading(samples, k)
+    leading = leading_directions(samples, k)
     # Everything that does not change, once a start: A_1, ..., A_G stacked, their normal matrices, and A_g^T Y_g.
     fixed = (
         operators.flatten(1, 2),
@@ -178,7 +178,7 @@ def alternating_least_squares(
         checked = step % _CHECK_EVERY == 0 or step == iterations
         current = torch.linalg.qr(current).Q if checked else current
         image = (tall @ current).unflatten(1, (families, m))
-        codes = _codes(image, measured)
+        codes = least_squares_codes(image, measured)
         if checked:
             misfit = ((measured - image @ codes).square().sum((1, 2, 3)) / energy).sqrt()
             running = residual[places] > tolerance
@@ -200,14 +200,14 @@ def alternating_least_squares(
     return Factors(basis.reshape(trials, starts, n, k)[everyone, best], residual[everyone, best])
 
 
-def _leading(samples: Tensor, k: int) -> Tensor:
+def leading_directions(samples: Tensor, k: int) -> Tensor:
     """L_g (T, G, m, r), r <= k, with L_g L_g^T = Y_g Y_g^T for samples of rank at most k."""
     values, vectors = torch.linalg.eigh(samples @ samples.mT)
     r = min(k, samples.shape[2], samples.shape[3])
     return vectors[..., -r:] * values[..., None, -r:].clamp_min(0).sqrt()
 
 
-def _codes(image: Tensor, targets: Tensor) -> Tensor:
+def least_squares_codes(image: Tensor, targets: Tensor) -> Tensor:
     """Least-squares codes (..., k, r) with image (..., m, k) @ codes ~ targets (..., m, r), barely damped.
 
     By elimination on the normal equations, over the whole batch at once: k is small and the batch is large.

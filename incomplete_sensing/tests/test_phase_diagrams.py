@@ -20,7 +20,7 @@ from incomplete_sensing.phase_diagrams.theory import invariant_multiplicities, t
 from shared_utils import UserError
 
 SMALL = {
-    "subspace": {"solvers": ("closed_form", "als", "nuclear_norm", "direct_test")},
+    "subspace": {"solvers": ("closed_form", "varpro", "als", "nuclear_norm", "direct_test")},
     "matrix_completion": {
         "operators": "masks",
         "criterion": "signals",
@@ -32,6 +32,7 @@ SMALL = {
 }
 FEW = {
     "als": {"iterations": 20, "starts": 2},
+    "varpro": {"iterations": 8, "starts": 2},
     "nuclear_norm": {"iterations": 30},
     "mod": {"iterations": 8, "starts": 2},
     **{method: {"steps": 10, "width": 8} for method in ("mc", "moi", "supervised")},

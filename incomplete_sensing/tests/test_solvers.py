@@ -15,6 +15,7 @@ from incomplete_sensing.solvers import (
     nuclear_norm,
     signals_in_model,
 )
+from incomplete_sensing.variable_projection import variable_projection
 
 
 def draw(trials=4, G=4, m=7, n=12, k=2, N=6, seed=0):
@@ -91,6 +92,36 @@ def test_alternating_least_squares_keeps_the_best_start_and_never_fits_worse_wit
     alone = [alternating_least_squares(operators, samples, starts[:, [r]], 40).residual for r in range(3)]
     together = alternating_least_squares(operators, samples, starts, 40).residual
     torch.testing.assert_close(together, torch.stack(alone).amin(0), rtol=1e-6, atol=1e-12)
+
+
+@pytest.mark.parametrize(("m", "G"), [(3, 18), (4, 9), (6, 5)])
+def test_variable_projection_reaches_the_exact_threshold_where_alternating_does_not(m, G):
+    """n = 20, k = 2: the first cell on or above G (m - k) = n - k, same starts for both."""
+    operators, signals, basis, starts = draw(trials=8, G=G, m=m, n=20, k=2, N=10)
+    samples = operators @ signals
+    found = variable_projection(operators, samples, starts)
+    assert (distance(found.projectors, basis) < 1e-3).double().mean() >= 0.8
+    assert (found.residual < 1e-9).double().mean() >= 0.8
+    alternating = alternating_least_squares(operators, samples, starts, 60)
+    assert (distance(alternating.projectors, basis) < 1e-3).double().mean() <= 0.25
+
+
+def test_variable_projection_below_the_threshold_fits_another_model():
+    operators, signals, basis, starts = draw(trials=4, G=4, m=5, n=20, k=2)
+    found = variable_projection(operators, operators @ signals, starts)
+    assert (found.residual < 1e-6).all() and (distance(found.projectors, basis) > 0.1).all()
+    few = variable_projection(operators[:, :, :2], (operators @ signals)[:, :, :2], starts)
+    assert (few.residual < 1e-9).all() and (distance(few.projectors, basis) > 0.1).all()
+
+
+def test_variable_projection_keeps_the_best_start_and_trials_do_not_depend_on_each_other():
+    operators, signals, _, starts = draw(trials=6, m=5)
+    samples = operators @ signals
+    together = variable_projection(operators, samples, starts, 8, tolerance=0.0)
+    alone = [variable_projection(operators, samples, starts[:, [r]], 8, tolerance=0.0).residual for r in range(3)]
+    torch.testing.assert_close(together.residual, torch.stack(alone).amin(0), rtol=1e-5, atol=1e-12)
+    part = variable_projection(operators[2:4], samples[2:4], starts[2:4], 8, tolerance=0.0)
+    torch.testing.assert_close(part.residual, together.residual[2:4], rtol=1e-5, atol=1e-12)
 
 
 def test_factor_update_solves_its_least_squares_problem():

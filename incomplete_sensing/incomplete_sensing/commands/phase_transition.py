@@ -47,7 +47,7 @@ def phase_transition(
         k: dimensions of the model (sparsity of a dictionary); one, or the second axis.
         samples: signals measured by each operator.
         trials: independent draws a cell.
-        solvers: panels side by side: closed_form, als, nuclear_norm, direct_test (the truth known); mod for a
+        solvers: panels side by side: closed_form, varpro, als, nuclear_norm, direct_test (the truth known); mod for a
             dictionary; mc, moi, supervised for a generator.
         threshold: the error below which a trial succeeds.
         operators: gaussian or masks.

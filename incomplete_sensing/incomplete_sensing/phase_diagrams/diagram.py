@@ -9,9 +9,9 @@ from incomplete_sensing.generator import METHODS
 from shared_utils import UserError
 
 FAMILIES = {
-    "subspace": ("closed_form", "als", "nuclear_norm", "direct_test"),
-    "matrix_completion": ("closed_form", "als", "nuclear_norm", "direct_test"),
-    "invariant": ("closed_form", "als", "nuclear_norm", "direct_test"),
+    "subspace": ("closed_form", "varpro", "als", "nuclear_norm", "direct_test"),
+    "matrix_completion": ("closed_form", "varpro", "als", "nuclear_norm", "direct_test"),
+    "invariant": ("closed_form", "varpro", "als", "nuclear_norm", "direct_test"),
     "dictionary": ("mod",),
     "generator": METHODS,
 }
@@ -20,6 +20,7 @@ FAMILIES = {
 OPTIONS: dict[str, dict[str, float]] = {
     "closed_form": {},
     "direct_test": {},
+    "varpro": {"iterations": 60, "starts": 3},
     "als": {"iterations": 150, "starts": 3},
     "nuclear_norm": {"iterations": 300},
     "mod": {"iterations": 40, "starts": 4},

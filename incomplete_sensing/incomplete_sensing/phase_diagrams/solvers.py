@@ -15,6 +15,7 @@ from incomplete_sensing.generator import METHODS, initial_networks, relative_err
 from incomplete_sensing.phase_diagrams.diagram import Diagram
 from incomplete_sensing.phase_diagrams.draws import Problem, draw, random_numbers
 from incomplete_sensing.solvers import alternating_least_squares, closed_form, nuclear_norm, signals_in_model
+from incomplete_sensing.variable_projection import variable_projection
 
 
 def _linear_errors(diagram: Diagram, problem: Problem, projectors: Tensor, G: int, k: int) -> Tensor:
@@ -50,12 +51,13 @@ def _solve_closed_form(
     return torch.stack([_linear_errors(diagram, problem, projectors[:, counts.index(G)], G, k) for _, G, _ in cells])
 
 
-def _solve_als(diagram: Diagram, cells: Cells, trials: Sequence[int], device: torch.device) -> Tensor:
+def _solve_factors(diagram: Diagram, cells: Cells, trials: Sequence[int], device: torch.device, solver: str) -> Tensor:
     ((m, G, k),) = cells
     problem = draw(diagram, m, G, k, trials, device)
-    start = _starts(diagram, trials, int(diagram.option("als", "starts")), k, device)
-    iterations = int(diagram.option("als", "iterations"))
-    found = alternating_least_squares(problem.operators, problem.samples, start, iterations)
+    start = _starts(diagram, trials, int(diagram.option(solver, "starts")), k, device)
+    iterations = int(diagram.option(solver, "iterations"))
+    minimise = variable_projection if solver == "varpro" else alternating_least_squares
+    found = minimise(problem.operators, problem.samples, start, iterations)
     return _linear_errors(diagram, problem, found.projectors, G, k)[None]
 
 
@@ -107,7 +109,8 @@ def _solve_generator(
 SOLVERS: dict[str, Callable[..., Tensor]] = {
     "closed_form": _solve_closed_form,
     "direct_test": partial(_solve_closed_form, truth_known=True),
-    "als": _solve_als,
+    "als": partial(_solve_factors, solver="als"),
+    "varpro": partial(_solve_factors, solver="varpro"),
     "nuclear_norm": _solve_nuclear_norm,
     "mod": _solve_dictionary,
     **{method: partial(_solve_generator, method=method) for method in METHODS},
@@ -122,6 +125,9 @@ def trial_bytes(diagram: Diagram, solver: str, cells: Cells) -> int:
     drawn = G * n * n + 2 * G * n * N + 2 * G * m * n
     if solver in ("closed_form", "direct_test"):
         return 8 * (drawn + 3 * G * m * (m + n) + (len(cells) + 6) * n * n)
+    if solver == "varpro":
+        r = min(k, m, N)
+        return 8 * (drawn + 4 * (n * k) ** 2 + 2 * G * (2 * n * n + 3 * m * n + 3 * m * (k + r)))
     if solver == "als":
         starts, r = int(diagram.option("als", "starts")), min(k, m, N)
         each = 4 * (n * k) ** 2 + G * (n * n + 2 * m * n + n * r + 4 * m * k)
