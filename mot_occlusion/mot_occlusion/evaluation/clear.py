@@ -82,11 +82,18 @@ def _matching(sequence: Sequence, pairs: Pairs, step: np.ndarray) -> np.ndarray:
     return chosen
 
 
+SCORES = tuple(
+    ["MOTA", "MOTP", "MODA", "CLR_Re", "CLR_Pr", "CLR_F1", "MTR", "PTR", "MLR", "sMOTA", "MOTAL", "FP_per_frame"]
+)
+
+
 def clear_scores(counts: dict[str, float]) -> dict[str, float]:
     """The scores of counts (of a sequence, or summed over several)."""
     tp, fn, fp, switches = (counts[name] for name in ("CLR_TP", "CLR_FN", "CLR_FP", "IDSW"))
     num_ids = max(1.0, counts["MT"] + counts["PT"] + counts["ML"])
-    num_gt = max(1.0, tp + fn)
+    if tp + fn == 0:  # nobody to be found, as after preprocessing: the official kit answers so whatever was reported
+        return dict.fromkeys(SCORES, 0.0) | {"MLR": 1.0}
+    num_gt = tp + fn
     return {
         "MOTA": (tp - fp - switches) / num_gt,
         "MOTP": counts["MOTP_sum"] / max(1.0, tp),

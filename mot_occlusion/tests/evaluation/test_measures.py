@@ -222,3 +222,25 @@ def test_rows_beyond_the_sequence_are_an_error():
         UserError, match=r"a\.txt: ground truth has frame 40, but the sequence has 30: the lengths disagree"
     ):
         prepare(gt, results, 30, "mot15", "a.txt")
+
+
+@pytest.mark.parametrize(
+    ("gt_class", "found", "expected"),
+    [
+        (
+            7,
+            2,
+            {"MOTA": 0, "MLR": 1, "CLR_FP": 0, "HOTA": 0, "LocA": 1, "IDF1": 0},
+        ),  # a distractor takes its match along
+        (1, 0, {"MOTA": 0, "MLR": 1, "CLR_FN": 2, "ML": 1, "HOTA": 0, "LocA": 1, "HOTA_FN": 2, "IDFN": 2}),
+        (9, 2, {"MOTA": 0, "MLR": 1, "CLR_FP": 2, "FP_per_frame": 0, "HOTA_FP": 2, "IDFP": 2, "LocA": 1}),
+        (9, 0, {"MOTA": 0, "MLR": 1, "ML": 0, "HOTA": 0, "LocA": 1}),
+    ],
+)
+def test_what_preprocessing_leaves_empty_scores_as_the_official_kit_scores_it(gt_class, found, expected):
+    """TrackEval answers early where either side is empty: zeros, LocA 1, MLR 1, and the count of the other side."""
+    boxes = [[0, 0, 10, 30]] * 2
+    gt = rows([1, 2], [1, 1], boxes, classes=[gt_class] * 2)
+    results = rows([1, 2][:found], [1, 1][:found], boxes[:found])
+    scored = evaluate_sequence(gt, results, 3, "mot17")
+    assert {name: scored[name] for name in expected} == expected
