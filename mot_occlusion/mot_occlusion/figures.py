@@ -204,7 +204,7 @@ def training(path: str | Path, rows: Sequence[Mapping[str, str]]) -> None:
 
 
 def bars(path: str | Path, rows: Sequence[Mapping[str, Any]], metrics: Sequence[str], title: str = "") -> None:
-    """An ablation: a group of bars a metric, a bar an arm, a dot a seed. rows: ``arm``, ``seed`` and the metrics."""
+    """An ablation: a group of bars a metric, a bar an arm from zero, a dot a seed. rows: ``arm``, ``seed``, the metrics."""
     names = list(dict.fromkeys(row["arm"] for row in rows))
     figure = Figure(figsize=(2.6 * len(metrics) + 2.6, 3.6), layout="constrained")
     for axes, metric in zip(np.atleast_1d(figure.subplots(1, len(metrics))), metrics, strict=True):
@@ -212,10 +212,11 @@ def bars(path: str | Path, rows: Sequence[Mapping[str, Any]], metrics: Sequence[
             values = [float(row[metric]) for row in rows if row["arm"] == name]
             colour = COLOURS[position % len(COLOURS)]
             axes.bar(position, np.mean(values), color=colour, alpha=0.55, label=name)
-            axes.plot([position] * len(values), values, "o", color=colour, markersize=4)
-        values = [float(row[metric]) for row in rows]
-        margin = 0.25 * (max(values) - min(values) + 1e-9)
-        axes.set(title=metric, xticks=[], ylim=(max(0, min(values) - margin), max(values) + margin))
+            axes.plot([position] * len(values), values, "o", color=colour, markersize=3)
+            text = f"{np.mean(values):.1f}" if np.mean(values) < 1000 else f"{np.mean(values):.0f}"
+            axes.annotate(text, (position, max(values)), (0, 3), textcoords="offset points", ha="center", fontsize=7)
+        axes.set(title=metric, xticks=[])
+        axes.margins(y=0.12)
         axes.grid(alpha=0.25, axis="y")
         axes.spines[["top", "right"]].set_visible(False)
     handles, labels = axes.get_legend_handles_labels()

@@ -50,6 +50,28 @@ def test_a_step_that_one_network_lacks_is_named():
     assert not claim.holds and claim.verdict.endswith("not all is there: MOTA: occlusion over re-ID")
 
 
+def test_of_one_network_there_is_no_spread_and_no_claim():
+    content = results()
+    content["arms"] = {name: rows[:1] for name, rows in content["arms"].items()}
+    content |= {name: content[name][:1] for name in ("rank1", "rank1_untrained")}
+    claim = judge(content)
+    assert not claim.holds and "a second network" in claim.verdict
+    assert claim.tables[1].rows[0]["HOTA"] == "30.0" and "±" not in claim.tables[1].title
+
+
+def test_bars_begin_at_zero(tmp_path, monkeypatch):
+    """Or a difference of one percent looks like one of half."""
+    from mot_occlusion import figures
+
+    drawn = []
+    monkeypatch.setattr(figures, "save_figure", lambda figure, *rest, **more: drawn.append(figure))
+    figures.bars(
+        "a.png", [{"arm": name, "seed": 0, "HOTA": value} for name, value in (("a", 48.0), ("b", 49.0))], ["HOTA"]
+    )
+    low, high = drawn[0].axes[0].get_ylim()
+    assert low == 0 and high > 49
+
+
 def test_a_network_that_has_not_learned_is_named():
     content = results()
     content["rank1"][1][1] = 0.6

@@ -171,7 +171,7 @@ def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         line: dict[str, Any] = {"tracker": name}
         for key in ("HOTA", "AssA", "MOTA", "IDF1"):
             values = 100 * np.array([row[key] for row in chosen])
-            line[key] = f"{values.mean():.1f} ± {values.std():.1f}"
+            line[key] = f"{values.mean():.1f}" + (f" ± {values.std():.1f}" if len(values) > 1 else "")
         for key in ("CLR_FN", "CLR_FP", "IDSW"):
             line[key.removeprefix("CLR_")] = round(float(np.mean([row[key] for row in chosen])))
         line["recovered IoU"] = (
