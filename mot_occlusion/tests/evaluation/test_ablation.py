@@ -5,14 +5,17 @@ import json
 import numpy as np
 import pytest
 import torch
+from scenes import rows
 
 from mot_occlusion.commands import ablate as ablate_command
 from mot_occlusion.data.mot_format import read_gt
 from mot_occlusion.data.synthetic_crowd import write_crowd
 from mot_occlusion.detections import Detections
-from mot_occlusion.evaluation import ablation
+from mot_occlusion.evaluation import ablation, measure, prepare
+from mot_occlusion.evaluation.arms import recovered_overlap
 from mot_occlusion.models.tracking_model import TrackingModel
 from mot_occlusion.pretrained import BUNDLED, load_model
+from mot_occlusion.tracking import LOST, TRACKED
 
 ARGUMENTS = ["--sequences", "1", "--tuning", "1", "--frames", "8", "--device", "cpu"]
 
@@ -88,13 +91,47 @@ def test_parts_come_back_as_they_were():
 def test_a_perfect_detector_tracks_everybody_it_is_shown(tmp_path):
     """True boxes, an embedding an identity: no false alarm but in frames where a box is repeated, and no switch."""
     (folder,) = write_crowd(tmp_path, 1, 25, seed=3)
-    rows = read_gt(folder / "gt" / "gt.txt")
-    directions = np.random.default_rng(0).standard_normal((rows.ids.max() + 1, 64)).astype(np.float32)
+    truth = read_gt(folder / "gt" / "gt.txt")
+    directions = np.random.default_rng(0).standard_normal((truth.ids.max() + 1, 64)).astype(np.float32)
     detections = []
     for frame in range(1, 26):
-        now = rows.select((rows.frames == frame) & (rows.visibility > 0.3))
+        now = truth.select((truth.frames == frame) & (truth.visibility > 0.3))
         boxes = now.xyxy().astype(np.float32)
         detections.append(Detections(boxes, np.ones(len(boxes), np.float32), directions[now.ids], np.zeros((0, 2))))
     results = ablation.run_arms(detections, folder)["+ re-ID"]
     found = ablation.arm_scores([{"arms": {"+ re-ID": results}}], "+ re-ID")
     assert found["IDSW"] == 0 and found["CLR_FP"] <= 2 and found["MOTA"] > 0.6
+
+
+def scored(mota):
+    """The part of one sequence in which every arm scores what ``mota`` says of it, by its false negatives."""
+    gt = rows(np.arange(1, 101), np.ones(100, int), np.tile([0.0, 0, 10, 30], (100, 1)))
+
+    def arm(value):
+        kept = gt.select(np.arange(100) < round(100 * value))
+        return {"counts": measure(prepare(gt, kept, 100)), "recovered": [0.0, 0]}
+
+    return {
+        "arms": {name: arm(value) for name, value in mota.items()},
+        "rank1": [(9, 10), (10, 10)],
+        "rank1_untrained": [(3, 10), (4, 10)],
+    }
+
+
+def test_the_arm_is_chosen_on_the_tuning_sequences_and_reported_on_the_others():
+    names = ("+ re-ID", "+ occlusion, window 1", "+ occlusion, window 5")
+    held_out = scored(dict(zip(names, (0.5, 0.9, 0.4), strict=True)))
+    tuning = scored(dict(zip(names, (0.99, 0.6, 0.7), strict=True)))
+    found = ablation.summarise([[held_out]], [[tuning]])
+    assert found["chosen"] == "+ occlusion, window 5"
+    assert found["arms"]["+ occlusion, window 5"][0]["MOTA"] == pytest.approx(0.4)
+
+
+def test_a_recovered_box_counts_by_the_person_it_stands_for():
+    """It covers somebody else exactly: that is no overlap with its own person."""
+    boxes = {1: [0.0, 0, 20, 60], 2: [100.0, 0, 20, 60]}
+    gt = rows([1, 1, 2, 2], [1, 2, 1, 2], [boxes[1], boxes[2], boxes[1], boxes[2]])
+    results = rows([1, 2], [7, 7], [boxes[1], boxes[2]])
+    assert recovered_overlap(gt, results, np.array([TRACKED, LOST]), 2) == 0
+    right = rows([1, 2], [7, 7], [boxes[1], [5.0, 0, 20, 60]])
+    assert recovered_overlap(gt, right, np.array([TRACKED, LOST]), 2) == pytest.approx(15 / 25)
