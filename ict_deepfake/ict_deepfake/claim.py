@@ -108,7 +108,9 @@ def references(results: dict[str, Any]) -> Finding:
     """Whether references of the person raise the AUC."""
     gains = {kind: auc(results, "ref", f"clean/{kind}") - auc(results, "ict", f"clean/{kind}") for kind in KINDS[:2]}
     holds = all((gain > 0).all() for gain in gains.values())
-    return Finding(holds, "ICT-Ref - ICT: " + ", ".join(f"{SHOWN.get(kind, kind)} {_shown(gain)}" for kind, gain in gains.items()))
+    return Finding(
+        holds, "ICT-Ref - ICT: " + ", ".join(f"{SHOWN.get(kind, kind)} {_shown(gain)}" for kind, gain in gains.items())
+    )
 
 
 def references_and_unseen(results: dict[str, Any]) -> Finding:
