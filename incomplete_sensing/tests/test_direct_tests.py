@@ -172,6 +172,10 @@ def test_functions_are_tested_by_conjugate_gradients(rng):
     assert not found.identified and found.word == "not identified"
     assert abs(found.dimension - expected.dimension) <= 4
     assert functions([*enough, 2 * enough[0]]).different() == [0, 1, 2, 3, 4]
+    larger = functions(enough)
+    larger.limit = 50
+    with pytest.raises(UserError, match="5 operators and k = 2 at n = 30 are too large"):
+        larger.test(basis)
 
 
 def test_functions_that_the_iterations_do_not_settle_are_undecided(rng):
@@ -187,6 +191,10 @@ def test_large_models_of_masks_go_through_the_iterations(rng, monkeypatch):
     masks, basis = random_masks(rng, 4, 36, 0.6), rng.standard_normal((36, 2))
     both = [SelectingOperators(masks, (36,)), SelectingOperators(masks, (6, 6), fourier=True)]
     exact = [one.test(basis) for one in both]
+    # More patterns than fit: the Gram matrix is made from parts, without them.
+    monkeypatch.setattr("incomplete_sensing.identifiability.selecting._KEPT", 0)
+    for one, expected in zip(both, exact, strict=True):
+        compare(one.test(basis), expected)
     monkeypatch.setattr("incomplete_sensing.identifiability.selecting._WORK", 0)
     for one, expected in zip(both, exact, strict=True):
         found = one.test(basis)

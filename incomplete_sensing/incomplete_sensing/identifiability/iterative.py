@@ -17,6 +17,7 @@ import numpy as np
 
 from incomplete_sensing.identifiability.direct_test import FLOOR, ConsistentSet, column_space
 from incomplete_sensing.irreps import Action
+from shared_utils import UserError
 
 Pair = tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray], np.ndarray]]
 
@@ -50,6 +51,8 @@ class FunctionOperators:
 
     probes = 3
     iterations = 600
+    limit = 2**27
+    """Entries of the images of the model, a GiB."""
 
     def __init__(
         self,
@@ -116,6 +119,11 @@ class FunctionOperators:
         return self._null_space(column_space(basis))
 
     def _null_space(self, model: np.ndarray) -> Estimated:
+        if sum(self.counts) * model.shape[1] > self.limit:
+            raise UserError(
+                f"{len(self.pairs)} operators and k = {model.shape[1]} at n = {self.n} are too large for the direct test: "
+                "test a smaller k or fewer operators (what some of them identify, all of them do)"
+            )
         frames, recoverable = [], []
         for (forward, _), norm in zip(self.pairs, self.norms, strict=True):
             left, values, _ = np.linalg.svd(forward(model) / norm, full_matrices=False)

@@ -19,8 +19,9 @@ from incomplete_sensing.identifiability.shift_orbit import ShiftOrbit
 from incomplete_sensing.irreps import Action, ShiftAction
 
 _CHUNK = 4096
-_WORK, _WIDEST = 5e10, 4000
-"""Multiplications that W^T D^-1 W may take, and its rows; larger models go through conjugate gradients."""
+_WORK, _WIDEST, _KEPT = 2e11, 4000, 2**25
+"""Multiplications that W^T D^-1 W may take, its rows, and entries of matrices that are kept; larger models go through
+conjugate gradients."""
 
 
 def _different(masks: np.ndarray) -> np.ndarray:
@@ -186,18 +187,17 @@ class SelectingOperators:
         seen = masks.sum(1)
         rank = self.spectrum()[0]
         # W_g = P_g B R_g, and the directions of B that an operator does not see are left out.
-        patterns, grams = _pattern_grams(entries, masks)
+        grouped = _pattern_grams(entries, masks)
         frames = []
-        for kept in patterns.T:
-            values, vectors = np.linalg.eigh(np.tensordot(kept, grams, 1))
+        for g in range(masks.shape[1]):
+            values, vectors = np.linalg.eigh(_image_gram(entries, masks, grouped, g))
             found = values > FLOOR**2
             frames.append(vectors[:, found] / np.sqrt(values[found]))
         recoverable = tuple(frame.shape[1] == k for frame in frames)
         width = sum(frame.shape[1] for frame in frames)
-        if len(patterns) * width**2 > _WORK or width > _WIDEST:
+        if width > _WIDEST or (grouped is None and len(entries) * width**2 > _WORK):
             return self._by_iteration(model, rank)
-        gram = _gram(patterns, grams, frames) if width else np.zeros((0, 0))
-        values, vectors = np.linalg.eigh(gram)
+        values, vectors = np.linalg.eigh(_gram(entries, masks, grouped, frames))
         # An eigenvalue 1 - s^2 is a singular value s of the conditions, over what is seen of the direction.
         null = 1 - values < FLOOR**2
         dimension = self.n - rank + int(null.sum())
@@ -230,6 +230,11 @@ class SelectingOperators:
         pairs = [(lambda x, m=mask: keep(m, x), lambda y, m=mask: back(m, y)) for mask in self.masks]
         return FunctionOperators(pairs, self.n, self.counts, rank).test(model)
 
+    def seen(self, signals: np.ndarray) -> np.ndarray:
+        """The part of signals (n, p) that some operator keeps."""
+        kept = self.coordinates(signals) * self.masks.any(axis=0)[:, None]
+        return self._signals(kept) if self.fourier else kept
+
     def _signals(self, entries: np.ndarray) -> np.ndarray:
         """The transpose of ``coordinates``: (N, p) -> (n, p)."""
         height, width = self.shape[-2:]
@@ -239,19 +244,24 @@ class SelectingOperators:
         return np.concatenate([images.real, images.imag]) if len(self.shape) == 3 else images.real
 
 
-def _pattern_grams(entries: np.ndarray, masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+_Grouped = tuple[np.ndarray, np.ndarray]
+
+
+def _pattern_grams(entries: np.ndarray, masks: np.ndarray) -> _Grouped | None:
     """Which operators keep an entry, each pattern of them once, (P, G), and B_p^T B_p of its entries, (P, k, k).
 
-    Images have far more entries than there are patterns, and a pattern's entries count by this matrix alone.
+    A pattern's entries count by this matrix alone. None where there are so many patterns that the matrices would not fit.
     """
     packed = np.ascontiguousarray(np.packbits(masks > 0, axis=1))
     keys = packed.view(np.dtype((np.void, packed.shape[1])))[:, 0]
     _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
-    order = np.argsort(inverse, kind="stable")
     k = entries.shape[1]
+    if len(first) * k**2 > _KEPT:
+        return None
+    order = np.argsort(inverse, kind="stable")
     grams = np.zeros((len(first), k, k))
     for start in range(0, len(order), _CHUNK):
-        # The patterns of a chunk; one that lies across two chunks is summed from both.
+        # A pattern that lies across two parts is summed from both.
         rows = order[start : start + _CHUNK]
         own = inverse[rows]
         cuts = np.flatnonzero(np.diff(own, prepend=-1))
@@ -261,16 +271,38 @@ def _pattern_grams(entries: np.ndarray, masks: np.ndarray) -> tuple[np.ndarray, 
     return masks[first], grams
 
 
-def _gram(patterns: np.ndarray, grams: np.ndarray, frames: list[np.ndarray]) -> np.ndarray:
-    """W^T D^-1 W, (sum of ranks, same): R_g^T (sum over the patterns that hold g and h of B_p^T B_p / |p|) R_h."""
-    G, k = patterns.shape[1], grams.shape[1]
-    scaled = (grams / np.maximum(patterns.sum(1), 1)[:, None, None]).reshape(len(grams), -1)
-    rows = []
-    for g in range(G):
-        both = (patterns[:, g : g + 1] * patterns).T @ scaled
-        blocks = both.reshape(G, k, k)
-        rows.append([frames[g].T @ block @ frames[h] for h, block in enumerate(blocks)])
-    return np.block(rows)
+def _image_gram(entries: np.ndarray, masks: np.ndarray, grouped: _Grouped | None, g: int) -> np.ndarray:
+    """B^T P_g B, (k, k)."""
+    if grouped is not None:
+        patterns, grams = grouped
+        return np.tensordot(patterns[:, g], grams, 1)
+    parts = (slice(start, start + _CHUNK) for start in range(0, len(entries), _CHUNK))
+    k = entries.shape[1]
+    return sum(((entries[part] * masks[part, g, None]).T @ entries[part] for part in parts), np.zeros((k, k)))
+
+
+def _gram(entries: np.ndarray, masks: np.ndarray, grouped: _Grouped | None, frames: list[np.ndarray]) -> np.ndarray:
+    """W^T D^-1 W, (sum of ranks, same); W is never held."""
+    width = sum(frame.shape[1] for frame in frames)
+    if not width:
+        return np.zeros((0, 0))
+    if grouped is not None:
+        # R_g^T (sum over the patterns that hold g and h of B_p^T B_p / |p|) R_h.
+        patterns, grams = grouped
+        scaled = (grams / np.maximum(patterns.sum(1), 1)[:, None, None]).reshape(len(grams), -1)
+        rows = []
+        for g, frame in enumerate(frames):
+            blocks = ((patterns[:, g : g + 1] * patterns).T @ scaled).reshape(len(frames), *grams.shape[1:])
+            rows.append([frame.T @ block @ other for block, other in zip(blocks, frames, strict=True)])
+        return np.block(rows)
+    owner = np.repeat(np.arange(len(frames)), [frame.shape[1] for frame in frames])
+    all_frames, total = np.concatenate(frames, axis=1), np.zeros((width, width))
+    for start in range(0, len(entries), _CHUNK):
+        own = masks[start : start + _CHUNK]
+        own = own / np.sqrt(np.maximum(own.sum(1), 1))[:, None]
+        block = (entries[start : start + _CHUNK] @ all_frames) * own[:, owner]
+        total += block.T @ block
+    return total
 
 
 def _smallest(
