@@ -204,7 +204,10 @@ def _draw(
 def _draw_extremes(
     suspects: Suspects, parts: dict[str, dict[str, np.ndarray]], detector: Detector, folder: Path
 ) -> None:
-    """A sheet of the frames with the highest and lowest scores of both classes, and where the tokens look in them."""
+    """A sheet of the frames with the highest and lowest scores of both classes, and where the tokens look in them.
+
+    Controls are neither: nobody is swapped in them, and they are not what they were.
+    """
     import torch
 
     from ict_deepfake.faces import network_input
@@ -212,6 +215,8 @@ def _draw_extremes(
 
     place, values, labels = [], [], []
     for name, part in parts.items():
+        if is_control(suspects.clips[name].method):
+            continue
         found = consistency(*embedding.embeddings_of(part, CLEAN)).numpy()
         place += [(name, row) for row in range(len(found))]
         values += found.tolist()

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ict_deepfake import evaluation, metrics
+from ict_deepfake import evaluation, figures, metrics
 from ict_deepfake.commands.evaluate import main
 from ict_deepfake.data.test_sets import Clip
 from ict_deepfake.evaluation import numbers
@@ -23,10 +23,12 @@ NETWORK = {"img_size": 16, "patch_size": 8, "embed_dim": 8, "depth": 1, "num_hea
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _few_draws():
-    patch = pytest.MonkeyPatch()
+def sheets():
+    """Few draws; and the notes of every sheet that is drawn."""
+    patch, drawn, draw = pytest.MonkeyPatch(), [], figures.sheet
     patch.setattr(numbers, "DRAWS", 20)
-    yield
+    patch.setattr(figures, "sheet", lambda path, rows, notes: (drawn.append(notes), draw(path, rows, notes)))
+    yield drawn
     patch.undo()
 
 
@@ -66,6 +68,11 @@ def test_every_kind_of_suspect_has_its_numbers(evaluated):
     assert [(row["degradation"], row["level"]) for row in results["grid"]][:10] == [
         (kind, level) for kind in ("blur", "video") for level in range(1, 6)
     ]
+
+
+def test_controls_are_not_shown_among_the_fakes(evaluated, sheets):
+    shown = {note.split("\n")[1] for title, notes in sheets[0].items() if title.startswith("fake") for note in notes}
+    assert shown == {"blend", "rerender"}
 
 
 def test_numbers_are_those_of_the_scores(evaluated):
