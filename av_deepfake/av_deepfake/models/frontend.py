@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import adaptive_avg_pool2d
 
 from av_deepfake.models.residual import ACTIVATIONS, Activation, Stages
 
@@ -23,8 +22,6 @@ class VideoFrontend(nn.Module):
         widths: channels of each stage of the ResNet.
         blocks: residual blocks of each stage.
         activation: ``swish`` in some published word readers.
-        grid: the last stage is averaged in grid x grid cells, side by side in the vector; 1, over the whole picture, as
-            published. Of 24 pixels the whole average hardly tells a wide mouth from a round one, four cells do.
     """
 
     def __init__(
@@ -33,12 +30,11 @@ class VideoFrontend(nn.Module):
         widths: Sequence[int] = (64, 128, 256, 512),
         blocks: Sequence[int] = (2, 2, 2, 2),
         activation: Activation = "prelu",
-        grid: int = 1,
     ) -> None:
         super().__init__()
         #: The arguments, as plain values: what a checkpoint stores.
         self.config: dict[str, Any] = {"channels": channels, "widths": list(widths), "blocks": list(blocks)}
-        self.config |= {"activation": activation, "grid": grid}
+        self.config["activation"] = activation
         self.frontend3D = nn.Sequential(
             nn.Conv3d(1, channels, (5, 7, 7), stride=(1, 2, 2), padding=(2, 3, 3), bias=False),
             nn.BatchNorm3d(channels),
@@ -50,7 +46,7 @@ class VideoFrontend(nn.Module):
         if all(width % 8 == 0 for width in (channels, *widths)):  # others crash in torch's backward pass
             self.frontend3D.to(memory_format=torch.channels_last_3d)
             self.trunk.to(memory_format=torch.channels_last)
-        self.grid, self.width = grid, widths[-1] * grid**2
+        self.width = widths[-1]
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Features of every frame.
@@ -59,13 +55,12 @@ class VideoFrontend(nn.Module):
             pictures: (B, 1, T, H, W), normalised grey.
 
         Returns:
-            (B, T, widths[-1] grid^2).
+            (B, T, widths[-1]).
         """
         return self.pool(self.frontend3D(pictures))
 
     def pool(self, volume: Tensor) -> Tensor:
-        """The trunk over every frame of what ``frontend3D`` returns: (B, c, T, h, w) -> (B, T, widths[-1] grid^2)."""
+        """The trunk over every frame of what ``frontend3D`` returns: (B, c, T, h, w) -> (B, T, widths[-1])."""
         frames = volume.transpose(1, 2)
-        maps = self.trunk(frames.flatten(0, 1))
-        features = maps.mean((2, 3)) if self.grid == 1 else adaptive_avg_pool2d(maps, self.grid).flatten(1)
+        features = self.trunk(frames.flatten(0, 1)).mean((2, 3))
         return features.unflatten(0, frames.shape[:2])

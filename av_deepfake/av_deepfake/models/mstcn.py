@@ -110,8 +110,7 @@ class MouthTCN(VideoFrontend):
     ) -> None:
         super().__init__(channels, widths, blocks, activation)
         head: dict[str, Any] = {"classes": classes, "width": width, "kernels": list(kernels)}
-        front = {name: value for name, value in self.config.items() if name != "grid"}  # always 1
-        self.config = {**head, "layers": layers, "dropout": dropout, **front}
+        self.config = {**head, "layers": layers, "dropout": dropout, **self.config}
         self.tcn = _Head(self.width, width, kernels, layers, dropout, activation, classes)
 
     def features(self, pictures: Tensor) -> Tensor:
