@@ -8,6 +8,7 @@ from .dimension import estimate_dimension as estimate_dimension
 from .dimension import mle_dimension as mle_dimension
 from .dimension import two_nn_dimension as two_nn_dimension
 from .identifiability import assess as assess
+from .identifiability import completion as completion
 from .identifiability import consistent_set as consistent_set
 from .identifiability import equivariance_defect as equivariance_defect
 from .identifiability import local_tests as local_tests

@@ -12,19 +12,17 @@ from incomplete_sensing.identifiability import (
     FLOOR,
     ConsistentSet,
     Estimated,
-    FunctionOperators,
-    MatrixOperators,
+    Given,
     SelectingOperators,
     ShiftOrbit,
     check_invariant,
+    equivariance_warning,
     random_invariant_subspace,
     splitting_coverage,
     tangents,
 )
 from incomplete_sensing.irreps import Action, ShiftAction
 from shared_utils import UserError
-
-Given = MatrixOperators | SelectingOperators | FunctionOperators
 
 
 @dataclass
@@ -116,11 +114,7 @@ def _effective_orbits(given: Given, action: Action) -> list[str]:
     if high == 1:
         if min(given.counts) == given.n:
             return ["  C5: equivariant to the group, at no loss: these operators see everything"]
-        return [
-            "  warning: the operator is equivariant to this group (A T_g = T~_g A): what it does not see stays unseen in "
-            "every transformed image, so invariance adds nothing to measurement consistency (C5); use another group or "
-            "operator"
-        ]
+        return [f"  warning: {equivariance_warning(0.0)}"]
     orbit = f"{high}" if low == high else f"{low} to {high}"
     least = given.n / sum(sizes)
     return [

@@ -7,11 +7,9 @@ import copy
 import numpy as np
 import torch
 
-from incomplete_sensing.identifiability import FunctionOperators, MatrixOperators, SelectingOperators
+from incomplete_sensing.identifiability import FunctionOperators, Given, MatrixOperators, SelectingOperators
 from incomplete_sensing.operators import MaskOperators, MRIOperators, MultiCoilMRIOperators, OperatorFamily
 from shared_utils import UserError
-
-Given = MatrixOperators | SelectingOperators | FunctionOperators
 
 MATRIX_LIMIT = 2**25
 """Entries of operators, and of their orbits, that are tested as matrices; beyond it they stay functions."""

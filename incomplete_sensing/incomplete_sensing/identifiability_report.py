@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 
 from incomplete_sensing.data.arrays import read_basis, read_given, read_group, read_signals
 from incomplete_sensing.dimension import estimate_dimension
-from incomplete_sensing.direct_report import Given, by_direct_tests
+from incomplete_sensing.direct_report import by_direct_tests
 from incomplete_sensing.identifiability import (
     STATEMENTS,
     Assessment,
+    Given,
     RowCounts,
     SelectingOperators,
     assess,

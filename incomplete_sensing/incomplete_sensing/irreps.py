@@ -134,12 +134,18 @@ class ShiftAction(Action):
     def __init__(self, shape: Sequence[int], step: int = 1) -> None:
         self.shape, self.step = tuple(shape), step
         self.sides = self.shape[-2:]
+        self._listed: np.ndarray | None = None
         for size in self.sides:
             if step < 1 or size % step:
                 raise UserError(f"shifts by {step} do not close on a side of {size}: give a step that divides it")
 
-    @cached_property
+    @property
     def elements(self) -> np.ndarray:
+        if self._listed is None:
+            self._listed = self._list()
+        return self._listed
+
+    def _list(self) -> np.ndarray:
         if self.order * self.n > self.limit:
             raise UserError(f"the {self.order} shifts of {self.n} entries are too many to list")
         places = np.arange(self.n).reshape(self.shape)

@@ -15,6 +15,7 @@ def conditions(
     shape: list[int] | None = None,
     step: int = 1,
     real_signals: bool = False,
+    completion: str | None = None,
 ) -> None:
     """Is the signal model identified by incomplete measurements, is recovery unique, what is missing?
 
@@ -30,15 +31,25 @@ def conditions(
         basis: .npy (n, k), columns that span a linear model.
         data: .npy (N, n) or images (N, H, W), samples of the signals: for k, and for tests on tangents.
         group: the model is invariant to shift, rot90, flip, dihedral, trivial, or to the elements in a .npy file.
-        shape: what the group acts on, [H,W] or [n].
+        shape: what the group acts on, [H,W], [C,H,W] or [n]; channels keep their places.
         step: of the shifts.
         real_signals: signals are real although the operators are complex.
+        completion: another question: can the matrix (n, N) in this .npy, NaN where an entry is missing, be completed at rank k?
     """
+    from incomplete_sensing.completion_report import completion_answer
     from incomplete_sensing.identifiability_report import answer
+    from shared_utils import UserError
 
-    found = answer(n, m, G, k, operators, basis, data, group, shape, step, real_signals)
-    print("\n".join(found.lines))
-    if not found.identified:
+    if completion is not None:
+        others = {"n": n, "m": m, "G": G, "operators": operators, "basis": basis, "data": data, "group": group}
+        if given := [name for name, value in others.items() if value is not None]:
+            raise UserError(f"--completion asks about a matrix and takes --k alone: leave {', '.join(given)} out")
+        lines, identified = completion_answer(completion, k)
+    else:
+        found = answer(n, m, G, k, operators, basis, data, group, shape, step, real_signals)
+        lines, identified = found.lines, found.identified
+    print("\n".join(lines))
+    if not identified:
         raise SystemExit(1)
 
 

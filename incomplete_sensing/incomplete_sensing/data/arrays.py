@@ -6,25 +6,24 @@ import math
 import zipfile
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from incomplete_sensing.identifiability import FunctionOperators, MatrixOperators, SelectingOperators, real_form
+from incomplete_sensing.identifiability import FunctionOperators, Given, MatrixOperators, SelectingOperators, real_form
 from incomplete_sensing.irreps import GROUPS, Action, named_action
 from shared_utils import UserError
 
-if TYPE_CHECKING:
-    from incomplete_sensing.given_operators import Given
-
-_WIDTH = 4096
+_WIDTH = 2048
 """Widest matrices whose singular values are computed; wider ones are tested by conjugate gradients."""
 UNREADABLE = (ValueError, EOFError, OSError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError)
 """What numpy raises for a file that is damaged, or is something else."""
 
 
-def read_array(path: str | Path, what: str) -> np.ndarray:
-    """The one numeric array of a ``.npy`` or ``.npz`` file, without NaN. Raises UserError naming the file."""
+def read_array(path: str | Path, what: str, missing: bool = False) -> np.ndarray:
+    """The one numeric array of a ``.npy`` or ``.npz`` file; NaN is refused but where entries may be ``missing``.
+
+    Raises UserError naming the file.
+    """
     try:
         loaded = np.load(path, allow_pickle=False)
         if not isinstance(loaded, np.ndarray):
@@ -39,8 +38,9 @@ def read_array(path: str | Path, what: str) -> np.ndarray:
         raise UserError(f"{path} holds {', '.join(names) or 'nothing'}: {what} is a single array")
     if loaded.dtype.kind not in "fiubc":
         raise UserError(f"{path} holds {loaded.dtype} entries: {what} is an array of numbers")
-    if not np.isfinite(loaded).all():
-        raise UserError(f"{path} holds NaN or infinite entries: {what} must be finite")
+    if not (np.isfinite(loaded) | (missing & np.isnan(loaded))).all():
+        found = "infinite entries" if missing else "NaN or infinite entries"
+        raise UserError(f"{path} holds {found}: {what} must be finite")
     return loaded
 
 

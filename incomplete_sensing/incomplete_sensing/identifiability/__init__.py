@@ -1,10 +1,11 @@
 """Can the signal model be learned from incomplete measurements alone?
 
-``theorems`` answers from numbers, for almost every operator. The given operators, whatever they are, are tested directly:
-``matrices`` as matrices, ``selecting`` as masks of pixels or of k-space of any size, ``iterative`` as functions, each also
-along the orbit of a group (``symmetry``, ``shift_orbit``).
+``theorems`` answers from numbers, for almost every operator; ``completion`` for a pattern of a matrix's entries. The given
+operators, whatever they are, are tested directly: ``matrices`` as matrices, ``selecting`` as masks of pixels or of k-space of
+any size, ``iterative`` as functions, each also along the orbit of a group (``symmetry``, ``shift_orbit``).
 """
 
+from incomplete_sensing.identifiability.completion import Completion, completion
 from incomplete_sensing.identifiability.direct_test import (
     FLOOR,
     RTOL,
@@ -45,15 +46,20 @@ from incomplete_sensing.identifiability.theorems import (
     subspace_rows,
 )
 
+Given = MatrixOperators | SelectingOperators | FunctionOperators
+"""Given operators, as they are tested directly."""
+
 __all__ = [
     "FLOOR",
     "RTOL",
     "STATEMENTS",
     "Assessment",
+    "Completion",
     "Condition",
     "ConsistentSet",
     "Estimated",
     "FunctionOperators",
+    "Given",
     "MatrixOperators",
     "RowCounts",
     "SelectingOperators",
@@ -62,6 +68,7 @@ __all__ = [
     "check_invariant",
     "check_numbers",
     "column_space",
+    "completion",
     "consistent_set",
     "different_operators",
     "equivariance_defect",
