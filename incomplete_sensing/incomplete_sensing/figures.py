@@ -151,6 +151,10 @@ def method_comparison(path: str | Path, rows: Sequence[dict]) -> None:
             seeds = [float(value) for value in own[count]["psnr by seed"].split()]
             axes.plot([place] * len(seeds), seeds, "o", color=colours[method], markersize=4)
     theory = {row["G"]: row["theory"] for row in rows if row["method"] != "sup"}
+    ceilings = {row["G"]: float(row["ceiling"]) for row in rows if row["ceiling"] != "-"}
+    for number, (count, ceiling) in enumerate(ceilings.items()):
+        place, label = counts.index(count), None if number else "ceiling without truth"
+        axes.plot([place - 0.15, place + 0.15], [ceiling] * 2, color="#d1495b", linestyle=(0, (3, 1)), label=label)
     axes.set_xticks(range(len(counts)), [f"{count}\n{theory.get(count, '')}" for count in counts])
     axes.set(xlabel="operators G, and what the conditions say", ylabel="test PSNR (dB)")
     _finish(axes)

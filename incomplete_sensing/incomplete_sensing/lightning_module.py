@@ -12,12 +12,13 @@ from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor, nn
 from torchmetrics.image import PeakSignalNoiseRatio
 
+from incomplete_sensing.ceiling import SeenSpace
 from incomplete_sensing.data.measurements import Batch
 from incomplete_sensing.learning_rate import learning_rate as scheduled_rate
-from incomplete_sensing.metrics import compared, consistency_residual, ssim
+from incomplete_sensing.metrics import compared, consistency_residual, psnr, ssim
 from incomplete_sensing.noise import Noise
 from incomplete_sensing.objective import Method, Objective
-from incomplete_sensing.operator_checks import before_training
+from incomplete_sensing.operator_checks import before_training, seen_space
 from incomplete_sensing.operators import OperatorFamily
 from incomplete_sensing.reconstructor import Reconstructor, Start, starting_image
 from shared_utils import UserError
@@ -34,7 +35,8 @@ class ReconstructionModule(LightningModule):
 
     Logged: ``train_`` and each term of the loss; ``selection_loss``, by which the best checkpoint is chosen: the
     training loss on held-out measurements, or of the epoch where none are held out; so in self-supervised training it
-    is chosen without truth. At test: ``test_psnr``, ``test_psnr_start`` of A^+ y, ``test_ssim``, ``test_residual``.
+    is chosen without truth. At test: ``test_psnr``, ``test_psnr_start`` of A^+ y, ``test_ssim``, ``test_residual``, and
+    without truth in training ``test_ceiling``, the PSNR of what some operator sees, where there are directions that none does.
     """
 
     def __init__(
@@ -101,6 +103,7 @@ class ReconstructionModule(LightningModule):
         self.milestones, self.cosine = tuple(milestones), cosine
         self.model_dimension = model_dimension
         self.announce = True
+        self.seen: SeenSpace | None = None
 
     @property
     def operators(self) -> OperatorFamily:
@@ -143,6 +146,10 @@ class ReconstructionModule(LightningModule):
         value = self._terms(batch)["loss"]
         self.log("selection_loss", value, on_epoch=True, batch_size=len(batch.g), prog_bar=True, sync_dist=True)
 
+    def on_test_start(self) -> None:
+        seen = seen_space(self.operators, self.objective.method, self.objective.transform)
+        self.seen = seen if seen is not None and seen.missing else None
+
     def test_step(self, batch: Batch, batch_index: int) -> None:
         images = self.reconstructor.predict(batch.measurements, batch.g)
         logged = {"test_residual": consistency_residual(images, batch.measurements, self.operators, batch.g).mean()}
@@ -153,6 +160,8 @@ class ReconstructionModule(LightningModule):
                 metric = cast(PeakSignalNoiseRatio, self.metrics[name])  # a ModuleDict forgets the kind
                 metric.update(*compared(values, batch.truth, flag))
                 self.log(name, metric, on_epoch=True, batch_size=len(batch.g))
+            if self.seen is not None:
+                logged["test_ceiling"] = psnr(self.seen(batch.truth), batch.truth, complex_valued=flag).mean()
             # Of small images too, which torchmetrics' window does not fit.
             logged["test_ssim"] = ssim(images, batch.truth, complex_valued=flag).mean()
         self.log_dict(logged, on_epoch=True, batch_size=len(batch.g), sync_dist=True)

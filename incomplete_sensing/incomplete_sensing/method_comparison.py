@@ -97,6 +97,7 @@ class MethodComparison(pl.Callback):
         )
         reached = np.array([value["test_psnr"] for value in values])
         start = np.array([value["test_psnr_start"] for value in values])
+        ceiling = [value["test_ceiling"] for value in values if "test_ceiling" in value]
         return {
             "G": count,
             "theory": verdict(family, method, data.model_dimension, transform),
@@ -105,8 +106,10 @@ class MethodComparison(pl.Callback):
             "psnr": f"{reached.mean():.2f}",
             "std": f"{reached.std():.2f}",
             "gain": f"{(reached - start).mean():+.2f}",
+            "ceiling": f"{np.mean(ceiling):.2f}" if ceiling else "-",
             "psnr by seed": " ".join(f"{value:.2f}" for value in reached),
             "A^+ y by seed": " ".join(f"{value:.2f}" for value in start),
+            "ceiling by seed": " ".join(f"{value:.2f}" for value in ceiling) or "-",
             "seeds": " ".join(map(str, self.seeds)),
         }
 

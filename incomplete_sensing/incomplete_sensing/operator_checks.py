@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from incomplete_sensing.ceiling import SeenSpace
 from incomplete_sensing.given_operators import given_operators
 from incomplete_sensing.identifiability import (
     FLOOR,
@@ -89,6 +90,28 @@ def theory(
     return assess(n, counts, None, k)
 
 
+def seen_space(family: OperatorFamily, method: Method, transform: Transform | None = None) -> SeenSpace | None:
+    """What the data of a method show of an image; None with the truth, and where it is too large to say."""
+    if method == "sup":
+        return None
+    if method not in ("ei", "moei"):
+        return SeenSpace.of(family)
+    group = transform if isinstance(transform, PermutationGroup) else None
+    return None if group is None else SeenSpace.of(family, action_of(group, family.image_shape))
+
+
+def _ceiling(family: OperatorFamily, method: Method, transform: Transform | None) -> list[str]:
+    seen = seen_space(family, method, transform)
+    if seen is None:
+        return []
+    if not seen.missing:
+        return ["  ceiling: none, every direction is seen by some operator"]
+    return [
+        f"  ceiling: {seen.missing} of n = {family.num_pixels} directions leave no trace in any measurement; what images have "
+        "there stays in the error (test_ceiling, in dB)"
+    ]
+
+
 def before_training(
     family: OperatorFamily, method: Method, model_dimension: float | None = None, transform: Transform | None = None
 ) -> tuple[list[str], list[str]]:
@@ -111,6 +134,7 @@ def before_training(
                 f"  your operators and {transform.name}, tested directly: rank [A T_g]_g = {found[0]} of n = {n} "
                 f"({_holds('C4', *found, n)})"
             )
+        lines += _ceiling(family, method, transform)
         return lines, _warnings(family, method, transform, repeated, counts)
     rank, missed = stacked_rank(family), never_observed(family)
     if rank is not None:
@@ -118,6 +142,7 @@ def before_training(
             f"  your operators, tested directly: rank [A_1; ...; A_G] = {rank[0]} of n = {n}"
             f" ({_holds('C1', *rank, n)}), smallest singular value {rank[1]:.2g} of the largest"
         )
+    lines += _ceiling(family, method, transform)
     if missed is not None:
         seen = f"{missed} entries are observed by no operator" if missed else "every entry is observed by some operator"
         lines.append(f"  your masks, tested directly: {seen}")

@@ -20,15 +20,23 @@ DIAGRAM = Diagram(n=12, k=(2,), m=(2, 4, 6, 7, 8), G=(2, 5), trials=3, solvers=(
 def comparison(**changed):
     """Rows of a comparison whose claim holds, but for ``method_G="values by seed"``."""
     values = {"mc_1": "8.0 8.2", "moi_1": "8.1 8.1", "sup_1": "20 21", "mc_10": "8.4 8.3", "moi_10": "14 15"}
-    values |= {"sup_10": "17 18", **changed}
-    verdicts = {"1": "impossible", "10": "identified"}
+    values |= {"mc_2": "8.5 8.6", "moi_2": "10 11", "sup_2": "19 20", "sup_10": "17 18", **changed}
+    verdicts = {"1": "impossible", "2": "impossible", "10": "identified"}
     rows = []
     for name, psnr in values.items():
         method, count = name.split("_")
-        numbers = {"A^+ y": "8.30", "psnr": "9.0", "std": "0.1", "gain": "0.7", "psnr by seed": psnr}
+        ceiling = {"1": "8.50 8.40", "2": "12.00 13.00"}.get(count, "-") if method != "sup" else "-"
+        numbers = {
+            "A^+ y": "8.30",
+            "psnr": "9.0",
+            "std": "0.1",
+            "gain": "0.7",
+            "ceiling": ceiling[:5],
+            "psnr by seed": psnr,
+        }
         theory = "-" if method == "sup" else verdicts[count]
         rows.append({"G": count, "theory": theory, "method": method, **numbers})
-        rows[-1] |= {"A^+ y by seed": "8.2 8.4", "seeds": "3 4"}
+        rows[-1] |= {"A^+ y by seed": "8.2 8.4", "ceiling by seed": ceiling, "seeds": "3 4"}
     return rows
 
 
@@ -77,6 +85,7 @@ def test_good_numbers_hold(measured, tmp_path, capsys, run, fails):
     [
         ({"moi_10": "14 12.2"}, "G = 10 (identified): MOI is +3.90"),
         ({"moi_1": "8.1 8.8"}, "G = 1 (impossible): MOI is +0.10 to +0.60"),
+        ({"moi_2": "12.6 12"}, "G = 2 (impossible): MOI is at most +0.60 dB from the ceiling"),
         ({"sup_10": "17 14.9"}, "G = 10: supervised is at least -0.10"),
         ({"mc_1": "8.8 8.2", "moi_1": "8.8 8.2"}, "G = 1: MC is at most +0.60"),
     ],

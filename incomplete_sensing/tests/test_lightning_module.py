@@ -262,6 +262,9 @@ def test_comparison_bears_the_verdict_out(tmp_path, capsys):
     psnr = {key: float(row["psnr"]) for key, row in rows.items()}
     start = {key: float(row["A^+ y"]) for key, row in rows.items()}
     assert rows[1, "moi"]["theory"] == "impossible" and rows[10, "moi"]["theory"] == "identified"
+    # One operator: nobody passes what it sees, and with the truth, or where everything is seen, there is no ceiling.
+    assert float(rows[1, "moi"]["ceiling"]) == pytest.approx(start[1, "moi"], abs=0.02)
+    assert {rows[key]["ceiling"] for key in ((1, "sup"), (10, "moi"), (10, "sup"))} == {"-"}
     assert psnr[10, "moi"] - psnr[10, "mc"] > 4
     assert abs(psnr[1, "moi"] - psnr[1, "mc"]) < 0.5
     assert psnr[10, "moi"] < psnr[10, "sup"]
