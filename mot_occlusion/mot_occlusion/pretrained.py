@@ -15,7 +15,7 @@ from mot_occlusion.published import import_network
 from shared_utils import UserError
 from shared_utils.checkpoint import import_state_dict, load_tensors, locate
 
-#: The bundled network: the small one, trained on the procedural crowd by the default recipe and the second stage.
+#: The bundled network: the small one, trained on the procedural crowd by the default recipe.
 BUNDLED = Path(__file__).parent / "weights" / "small_crowd"
 _FACTS = ("backbone", "heads", "input_size", "untrained", "head_channels", "uncertainties")
 

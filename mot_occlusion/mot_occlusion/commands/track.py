@@ -21,13 +21,13 @@ def track(
     embeddings: bool = True,
     occlusion: bool = True,
     conf_threshold: float = 0.4,
-    low_threshold: float | None = None,
+    low_threshold: float | None = 0.2,
     new_threshold: float | None = None,
     first: Literal["published", "fused"] = "published",
     reid_threshold: float = 0.4,
     iou_threshold: float | None = None,
     fair_iou: bool | None = None,
-    recovery_window: float = 10,
+    recovery_window: float = 1,
     refine_lost_box: Literal["none", "output", "kalman", "centre"] = "none",
     measurement_noise: float | None = 1.0,
     camera_motion: bool = False,
@@ -71,8 +71,7 @@ def track(
         embeddings: with provided detections, whether to look at the images at all.
         occlusion: whether to recover hidden people through occlusion centres.
         conf_threshold: detections must score above it to be taken for sure.
-        low_threshold: detections between it and --conf_threshold go on with tracks that were just seen; dropped where not
-            given.
+        low_threshold: detections between it and --conf_threshold go on with tracks that were just seen; null: dropped.
         new_threshold: detections must score above it to start a track; --conf_threshold where not given.
         first: the first association, by embeddings (published), or by embeddings and IoU (fused).
         reid_threshold: limit of the first association's cost, by embeddings.

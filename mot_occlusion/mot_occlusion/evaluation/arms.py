@@ -13,7 +13,7 @@ from mot_occlusion.evaluation.pairs import overlapping_pairs
 from mot_occlusion.tracking import LOST, PUBLISHED, Tracker
 
 IOU, FAIR, REID = "IoU only, published", "IoU only, fair", "+ re-ID"
-WINDOWS = (1, 5, 10, 30)
+WINDOWS = (1, 3, 5, 10, 30)
 ABLATION = "ablation.json"
 """The file that an ablation leaves in its folder."""
 
@@ -28,7 +28,9 @@ def arms(windows: tuple[int, ...] = WINDOWS) -> Iterator[tuple[str, dict[str, An
     yield REID, {"occlusion": False}
     for window in windows:
         yield f"+ occlusion, window {window}", {"recovery_window": window, "refine_lost_box": "none"}
-    for refinement in ("output", "kalman"):
+    kept = {"recovery_window": windows[-1], "refine_lost_box": "none", "recovered_overlap": 1.0}
+    yield f"same, window {windows[-1]}, doubled boxes kept", kept
+    for refinement in ("output", "kalman", "centre"):
         options = {"recovery_window": windows[-1], "refine_lost_box": refinement}
         yield f"+ occlusion, window {windows[-1]}, refined ({refinement})", options
 

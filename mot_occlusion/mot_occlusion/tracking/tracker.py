@@ -98,7 +98,8 @@ class Tracker:
         track_buffer: see ``frame_rate``.
         occlusion_threshold: centres must score at least that.
         recovery_window: for how many frames after it was last seen overlapping another one a lost track can be recovered
-            (at most one frame more than that); below 1 it is seconds. 1 in the published code.
+            (at most one frame more than that); below 1 it is seconds. 1, as published, gained with every network that was
+            measured; with tight boxes 10 to 30 gain much more, with loose ones they cost MOTA (see RESULTS.md).
         recovered_overlap: a lost track whose box has a larger IoU with a tracked one is not recovered: it would double it.
         refine_lost_box: what an agreeing centre does to the box of a recovered track: ``none`` (published in effect),
             ``output`` reports the moved box, ``kalman`` also corrects the track by it, ``centre`` corrects the track by the
@@ -118,7 +119,7 @@ class Tracker:
         frame_rate: float = 30.0,
         *,
         conf_threshold: float = 0.4,
-        low_threshold: float | None = None,
+        low_threshold: float | None = 0.2,
         new_threshold: float | None = None,
         first: Literal["published", "fused"] = "published",
         reid_threshold: float = 0.4,
@@ -130,7 +131,7 @@ class Tracker:
         measurement_noise: float | None = 1.0,
         track_buffer: int = 30,
         occlusion_threshold: float = 0.1,
-        recovery_window: float = 10,
+        recovery_window: float = 1,
         recovered_overlap: float = 0.5,
         refine_lost_box: Literal["none", "output", "kalman", "centre"] = "none",
         min_box_area: float = 100.0,

@@ -34,7 +34,7 @@ def test_weak_detections_go_on_with_a_track_and_start_none():
         return found
 
     assert ids(low_threshold=0.1) == [[1]] * 12  # the second person never scores enough to begin
-    assert ids(low_threshold=0.3)[6] == ids()[6] == []
+    assert ids(low_threshold=0.3)[6] == ids(low_threshold=None)[6] == []
 
 
 def test_a_weak_detection_finds_nobody_who_is_lost():
