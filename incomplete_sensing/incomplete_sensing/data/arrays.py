@@ -98,7 +98,7 @@ def read_given(path: str | Path, real_signals: bool = False) -> Given:
 def _as_masks(matrices: np.ndarray) -> np.ndarray | None:
     """The entries (G, n) that each operator keeps, where all of them only select entries."""
     single = ((matrices != 0).sum(2) <= 1).all() and ((matrices == 0) | (matrices == 1)).all()
-    return matrices.any(axis=1) if single else None
+    return np.asarray(matrices.any(axis=1)) if single else None
 
 
 def _as_functions(matrices: list[np.ndarray]) -> FunctionOperators:

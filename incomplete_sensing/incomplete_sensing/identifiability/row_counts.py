@@ -60,7 +60,7 @@ def row_counts(m: int | Sequence[int] | RowCounts, G: int | None = None) -> RowC
     """
     if isinstance(m, RowCounts):
         return m
-    if isinstance(m, Integral):
+    if isinstance(m, (int, Integral)):
         if G is None or G < 1:
             raise UserError(f"G = {G}: at least one operator is needed, give G >= 1")
         return RowCounts(((int(m), int(G)),))

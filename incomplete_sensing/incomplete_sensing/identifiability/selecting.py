@@ -214,12 +214,12 @@ class SelectingOperators:
         entries, masks = self.coordinates(vectors), self.masks.T.astype(np.float64)
         if not self.fourier:
             return entries, masks
-        return np.concatenate([entries.real, entries.imag]), np.concatenate([masks, masks])
+        return np.concatenate([np.real(entries), np.imag(entries)]), np.concatenate([masks, masks])
 
     def _by_iteration(self, model: np.ndarray, rank: int) -> ConsistentSet:
         def keep(mask: np.ndarray, signals: np.ndarray) -> np.ndarray:
             entries = self.coordinates(signals) * mask[:, None]
-            return np.concatenate([entries.real, entries.imag]) if self.fourier else entries
+            return np.concatenate([np.real(entries), np.imag(entries)]) if self.fourier else entries
 
         def back(mask: np.ndarray, kept: np.ndarray) -> np.ndarray:
             if not self.fourier:
@@ -232,7 +232,7 @@ class SelectingOperators:
 
     def seen(self, signals: np.ndarray) -> np.ndarray:
         """The part of signals (n, p) that some operator keeps."""
-        kept = self.coordinates(signals) * self.masks.any(axis=0)[:, None]
+        kept = self.coordinates(signals) * np.asarray(self.masks.any(axis=0))[:, None]
         return self._signals(kept) if self.fourier else kept
 
     def _signals(self, entries: np.ndarray) -> np.ndarray:
@@ -241,7 +241,7 @@ class SelectingOperators:
         k_space = np.fft.ifftshift(entries.reshape(height, width, -1), axes=(0, 1))
         images = np.fft.fftshift(np.fft.ifft2(k_space, axes=(0, 1), norm="ortho"), axes=(0, 1))
         images = images.reshape(height * width, -1)
-        return np.concatenate([images.real, images.imag]) if len(self.shape) == 3 else images.real
+        return np.concatenate([np.real(images), np.imag(images)]) if len(self.shape) == 3 else np.real(images)
 
 
 _Grouped = tuple[np.ndarray, np.ndarray]
