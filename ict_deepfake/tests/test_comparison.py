@@ -85,20 +85,17 @@ def test_another_comparison_is_not_mixed_with_it(compared, capsys):
     assert "seeds" in capsys.readouterr().err
 
 
-def test_the_control_learns_where_pictures_differ_by_more_than_a_swap_does():
-    """It sees the pictures of a swap as they were; other genuine pictures beside the swaps teach it far more slowly."""
+def test_the_control_learns_what_a_swap_is_on_an_easy_set():
+    """Hard edges in smooth shades; a network that stays at log 2 has learnt nothing."""
     rng = np.random.default_rng(0)
     identity, alignment = np.repeat(np.arange(80), 5), Alignment().scaled(16)
     shades = [cv2.resize(each, (16, 16), interpolation=cv2.INTER_CUBIC) for each in rng.normal(0, 40, (400, 4, 4, 3))]
     images = np.clip(rng.integers(60, 200, (80, 3))[identity][:, None, None] + np.stack(shades), 0, 255)
     points = np.repeat(np.array(alignment.template, np.float32)[None], 400, 0)
     crops = Crops(DrawnIdentities(images.astype(np.uint8), identity, points), alignment)
-    recipe = swapping.Recipe(blends=(1, 0, 0, 0), colours=(1, 0, 0))
-    losses = {
-        matched: train(PairBatches(crops, 16, recipe, None, 0.5, matched=matched), "binary", Settings(100), 0).losses
-        for matched in (True, False)
-    }
-    assert losses[True][-4:].mean() < 0.35 < 0.5 < losses[False][-4:].mean()
+    batches = PairBatches(crops, 16, swapping.Recipe(blends=(1, 0, 0, 0), colours=(1, 0, 0)), None, 0, matched=True)
+    losses = train(batches, "binary", Settings(100), 0).losses
+    assert losses[0] > 0.6 and losses[-4:].mean() < 0.45
 
 
 def rows(**values):
