@@ -7,8 +7,10 @@ import torch
 from torch import nn
 
 from rmoe.moe import ResidualMoE, auxiliary_losses
+from rmoe.moe.layer import update_balance
 from rmoe.moe.losses import LOSSES, gshard, importance, load_importance, z_loss
 from rmoe.moe.routing import route
+from shared_utils import distributed
 
 
 @pytest.mark.parametrize("experts", [2, 5, 8])
@@ -69,3 +71,21 @@ def test_what_does_not_exist_or_has_not_run_is_named():
         auxiliary_losses(ResidualMoE(4, 8), ("entropy",))
     with pytest.raises(RuntimeError, match="0 has not routed"):
         auxiliary_losses(nn.Sequential(ResidualMoE(4, 8)))
+
+
+def test_a_process_on_its_own_balances_its_own_tokens(monkeypatch):
+    def nobody(*_, **__):
+        raise AssertionError("a part of a shared job waited for another process")
+
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda *_: 2)
+    monkeypatch.setattr(torch.distributed, "all_reduce", nobody)
+    routing = route(torch.randn(30, 4))
+    layer = ResidualMoE(8, 16, 4, balance="bias")
+    with distributed.alone():
+        assert gshard(routing, global_balance=True) == gshard(routing)
+        update_balance(layer)
+    with pytest.raises(AssertionError, match="waited"):
+        gshard(routing, global_balance=True)
+    with pytest.raises(AssertionError, match="waited"):
+        update_balance(layer)

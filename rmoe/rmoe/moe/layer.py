@@ -19,6 +19,7 @@ from rmoe.moe.experts import ExpertTensors, LowRankResidual
 from rmoe.moe.feed_forward import FeedForward
 from rmoe.moe.routing import GATES, OVERFLOWS, CosineRouter, Gate, LinearRouter, Overflow, Routing, gate_values, route
 from rmoe.moe.summed import Memory, plus
+from shared_utils import distributed
 
 Param = Literal["factored", "merged", "frozen_core"]
 Form = Literal["factorised", "side_branch"]
@@ -367,7 +368,7 @@ def update_balance(model: nn.Module) -> None:
         if layer.balance != "bias":
             continue
         load = layer.observed_load
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
+        if distributed.world_size() > 1:
             torch.distributed.all_reduce(load)
         if load.sum() > 0:
             layer.selection_bias += layer.balance_rate * (load.mean() - load).sign()

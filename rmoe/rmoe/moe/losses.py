@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from rmoe.moe.layer import moe_layers
 from rmoe.moe.routing import Routing
+from shared_utils import distributed
 
 
 def _counted(values: Tensor, routing: Routing) -> Tensor:
@@ -46,7 +47,7 @@ class _SumOverRanks(torch.autograd.Function):
 
 
 def _over_ranks(value: Tensor, global_balance: bool) -> Tensor:
-    if not (global_balance and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+    if not global_balance or distributed.world_size() == 1:
         return value
     return _SumOverRanks.apply(value, None)
 
