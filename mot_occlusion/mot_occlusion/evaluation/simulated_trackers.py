@@ -153,7 +153,8 @@ def run_sequence(
         results, states = track(detections, image_size, frame_rate, **(options | own))
         found = evaluate_sequence(gt, results, num_frames, preset)
         found.pop("curves")
-        plain = own.get("refine_lost_box") == "none" and own.get("occlusion", True)
+        # The windows that are compared with each other: boxes as the filter predicts them, doubled ones dropped.
+        plain = own.get("refine_lost_box") == "none" and "recovered_overlap" not in own
         window = own["recovery_window"] if plain else 0 if name == REID else None
         recovered = {
             "recovered": int((states == LOST).sum()),

@@ -17,7 +17,7 @@ def test_simulation_on_ground_truth(scratch, capsys):
     printed = capsys.readouterr().out
     assert "IoU only, fair" in printed and "+ occlusion, window 5" in printed
     rows = json.loads((scratch / "a" / "simulation.json").read_text())
-    assert {row["seed"] for row in rows} == {0, 1} and len(rows) == 2 * 7
+    assert {row["seed"] for row in rows} == {0, 1} and len(rows) == 2 * 9
     assert {row["window"] for row in rows} == {None, 0, 1, 5}
     assert 0 < (scratch / "a" / "windows.png").stat().st_size < 500_000
     parts = {path: path.stat().st_mtime_ns for path in (scratch / "a" / "parts").iterdir()}
