@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 MEMBERS = sorted(path.parent.name for path in ROOT.glob("*/pyproject.toml"))
 PROJECTS = [name for name in MEMBERS if name != "shared_utils"]
 # Used where importable, never required, and not on the package index for current Python: no extra can name it.
-OPTIONAL = {"pytorch3d", "tutel"}
+OPTIONAL = {"pytorch3d", "supervision", "trackers", "tutel"}
 # Where the name that is imported differs from the name of the distribution.
 DISTRIBUTIONS = {
     "yaml": "pyyaml",

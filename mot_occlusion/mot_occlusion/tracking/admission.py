@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +12,9 @@ from shared_utils import UserError
 
 #: Beyond it a score is a percentage; some detectors' margins, which are no shares, end at 5 or so.
 LARGEST_SCORE = 10.0
+
+_ALL_BELOW = 100
+"""After so many detections of which none was above the threshold the log says so, once."""
 
 
 class Admitted(NamedTuple):
@@ -137,3 +141,21 @@ def _check_embeddings(given: np.ndarray, count: int, dimension: int, place: str)
 def normalised(features: np.ndarray) -> np.ndarray:
     """Unit vectors (..., D)."""
     return features / np.maximum(np.linalg.norm(features, axis=-1, keepdims=True), 1e-12)
+
+
+def count_below(below: int, found: Admitted, count: int, conf_threshold: float) -> int:
+    """How many detections there were before one scored above the threshold, -1 from then on; many are reported once.
+
+    Args:
+        below: the number so far.
+        found: what was admitted of a frame.
+        count: detections of the frame.
+        conf_threshold: of the tracker.
+    """
+    if below < 0 or (len(found.scores) and found.scores.max() > conf_threshold):
+        return -1
+    if below + count < _ALL_BELOW:
+        return below + count
+    text = "none of the first %d detections scores above %g, so nothing is tracked: lower conf_threshold"
+    logging.getLogger(__name__).warning(text, below + count, conf_threshold)
+    return -1

@@ -16,6 +16,7 @@ CENTRE_NOISE = 0.21
 """Standard deviation of a detected centre in widths of the overlap, measured on the drawn crowd (RESULTS.md)."""
 CENTRE_GATE = 3.8415
 """0.95 quantile of the chi-square distribution with 1 degree of freedom."""
+CENTRAL, COVERED = 0.05, 0.2
 
 
 def overlap_of_smaller(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -148,3 +149,11 @@ def follow_centres(
         if distance[best] <= CENTRE_GATE:
             innovation[row], slope[row], variance[row] = apart[best], moves[best], noise[best]
     return kalman.update_centre_x(mean, blocks, innovation, slope, variance)
+
+
+def partly_covered(boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Which boxes (N, 4) another one of them covers in part, away from the border of an image of (width, height): (N,) bool."""
+    border = np.array(size)
+    centres = ((boxes[:, :2] + boxes[:, 2:]) / 2).clip(0, border - 1)
+    inside = ((centres > CENTRAL * border) & (centres < (1 - CENTRAL) * border)).all(1)
+    return inside & (overlap_of_own(boxes) > COVERED)

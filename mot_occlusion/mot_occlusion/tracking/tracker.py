@@ -6,9 +6,8 @@ that end leave nothing behind.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 
@@ -18,56 +17,21 @@ from mot_occlusion.tracking.live_tracks import LiveTracks
 from mot_occlusion.tracking.noise import MeasurementNoise
 from mot_occlusion.tracking.options import PUBLISHED as PUBLISHED
 from mot_occlusion.tracking.options import check
+from mot_occlusion.tracking.reported import LOST as LOST
+from mot_occlusion.tracking.reported import TRACKED as TRACKED
+from mot_occlusion.tracking.reported import LostTracks as LostTracks
+from mot_occlusion.tracking.reported import Tracks as Tracks
 from mot_occlusion.tracking.stages import Candidates, Stage, standard
 from shared_utils import UserError
 
-log = logging.getLogger(__name__)
-
-TRACKED, LOST = 1, 2
-"""States of a reported track: seen in this frame, or hidden and recovered through an occlusion centre."""
-
 DUPLICATE = 0.15
 MOMENTUM = 0.9
-CENTRAL, COVERED = 0.05, 0.2
 REFINEMENT_NOISE = 4.0
 """A refined box is a guess from one point: its measurement noise is that many times a detection's."""
 _NEVER = -(1 << 40)
 _NOBODY = np.empty(0, dtype=np.int64)
 _SEEN, _LOST, _NEW = range(3)
 _KINDS = {"seen": _SEEN, "lost": _LOST, "new": _NEW}
-#: After so many detections of which none was above the threshold the log says so, once.
-_ALL_BELOW = 100
-
-
-class Tracks(NamedTuple):
-    """The tracks reported for one frame.
-
-    ids: (T,) from 1; boxes: (T, 4) float64 x1, y1, x2, y2 pixels; scores: (T,) of the last detection that updated it;
-    states: (T,) 1 for TRACKED, 2 for LOST but recovered. classes: (T,), -1 where detections have none. detections: (T,)
-    the row of this frame's detections that is this track, -1 for a recovered one. Either is None where tracks are read
-    back from a file.
-    """
-
-    ids: np.ndarray
-    boxes: np.ndarray
-    scores: np.ndarray
-    states: np.ndarray
-    classes: np.ndarray | None = None
-    detections: np.ndarray | None = None
-
-
-class LostTracks(NamedTuple):
-    """Tracks that are out of sight and may be found again.
-
-    ids: (L,); boxes: (L, 4) x1, y1, x2, y2, predicted into the last frame; scores, classes: (L,) as in ``Tracks``; unseen:
-    (L,) frames since they were seen.
-    """
-
-    ids: np.ndarray
-    boxes: np.ndarray
-    scores: np.ndarray
-    classes: np.ndarray
-    unseen: np.ndarray
 
 
 class Tracker:
@@ -196,7 +160,7 @@ class Tracker:
             occlusion=self.occlusion,
             dimension=rows.features.shape[1],
         )
-        self._warn_of_low_scores(detections, found)
+        self._below = admission.count_below(self._below, found, len(detections.boxes), self.conf_threshold)
         self.frame += 1
         if found.embeddings is not None:
             rows.widen(found.embeddings.shape[1])
@@ -236,28 +200,8 @@ class Tracker:
     def lost_tracks(self) -> LostTracks:
         """Who is out of sight now, and where the filter expects them."""
         rows, lost = self._rows, self.lost
-        return LostTracks(
-            rows.ids[lost],
-            self._boxes(lost),
-            rows.score[lost],
-            rows.classes[lost],
-            self.frame - rows.last_frame[lost],
-        )
-
-    def _warn_of_low_scores(self, detections: Detections, found: admission.Admitted) -> None:
-        if self._below < 0:
-            return
-        if len(found.scores) and found.scores.max() > self.conf_threshold:
-            self._below = -1
-            return
-        self._below += len(detections.boxes)
-        if self._below >= _ALL_BELOW:
-            log.warning(
-                "none of the first %d detections scores above %g, so nothing is tracked: lower conf_threshold",
-                self._below,
-                self.conf_threshold,
-            )
-            self._below = -1
+        unseen = self.frame - rows.last_frame[lost]
+        return LostTracks(rows.ids[lost], self._boxes(lost), rows.score[lost], rows.classes[lost], unseen)
 
     def _predict(self, pool: np.ndarray, kinds: np.ndarray, motion: np.ndarray | None) -> None:
         """All confirmed tracks into this frame; new ones stay where they were seen, as published."""
@@ -365,10 +309,8 @@ class Tracker:
         near &= rows.classes[self.tracked][:, None] == rows.classes[self.lost]
         age = rows.last_frame - rows.first_frame
         older = age[self.tracked][:, None] > age[self.lost]
-        self.tracked, self.lost = (
-            self.tracked[~(near & ~older).any(1)],
-            self.lost[~(near & older).any(0)],
-        )
+        tracked, lost = ~(near & ~older).any(1), ~(near & older).any(0)
+        self.tracked, self.lost = self.tracked[tracked], self.lost[lost]
 
     def _report(self, centres: np.ndarray | None) -> Tracks:
         """What this frame shows: confirmed tracks, then recovered ones; and the memory of who overlaps whom."""
@@ -420,10 +362,7 @@ class Tracker:
 
     def _remember(self, seen: np.ndarray, boxes: np.ndarray) -> None:
         """Note the frame in which a track was partly covered, away from the border of the image."""
-        border = np.array([self.width, self.height])
-        centres = ((boxes[:, :2] + boxes[:, 2:]) / 2).clip(0, border - 1)
-        inside = ((centres > CENTRAL * border) & (centres < (1 - CENTRAL) * border)).all(1)
-        covered = inside & (occlusion.overlap_of_own(boxes) > COVERED)
+        covered = occlusion.partly_covered(boxes, (self.width, self.height))
         self._rows.overlapped[seen[covered]] = self.frame
 
     def state_dict(self) -> dict[str, Any]:
