@@ -128,7 +128,7 @@ def test_the_arm_is_chosen_on_the_tuning_sequences_and_reported_on_the_others():
 
 
 def test_a_recovered_box_counts_by_the_person_it_stands_for():
-    """It covers somebody else exactly: that is no overlap with its own person."""
+    """It covers another person exactly: that is no overlap with its own person."""
     boxes = {1: [0.0, 0, 20, 60], 2: [100.0, 0, 20, 60]}
     gt = rows([1, 1, 2, 2], [1, 2, 1, 2], [boxes[1], boxes[2], boxes[1], boxes[2]])
     results = rows([1, 2], [7, 7], [boxes[1], boxes[2]])
