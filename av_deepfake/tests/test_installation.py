@@ -27,5 +27,9 @@ def test_weights_of_faces_and_mouths_are_there_without_a_network():
 
 def test_sound_comes_with_pyav_and_not_with_torch():
     required = importlib.metadata.requires("tenpapers-av-deepfake") or []
-    always = {re.split(r"[^\w-]", line, maxsplit=1)[0] for line in required if "extra ==" not in line}
-    assert "av" in always and not {"torchaudio", "torchcodec", "librosa", "mediapipe"} & always
+    always = {line for line in required if "extra ==" not in line}
+    assert "tenpapers-shared-utils[video]" in always
+    video = importlib.metadata.requires("tenpapers-shared-utils") or []
+    assert [line for line in video if re.match(r"av\b", line) and "video" in line]
+    names = {re.split(r"[^\w-]", line, maxsplit=1)[0] for line in always}
+    assert not {"torchaudio", "torchcodec", "librosa", "mediapipe"} & names
