@@ -115,8 +115,17 @@ def import_published(
 
 
 def export_published(network: Content) -> dict[str, Any]:
-    """What ``torch.save`` writes for the published code of a network."""
+    """What ``torch.save`` writes for the published code of a network.
+
+    Raises:
+        UserError: the entries would be read as another network: a front-end without the published pooling.
+    """
     layout = _KINDS[type(network)]
+    if layout == "frontend" and not (network.config["stem_pooling"] and network.config["grid"] == 1):
+        raise UserError(
+            "this front-end has no published form (it keeps more of the picture: stem_pooling, grid), and the published code "
+            "would compute something else from its weights: export it with --to pretrained"
+        )
     prefix = _PREFIX.get(layout, "")
     state = {prefix + entry: value.detach().cpu().clone() for entry, value in network.state_dict().items()}
     return {"model": state} if layout == "lips" else state

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from av_deepfake.pretrained import MouthModel
 
 SHIFTS = (-6, -4, -2, 0, 2, 4, 6)
-_NETWORK = {"widths": [16, 32, 64], "blocks": [1, 1, 1], "dim": 48, "depth": 2, "heads": 4, "mlp": 96, "dropout": 0.0}
+_NETWORK = {"widths": [8, 16, 32], "blocks": [1, 1, 1], "dim": 48, "depth": 2, "heads": 4, "mlp": 96, "dropout": 0.0}
+_FRONT = {"channels": 8, "stem_pooling": False, "grid": 3}
 
 
 def adapted(found: Store, names: list[str], steps: int, seed: int) -> MouthModel:
@@ -38,7 +39,7 @@ def adapted(found: Store, names: list[str], steps: int, seed: int) -> MouthModel
 
     torch.manual_seed(seed)
     network = {**_NETWORK, "positions": "learned", "pooling": "mean"}
-    pair = AudioVisual({**network, "channels": 16}, {**network, "widths": [8, 16, 32]}, 48, compare="frames")
+    pair = AudioVisual({**network, **_FRONT}, network, 48, compare="frames")
     crops = {"crop_size": 24, "size": 24, "variant": "subpixel", "landmarks": "mtcnn5"}
     model = MouthModel(pair, preprocessing=crops)
 

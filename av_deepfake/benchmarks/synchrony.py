@@ -27,9 +27,10 @@ from shared_utils.logging import table
 
 #: The sizes of configs/default.yaml, and those of the published front-ends with a small encoder.
 SIZES = {
-    "24 px, as the default": (24, {"widths": (16, 32, 64), "blocks": (1, 1, 1)}, 16),
-    "88 px, published front-ends": (88, {"widths": (64, 128, 256, 512), "blocks": (2, 2, 2, 2)}, 64),
+    "24 px, as the default": (24, (8, 16, 32), (1, 1, 1), {"channels": 8, "stem_pooling": False, "grid": 3}, 1),
+    "88 px, published front-ends": (88, (64, 128, 256, 512), (2, 2, 2, 2), {"channels": 64}, 2),
 }
+"""Side, widths and blocks of the stages, what else the picture's front-end has, how much wider it is than the sound's."""
 _ENCODER = {"dim": 48, "depth": 2, "heads": 4, "mlp": 96}
 
 
@@ -89,9 +90,9 @@ def measure(seconds: int = 3, repeats: int = 3) -> None:
     torch.manual_seed(0)
     frames, rows = 25 * seconds, []
     sound = torch.randn(1, 1, 4 * frames, 80)
-    for name, (side, sizes, channels) in SIZES.items():
-        audio = {**sizes, "widths": [width // 2 for width in sizes["widths"]]}
-        model = AudioVisual({**sizes, **_ENCODER, "channels": channels}, {**audio, **_ENCODER}, 48).eval()
+    for name, (side, widths, blocks, front, wider) in SIZES.items():
+        audio = {"widths": [width // wider for width in widths], "blocks": blocks, **_ENCODER}
+        model = AudioVisual({"widths": widths, "blocks": blocks, **front, **_ENCODER}, audio, 48).eval()
         pictures = torch.randn(1, 1, frames, side, side)
         ways = [lambda: every_window(model, pictures, sound), lambda: window_rows(model, pictures, sound)]  # noqa: B023
         rows.append(row(f"rows of windows, {name}", *(cost(way, repeats) for way in ways)))

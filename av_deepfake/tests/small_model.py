@@ -11,13 +11,14 @@ from av_deepfake.pretrained import MouthModel
 SMALL = {"dim": 8, "depth": 1, "heads": 2, "mlp": 16}
 
 
-def small_model(detector=True, agreement=True, stages=4, **preprocessing):
+def small_model(detector=True, agreement=True, stages=4, front=None, **preprocessing):
     """Both branches and a detector, untrained; clips of 24 pixels."""
     network = {**SMALL, "widths": (4,) * stages, "blocks": (1,) * stages}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        pair = AudioVisual({**network, "channels": 4}, network, 8) if agreement else None
-        found = Detector(**{**network, "channels": 4}) if detector else None
+        video = {**network, "channels": 4, **(front or {})}
+        pair = AudioVisual(video, network, 8) if agreement else None
+        found = Detector(**video) if detector else None
     facts = {"crop_size": 26, "size": 24, "variant": "subpixel", "landmarks": "mtcnn5", **preprocessing}
     ranges = {"fps": [24.9, 25.1]}
     return MouthModel(pair, None, found, facts, {"detection": {"set": "nothing yet", "ranges": ranges}})

@@ -37,6 +37,12 @@ def test_what_is_exported_is_imported_again(layout, tmp_path):
     assert f"{len(network.state_dict())} entries used" in str(published)
 
 
+@pytest.mark.parametrize("option", [{"grid": 2}, {"stem_pooling": False}])
+def test_a_front_end_without_published_form_is_not_written_as_one(option):
+    with pytest.raises(UserError, match="no published form .* --to pretrained"):
+        export_published(VideoFrontend(8, **WIDTHS, **option))
+
+
 @pytest.mark.parametrize("wrapper", ["model", "model_state_dict", "state_dict"])
 def test_wrappers_and_prefixes_are_taken_off(wrapper):
     state = export_published(networks()["lips"])["model"]

@@ -22,7 +22,8 @@ from av_deepfake.procedural import Fakes, Recordings
 
 _CHUNK, _PIXELS = 64, (0.421, 0.165)
 _ENCODER: dict[str, Any] = {"dim": 48, "depth": 2, "heads": 4, "mlp": 96, "dropout": 0.0}
-VIDEO = {"channels": 16, "widths": [16, 32, 64], "blocks": [1, 1, 1], **_ENCODER}
+_FRONT: dict[str, Any] = {"channels": 8, "widths": [8, 16, 32], "blocks": [1, 1, 1], "stem_pooling": False, "grid": 3}
+VIDEO = {**_FRONT, **_ENCODER}
 AUDIO = {"widths": [8, 16, 32], "blocks": [1, 1, 1], **_ENCODER}
 """The networks of the default recipe."""
 

@@ -20,7 +20,7 @@ class VideoBranch(nn.Module):
     """Mouth pictures -> features of the frames and of the clip.
 
     Args:
-        channels, widths, blocks, activation: of the front-end (``VideoFrontend``).
+        channels, widths, blocks, activation, stem_pooling, grid: of the front-end (``VideoFrontend``).
         dim, depth, heads, mlp, dropout, positions, pooling, frames: of the encoder (``TemporalEncoder``).
     """
 
@@ -38,6 +38,8 @@ class VideoBranch(nn.Module):
         pooling: Pooling = "mean",
         frames: int = 25,
         activation: Activation = "prelu",
+        stem_pooling: bool = True,
+        grid: int = 1,
     ) -> None:
         super().__init__()
         #: The arguments, as plain values: what a checkpoint stores.
@@ -45,16 +47,17 @@ class VideoBranch(nn.Module):
             **{"channels": channels, "widths": list(widths), "blocks": list(blocks)},
             **{"dim": dim, "depth": depth, "heads": heads, "mlp": mlp, "dropout": dropout},
             **{"positions": positions, "pooling": pooling, "frames": frames, "activation": activation},
+            **{"stem_pooling": stem_pooling, "grid": grid},
         }
-        self.frontend = VideoFrontend(channels, widths, blocks, activation)
+        self.frontend = VideoFrontend(channels, widths, blocks, activation, stem_pooling, grid)
         self.encoder = TemporalEncoder(self.frontend.width, dim, depth, heads, mlp, dropout, positions, pooling, frames)
 
     def features(self, pictures: Tensor) -> Tensor:
-        """Front-end alone: (B, 1, T, H, W) -> (B, T, widths[-1]); what may be cached where it is frozen."""
+        """Front-end alone: (B, 1, T, H, W) -> (B, T, C); what may be cached where it is frozen."""
         return self.frontend(pictures)
 
     def encode(self, features: Tensor, valid: Tensor | None = None) -> Encoded:
-        """Encoder alone: (B, T, widths[-1]) and the valid frames (B, T) -> frames (B, T, dim), clip (B, dim)."""
+        """Encoder alone: (B, T, C) and the valid frames (B, T) -> frames (B, T, dim), clip (B, dim)."""
         return self.encoder(features, valid)
 
     def forward(self, pictures: Tensor, valid: Tensor | None = None) -> Encoded:

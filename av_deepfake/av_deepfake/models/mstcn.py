@@ -110,7 +110,8 @@ class MouthTCN(VideoFrontend):
     ) -> None:
         super().__init__(channels, widths, blocks, activation)
         head: dict[str, Any] = {"classes": classes, "width": width, "kernels": list(kernels)}
-        self.config = {**head, "layers": layers, "dropout": dropout, **self.config}
+        front = {name: self.config[name] for name in ("channels", "widths", "blocks", "activation")}  # as published
+        self.config = {**head, "layers": layers, "dropout": dropout, **front}
         self.tcn = _Head(self.width, width, kernels, layers, dropout, activation, classes)
 
     def features(self, pictures: Tensor) -> Tensor:

@@ -13,7 +13,8 @@ AUDIO = {"widths": [4, 6], "blocks": [1, 1], **ENCODER}
 
 
 def test_a_configuration_makes_the_same_network_again():
-    for kind, config in ((VideoBranch, VIDEO), (AudioBranch, AUDIO), (Detector, VIDEO)):
+    fine = {**VIDEO, "stem_pooling": False, "grid": 2}
+    for kind, config in ((VideoBranch, VIDEO), (AudioBranch, AUDIO), (Detector, VIDEO), (Detector, fine)):
         network = kind(**config)
         kind(**network.config).load_state_dict(network.state_dict())
 

@@ -15,6 +15,29 @@ def test_pictures_of_any_size_give_a_vector_a_frame(size):
     assert VideoFrontend(**SMALL)(torch.randn(2, 1, 5, size, size)).shape == (2, 5, 6)
 
 
+@torch.no_grad()
+def test_cells_of_a_grid_have_the_published_average_as_their_mean_and_know_where_things_are():
+    whole, cells = VideoFrontend(**SMALL).eval(), VideoFrontend(**SMALL, grid=2).eval()
+    cells.load_state_dict(whole.state_dict())
+    clip = torch.randn(1, 1, 5, 32, 32)
+    features = cells(clip)
+    assert features.shape == (1, 5, cells.width) == (1, 5, 24) and VideoFrontend(**cells.config).width == 24
+    torch.testing.assert_close(features.unflatten(2, (6, 4)).mean(3), whole(clip))
+    assert (features.unflatten(2, (6, 4)).std(3) > 1e-4).any()
+
+
+@torch.no_grad()
+def test_without_pooling_the_stem_gives_the_trunk_twice_the_side_and_has_the_same_weights():
+    pooled, fine = VideoFrontend(**SMALL).eval(), VideoFrontend(**SMALL, stem_pooling=False).eval()
+    fine.load_state_dict(pooled.state_dict())
+    clip = torch.randn(1, 1, 5, 24, 24)
+    assert pooled.frontend3D(clip).shape[-2:] == (6, 6) and fine.frontend3D(clip).shape[-2:] == (12, 12)
+    torch.testing.assert_close(
+        torch.nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1))(fine.frontend3D(clip)), pooled.frontend3D(clip)
+    )
+    assert not VideoFrontend(**fine.config).config["stem_pooling"]
+
+
 def test_names_are_the_published_ones():
     names = set(VideoFrontend().state_dict())
     assert {"frontend3D.0.weight", "frontend3D.2.weight", "trunk.layer4.1.relu2.weight"} <= names
