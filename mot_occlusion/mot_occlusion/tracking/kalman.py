@@ -154,12 +154,19 @@ def to_measurements(boxes: np.ndarray) -> np.ndarray:
     """Boxes (n, 4) x1, y1, x2, y2 -> measurements (n, 4) cx, cy, w / h, h."""
     size = boxes[:, 2:] - boxes[:, :2]
     centre = boxes[:, :2] + size / 2
-    return np.column_stack([centre, size[:, 0] / size[:, 1], size[:, 1]])
+    measurements = np.empty((len(boxes), 4))
+    measurements[:, :2] = centre
+    np.divide(size[:, 0], size[:, 1], out=measurements[:, 2])
+    measurements[:, 3] = size[:, 1]
+    return measurements
 
 
 def to_boxes(mean: np.ndarray) -> np.ndarray:
     """The boxes (n, 4) x1, y1, x2, y2 of tracks (n, 8)."""
-    size = mean[:, 2:4].copy()
+    boxes = np.empty((len(mean), 4))
+    start, size = boxes[:, :2], boxes[:, 2:]
+    size[:] = mean[:, 2:4]
     size[:, 0] *= size[:, 1]
-    start = mean[:, :2] - size / 2
-    return np.concatenate([start, start + size], axis=1)
+    np.subtract(mean[:, :2], size / 2, out=start)
+    size += start
+    return boxes

@@ -114,6 +114,8 @@ class Tracker:
             if stages is None
             else stages
         )
+        kinds = np.arange(len(_KINDS))
+        self._takes = [np.isin(kinds, [_KINDS[name] for name in stage.tracks]) for stage in self.stages]
         self.noise = MeasurementNoise(measurement_noise)
         self.max_time_lost = int(frame_rate / 30 * track_buffer)
         self.occlusion_threshold = occlusion_threshold
@@ -180,7 +182,7 @@ class Tracker:
         newly_lost, abandoned = (part[~rows.among(part, taken)] for part in (seen, new))
         if self.new_threshold is not None:
             free &= found.scores > self.new_threshold
-        start = np.flatnonzero(free)
+        start = free.nonzero()[0]
         if public is not None:
             public = np.asarray(public, dtype=np.float64).reshape(-1, 4)
             start = start[association.claimed_by_public(found.boxes[start], public)]
@@ -222,11 +224,10 @@ class Tracker:
         rows, matched, used = self._rows, [_NOBODY], [_NOBODY]
         waiting, free = np.ones(len(pool), dtype=bool), np.ones(len(sure), dtype=bool)
         given = "boxes" if found.embeddings is None else "embeddings"
-        for stage in self.stages:
+        for stage, takes in zip(self.stages, self._takes, strict=True):
             if stage.when not in ("always", given):
                 continue
-            kind = np.isin(kinds, [_KINDS[name] for name in stage.tracks])
-            i, j = np.flatnonzero(waiting & kind), np.flatnonzero(free & (sure != stage.weak))
+            i, j = (waiting & takes[kinds]).nonzero()[0], (free & (sure != stage.weak)).nonzero()[0]
             if not (len(i) and len(j)):
                 continue
             tracks = pool[i]
@@ -306,6 +307,8 @@ class Tracker:
             return
         rows = self._rows
         near = association.iou_distance(self._boxes(self.tracked), self._boxes(self.lost)) < DUPLICATE
+        if not near.any():
+            return
         near &= rows.classes[self.tracked][:, None] == rows.classes[self.lost]
         age = rows.last_frame - rows.first_frame
         older = age[self.tracked][:, None] > age[self.lost]
