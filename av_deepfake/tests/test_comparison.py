@@ -10,9 +10,9 @@ from small_comparison import compare, mouths, shrink
 
 from av_deepfake import claim
 from av_deepfake.commands.claim import main as claim_main
-from av_deepfake.comparison import ROWS, Plan, measuring, statistics, training
+from av_deepfake.comparison import ROWS, Comparison, Plan, measuring, statistics, training
 from av_deepfake.comparison.plan import CHANGES, KINDS, LEFT_OUT, SHUFFLED_FRAMES, STATISTICS, STRENGTHS, TITLES
-from shared_utils import UserError
+from shared_utils import UserError, work
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,8 @@ def test_every_row_has_a_value_a_seed(compared):
         assert set(row["auc"]) == {f"{change}/{each}" for change in CHANGES for each in (*left_out, "seen")}
         assert all(len(values) == len(row["seeds"]) and min(values) >= 0 for values in row["auc"].values())
     assert [found["name"] for found in results["pretrainings"]] == ["pretrained", "noisy", "shuffled"]
-    assert Plan(seeds=(1, 2)).pretrained_for("shuffled") == (1, 2) and Plan().pretrained_for("noisy") == (1,)
+    plan = Plan(seeds=(1, 2), side_seeds=(1,))
+    assert plan.pretrained_for("shuffled") == (1, 2) and plan.pretrained_for("noisy") == plan.seeds_of("long") == (1,)
 
 
 def test_each_way_to_train_has_the_same_tries_on_the_tuning_seed(compared):
@@ -53,6 +54,20 @@ def test_its_claim_is_judged_and_its_figures_are_there(compared, tmp_path, capsy
     assert content["seeds"] == [0] and len(content["tables"][0]["rows"]) == len(claim.PARTS)
     assert claim_main([str(compared), "--out", str(tmp_path / "claim")]) == 2
     assert "--overwrite" in capsys.readouterr().err
+
+
+def test_dear_rows_that_are_not_finished_yet_are_left_out(compared):
+    small = {"speakers": 8, "per_speaker": 1, "train": 4, "test": 4}
+    plan = Plan((0,), (0,), rates=(0.001, 0.003), **small)
+    with (
+        work.begin(compared, plan.description(), resume=True, overwrite=False) as job,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        comparison, has = Comparison(plan, job), job.has
+        patch.setattr(job, "has", lambda name: not name.startswith(("row/long/0/C", "shuffled")) and has(name))
+        results = comparison.results()
+    assert [row["row"] for row in results["rows"]] == [name for name in TITLES if name != "long"]
+    assert [found["name"] for found in results["pretrainings"]] == ["pretrained", "noisy"]
 
 
 def test_another_comparison_is_not_mixed_with_it(compared, capsys):

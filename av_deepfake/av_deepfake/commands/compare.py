@@ -27,7 +27,7 @@ def compare(
         out: folder for the results and the parts.
         seeds: with commas between; each draws mouths, weights and order anew; the recipe was chosen on 0.
         side_seeds: those of them for which the dear rows (ten times the steps, noisy and shuffled pre-training) are run;
-            the first where not given.
+            all where not given.
         tuning: seed on whose validation clips the rates are chosen, not one of the seeds.
         rates: that every way to train tries, with commas between; those of the plan where not given.
         pretraining_steps: of a pre-training.
@@ -58,7 +58,7 @@ def compare(
 
     plan = Plan(
         numbers(seeds, int, "seeds"),
-        numbers(side_seeds or seeds.split(",")[0], int, "side_seeds"),
+        numbers(seeds if side_seeds is None else side_seeds, int, "side_seeds"),
         tuning,
         RATES if rates is None else numbers(rates, float, "rates"),
         speakers,
@@ -75,14 +75,13 @@ def compare(
             for number, shown in enumerate(tables(results)):
                 write_table(shown.rows, Path(out) / f"table_{number}")
                 print(table(shown.rows, shown.title), end="\n\n")
+            report.draw(comparison, results, Path(out) / "figures")
 
     torch.set_num_threads(1)  # trainings are small, and CPU seconds are reported
     with distributed.process_group(), work.begin(out, plan.description(), resume=resume, overwrite=overwrite) as job:
         comparison = Comparison(plan, job, write)
-        results = comparison.run()
-        write(results)
+        comparison.run()
         if distributed.rank() == 0:
-            report.draw(comparison, results, Path(out) / "figures")
             print(f"wrote {out}; judge it: {cli.command('claim')} {out}")
         job.complete()
 

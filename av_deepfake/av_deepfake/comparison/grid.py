@@ -39,7 +39,7 @@ class Comparison:
     Args:
         plan: what.
         work: of ``shared_utils.work.begin`` with the plan's description.
-        report: called with the results so far, after the rows of all seeds and after the dear ones.
+        report: called with the results so far, after the rows of all seeds and after the dear ones of each.
     """
 
     def __init__(self, plan: Plan, work: Work, report: Callable[[dict[str, Any]], None] | None = None) -> None:
@@ -56,21 +56,24 @@ class Comparison:
         self._finish([("tries", *each) for each in tries] + [("tries", STATISTICS)], self._try, "the tries of the rate")
         self._choose()
         rows = [name for name, row in ROWS.items() if not row.side]
-        self._finish(self._parts(rows) + [(STATISTICS, seed) for seed in plan.seeds], self._detect, "every seed")
-        if self._report is not None:
-            self._report(self.results())
-        side = [(name, seed) for name in PRETRAININGS if name != "pretrained" for seed in plan.pretrained_for(name)]
-        self._finish(side, self._pretrain, "side pre-trainings")
-        self._finish(self._parts([name for name, row in ROWS.items() if row.side]), self._detect, "side rows")
+        self._finish(
+            self._parts(rows, plan.seeds) + [(STATISTICS, seed) for seed in plan.seeds], self._detect, "every seed"
+        )
+        self._show()
+        rows = [name for name, row in ROWS.items() if row.side]
+        for seed in plan.side_seeds:
+            begun = [(name, seed) for name in PRETRAININGS if name != "pretrained"]
+            self._finish(begun, self._pretrain, f"pre-trainings of the dear rows, seed {seed}")
+            self._finish(self._parts(rows, [seed]), self._detect, f"dear rows, seed {seed}")
+            self._show()
         return self.results()
 
-    def _parts(self, rows: Sequence[str]) -> list[tuple]:
-        return [
-            ("row", name, seed, out)
-            for name in rows
-            for seed in self.plan.seeds_of(name)
-            for out in ROWS[name].left_out
-        ]
+    def _show(self) -> None:
+        if self._report is not None:
+            self._report(self.results())
+
+    def _parts(self, rows: Sequence[str], seeds: Sequence[int]) -> list[tuple]:
+        return [("row", name, seed, out) for name in rows for seed in seeds for out in ROWS[name].left_out]
 
     def _finish(self, parts: Sequence[tuple], compute: Callable[..., dict[str, Any]], description: str) -> None:
         by_name = {"/".join(map(str, part)): part for part in parts}
@@ -195,22 +198,22 @@ class Comparison:
 
     def results(self) -> dict[str, Any]:
         """``plan``; ``rows``: AUC by "CHANGE/METHOD", a value a seed; ``pretrainings``: their numbers, a value a seed;
-        ``tries``: validation AUC of every try; ``blurred``: AUC of blurred genuine clips against genuine ones."""
+        ``tries``: validation AUC of every try; ``blurred``: AUC of blurred genuine clips against genuine ones. A row has the
+        seeds that are finished."""
         plan = self.plan
+        self._choose()
         rows = []
         for name in (*ROWS, SHUFFLED_FRAMES, STATISTICS):
-            seeds = plan.seeds_of(name)
-            if name in ROWS and not all(
-                self.work.has(f"row/{name}/{seed}/{out}") for seed in seeds for out in ROWS[name].left_out
-            ):
+            parts = [f"row/{name}/{{seed}}/{out}" for out in ROWS[name].left_out] if name in ROWS else []
+            seeds = self._finished(parts, plan.seeds_of(name))
+            if not seeds:
                 continue
             by_seed = [self.aucs(name, seed) for seed in seeds]
             auc = {key: [values[key] for values in by_seed] for key in by_seed[0]}
             rows.append({"row": name, "seeds": list(seeds), "auc": auc})
         pretrainings = []
         for name in PRETRAININGS:
-            seeds = plan.pretrained_for(name)
-            if all(self.work.has(f"{name}/{seed}") for seed in seeds):
+            if seeds := self._finished([f"{name}/{{seed}}"], plan.pretrained_for(name)):
                 parts = [self.work.read(f"{name}/{seed}") for seed in seeds]
                 numbers = {
                     k: [float(part[k]) for part in parts]
@@ -225,6 +228,9 @@ class Comparison:
             "tries": self._tries(),
             "blurred": {change: [self._blurred(seed, change) for seed in plan.seeds] for change in CHANGES},
         }
+
+    def _finished(self, parts: Sequence[str], seeds: Sequence[int]) -> list[int]:
+        return [seed for seed in seeds if all(self.work.has(part.format(seed=seed)) for part in parts)]
 
     def _blurred(self, seed: int, change: str) -> float:
         # By the detector that was not trained on the method with this blur.

@@ -13,7 +13,7 @@ from shared_utils import UserError
 
 LEFT_OUT = tuple(METHODS)
 CHANGES = ("clean", "compressed")
-RATES = (3e-4, 1e-3, 3e-3)
+RATES = (3e-4, 1e-3, 3e-3, 1e-2)
 """The tries, the same for every way to train."""
 STRENGTHS = (0.01, 0.1, 1.0)
 """The tries of the hand-made statistics: of the inverse penalty of their regression."""
@@ -47,7 +47,7 @@ class Row(NamedTuple):
         kind: which rate it takes, by the name of its tries.
         longer: factor of the steps.
         single: every frame of a clip is its middle one, in training too.
-        side: run for the side seeds only (what is dear).
+        side: run last, for the side seeds (what is dear).
         left_out: methods that are left out, one at a time.
     """
 
@@ -90,7 +90,7 @@ class Plan:
 
     Args:
         seeds: of mouths, weights and order; the recipe was chosen on seed 0, so it is not among them.
-        side_seeds: those of them that the dear rows are run for.
+        side_seeds: those of them that the dear rows are run for, after the rows of all seeds and one after the other.
         tuning: seed on whose validation clips the rate is chosen; not one of the seeds.
         rates: the tries.
         speakers: of a pre-training.
@@ -104,7 +104,7 @@ class Plan:
     """
 
     seeds: tuple[int, ...] = (1, 2, 3)
-    side_seeds: tuple[int, ...] = (1,)
+    side_seeds: tuple[int, ...] = (1, 2, 3)
     tuning: int = 100
     rates: tuple[float, ...] = RATES
     speakers: int = 100
