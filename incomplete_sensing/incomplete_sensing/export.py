@@ -8,7 +8,7 @@ from typing import Any, Literal, cast
 
 import torch
 
-from incomplete_sensing.models import UnrolledProximalGradient
+from incomplete_sensing.models import OperatorAware
 from incomplete_sensing.published import export_published
 from incomplete_sensing.reconstructor import Reconstructor
 from shared_utils import UserError, checkpoint, files
@@ -27,7 +27,7 @@ DEFAULT_NAMES: dict[Form, str] = {
 def export_reconstructor(reconstructor: Reconstructor, out: str | Path, to: Form, batch_size: int = 1) -> None:
     """Write ``out``; for torchscript, pt2 and onnx the network alone, input (batch_size, C, H, W).
 
-    Raises UserError for onnx without its packages, for an unrolled network, which is not a function of an image alone, and
+    Raises UserError for onnx without its packages, for a network of (y, A), which is not a function of an image alone, and
     when the exported network's output is not the network's.
     """
     out = Path(out)
@@ -38,8 +38,8 @@ def export_reconstructor(reconstructor: Reconstructor, out: str | Path, to: Form
         checkpoint.save(export_published(reconstructor), out)
         return
     network = reconstructor.network.eval()
-    if isinstance(network, UnrolledProximalGradient):
-        raise UserError(f"an unrolled network needs its operators, which {to} cannot hold: use pretrained")
+    if isinstance(network, OperatorAware):
+        raise UserError(f"this network needs its operators, which {to} cannot hold: use pretrained")
     images = torch.rand(batch_size, *reconstructor.image_shape, generator=torch.Generator().manual_seed(0))
     with files.replacing(out) as temporary, warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")

@@ -141,6 +141,13 @@ def method_comparison(path: str | Path, rows: Sequence[dict]) -> None:
     figure = Figure(figsize=(6.2, 3.6), layout="constrained")
     axes: Axes = figure.subplots()
     colours = {"mc": "#8d99ae", "moi": "#17a589", "sup": _INK, "ei": "#e08e45", "moei": "#d1495b", "split": "#6c5ce7"}
+    colours |= {
+        "mean": "#c9ada7",
+        "gaussian": "#9a8c98",
+        "mixture": "#457b9d",
+        "splitmoi": "#1d9bf0",
+        "linear": "#52525b",
+    }
     counts = sorted({row["G"] for row in rows})
     for method in dict.fromkeys(row["method"] for row in rows):
         own = {row["G"]: row for row in rows if row["method"] == method}
@@ -150,7 +157,7 @@ def method_comparison(path: str | Path, rows: Sequence[dict]) -> None:
         for place, count in enumerate(counts):
             seeds = [float(value) for value in own[count]["psnr by seed"].split()]
             axes.plot([place] * len(seeds), seeds, "o", color=colours[method], markersize=4)
-    theory = {row["G"]: row["theory"] for row in rows if row["method"] != "sup"}
+    theory = {row["G"]: row["theory"] for row in rows if row["method"] not in ("sup", "linear")}
     ceilings = {row["G"]: float(row["ceiling"]) for row in rows if row["ceiling"] != "-"}
     for number, (count, ceiling) in enumerate(ceilings.items()):
         place, label = counts.index(count), None if number else "ceiling without truth"

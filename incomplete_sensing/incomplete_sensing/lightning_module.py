@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal, cast
 
 import torch
@@ -14,10 +15,12 @@ from torchmetrics.image import PeakSignalNoiseRatio
 
 from incomplete_sensing.ceiling import SeenSpace
 from incomplete_sensing.data.measurements import Batch
+from incomplete_sensing.fitting import fit
 from incomplete_sensing.learning_rate import learning_rate as scheduled_rate
 from incomplete_sensing.metrics import compared, consistency_residual, psnr, ssim
+from incomplete_sensing.models import MixtureMean
 from incomplete_sensing.noise import Noise
-from incomplete_sensing.objective import Method, Objective
+from incomplete_sensing.objective import FITTED, Method, Objective
 from incomplete_sensing.operator_checks import before_training, seen_space
 from incomplete_sensing.operators import OperatorFamily
 from incomplete_sensing.reconstructor import Reconstructor, Start, starting_image
@@ -30,8 +33,9 @@ class ReconstructionModule(LightningModule):
     """A reconstruction network, its training method and its schedule.
 
     operators, noise_sigma, noise_gain, model_dimension: of the data. method and the arguments from cross_weight to
-    split_share: see ``Objective``. network, start, rescale, splits: see ``Reconstructor``. learning_rate, weight_decay:
-    of Adam; a tenth of the rate from each of ``milestones`` (epochs) on, or the ``cosine`` schedule.
+    split_draw: see ``Objective``. network, start, rescale, splits: see ``Reconstructor``. learning_rate, weight_decay:
+    of Adam; a tenth of the rate from each of ``milestones`` (epochs) on, or the ``cosine`` schedule. strength, rank,
+    iterations, fit_seed: see ``fitting.fit``; a method that is fitted takes a network mixture, and one epoch.
 
     Logged: ``train_`` and each term of the loss; ``selection_loss``, by which the best checkpoint is chosen: the
     training loss on held-out measurements, or of the epoch where none are held out; so in self-supervised training it
@@ -64,8 +68,14 @@ class ReconstructionModule(LightningModule):
         tau: float = 0.01,
         consistency_weight: float = 1.0,
         split_share: float = 0.6,
+        split_range: tuple[float, float] = (0.5, 0.95),
+        split_draw: Literal["sample", "operator"] = "sample",
         splits: int = 5,
         model_dimension: float | None = None,
+        strength: float = 30.0,
+        rank: int | None = None,
+        iterations: int = 40,
+        fit_seed: int = 0,
     ) -> None:
         super().__init__()
         self.options = {key: value for key, value in locals().items() if key not in ("self", "__class__", "operators")}
@@ -86,7 +96,14 @@ class ReconstructionModule(LightningModule):
             tau,
             consistency_weight,
             split_share,
+            split_range,
+            split_draw,
         )
+        if method in FITTED and network.get("name") != "mixture":
+            network = {"name": "mixture", "components": 20 if method == "mixture" else 1}
+        self.fitting = {"strength": strength, "rank": rank, "iterations": iterations, "seed": fit_seed}
+        # A fitted method has no gradient to follow.
+        self.automatic_optimization = method not in FITTED
         self.reconstructor = Reconstructor.of(
             operators,
             network,
@@ -103,6 +120,7 @@ class ReconstructionModule(LightningModule):
         self.milestones, self.cosine = tuple(milestones), cosine
         self.model_dimension = model_dimension
         self.announce = True
+        self.fitted = False
         self.seen: SeenSpace | None = None
 
     @property
@@ -118,18 +136,38 @@ class ReconstructionModule(LightningModule):
     def on_fit_start(self) -> None:
         if self.announce:
             self.print_verdict()
+        network = self.reconstructor.network
+        if isinstance(network, MixtureMean) and not self.fitted:
+            self._fit(network)
+
+    @torch.no_grad()
+    def _fit(self, network: MixtureMean) -> None:
+        """Fit the mixture of a network to all training measurements, from which training then starts."""
+        self.trainer.fit_loop.setup_data()
+        loader = self.trainer.train_dataloader
+        batches = [
+            self.trainer.strategy.batch_to_device(batch) for batch in cast(Iterable[Batch], loader) if len(batch.g)
+        ]
+        measurements, g = (torch.cat([batch[place] for batch in batches]) for place in (0, 1))
+        truth = [batch.truth for batch in batches if batch.truth is not None]
+        known = torch.cat(truth) if self.objective.method == "linear" and truth else None
+        fit(network, self.objective.method, self.operators, measurements, g, known, **self.fitting)
+        self.fitted = True
 
     @rank_zero_only
     def print_verdict(self) -> None:
         """The conditions' verdict on standard output, warnings in the log."""
-        lines, warnings = before_training(
+        lines, remarks = before_training(
             self.operators, self.objective.method, self.model_dimension, self.objective.transform
         )
         print("\n".join(lines), flush=True)
-        for warning in warnings:
+        for warning in remarks:
             log.warning(warning)
 
     def _terms(self, batch: Batch) -> dict[str, Tensor]:
+        if self.objective.method in FITTED:
+            network = cast(MixtureMean, self.reconstructor.network)
+            return {"loss": -network.log_density(batch.measurements, self.operators, batch.g).mean()}
         return self.objective(self.reconstructor, self.operators, batch.measurements, batch.g, batch.truth)
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor | None:
@@ -140,7 +178,11 @@ class ReconstructionModule(LightningModule):
         if not self.trainer.val_dataloaders:
             logged["selection_loss"] = logged["train_loss"]
         self.log_dict(logged, on_step=False, on_epoch=True, batch_size=len(batch.g), sync_dist=True)
-        return terms["loss"]
+        return terms["loss"] if self.automatic_optimization else None
+
+    def on_train_epoch_end(self) -> None:
+        if not self.automatic_optimization:
+            self.trainer.should_stop = True
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         value = self._terms(batch)["loss"]
@@ -167,6 +209,10 @@ class ReconstructionModule(LightningModule):
         self.log_dict(logged, on_epoch=True, batch_size=len(batch.g), sync_dist=True)
 
     def configure_optimizers(self) -> Any:
+        if not self.automatic_optimization:
+            # Lightning asks whether that was meant.
+            warnings.filterwarnings("ignore", message=".*configure_optimizers. returned .None.*")
+            return None
         parameters = self.reconstructor.parameters()
         optimizer = torch.optim.Adam(parameters, self.learning_rate, weight_decay=self.weight_decay, fused=True)
         epochs = self.trainer.max_epochs
@@ -184,8 +230,10 @@ class ReconstructionModule(LightningModule):
         checkpoint["reconstructor"] = {**self.reconstructor.config(), "data": data}
         checkpoint["operators_sha256"] = self.operators.fingerprint()
         checkpoint["method"] = self.objective.method
+        checkpoint["fitted"] = self.fitted
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.fitted = checkpoint.get("fitted", False)
         stored = checkpoint.get("operators_sha256")
         if stored is not None and stored != self.operators.fingerprint():
             raise UserError(

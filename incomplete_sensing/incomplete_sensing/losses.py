@@ -17,7 +17,8 @@ from incomplete_sensing.noise import Noise
 from incomplete_sensing.operators import OperatorFamily
 from shared_utils import UserError
 
-Reconstruct = Callable[[Tensor, "int | Tensor"], Tensor]
+Reconstruct = Callable[..., Tensor]
+"""f(y, g); splitting calls f(y, g, given), given being 0/1 for the entries of y that may be used."""
 
 
 def measurement_consistency(
@@ -71,13 +72,22 @@ def draw_cross_operators(
 
 
 def cross_operator(
-    estimate: Tensor, reconstruct: Reconstruct, operators: OperatorFamily, j: int | Tensor, noise: Noise | None = None
+    estimate: Tensor,
+    reconstruct: Reconstruct,
+    operators: OperatorFamily,
+    j: int | Tensor,
+    noise: Noise | None = None,
+    given: Tensor | None = None,
 ) -> Tensor:
-    """MOI: mean (f(A_j x1, j) - x1)^2 (Tachella, Chen, Davies 2022). noise: added to the virtual measurements."""
+    """MOI: mean (f(A_j x1, j) - x1)^2 (Tachella, Chen, Davies 2022).
+
+    noise: added to the virtual measurements. given: the entries of them that f may use, all where None.
+    """
     virtual = operators(estimate, j)
     if noise:
         virtual = noise(virtual, operators.observed(j))
-    return (reconstruct(virtual, j) - estimate).square().mean()
+    again = reconstruct(virtual, j) if given is None else reconstruct(virtual, j, given)
+    return (again - estimate).square().mean()
 
 
 def equivariance(
@@ -109,15 +119,37 @@ def supervised(estimate: Tensor, truth: Tensor) -> Tensor:
 # Splitting -----------------------------------------------------------------------------------------------------------
 
 
-def draw_splits(operators: OperatorFamily, g: Tensor, share: float, generator: torch.Generator | None = None) -> Tensor:
-    """Which observed entries the network is given: 0/1, each with probability ``share``, fresh for every sample.
+def draw_splits(
+    operators: OperatorFamily,
+    g: Tensor,
+    share: float | tuple[float, float],
+    generator: torch.Generator | None = None,
+    per: Literal["sample", "operator"] = "sample",
+) -> Tensor:
+    """Which observed entries the network is given: 0/1, each with probability ``share``.
 
-    Broadcastable to the measurements: (B, m), or (B, 1, ...), shared by real and imaginary part or by colours.
+    Args:
+        operators: the family.
+        g: (B,), operator of each sample.
+        share: or a range, from which each draw takes its own share.
+        generator: of the draws.
+        per: fresh for every sample, or one draw for all samples of an operator, which networks that solve with A can
+            then solve together.
+
+    Returns:
+        Broadcastable to the measurements: (B, m), or (B, 1, ...), shared by real and imaginary part or by colours.
     """
-    shape = (len(g), *operators.measurement_shape)
+    count = len(g) if per == "sample" else operators.num_operators
+    shape = (count, *operators.measurement_shape)
     if len(shape) > 2:
         shape = (shape[0], 1, *shape[2:])
-    kept = (torch.rand(shape, generator=generator) < share).to(g.device, torch.float32)
+    if isinstance(share, tuple):
+        low, high = share
+        shares: float | Tensor = low + (high - low) * torch.rand(count, *[1] * (len(shape) - 1), generator=generator)
+    else:
+        shares = share
+    kept = (torch.rand(shape, generator=generator) < shares).to(g.device, torch.float32)
+    kept = kept if per == "sample" else kept[g]
     return kept * operators.observed(g)[:, :1] if len(shape) > 2 else kept * operators.observed(g)
 
 

@@ -19,24 +19,29 @@ from incomplete_sensing.data.measurements import Batch
 from incomplete_sensing.evaluation import grey_or_colour, to_device
 from incomplete_sensing.lightning_module import ReconstructionModule
 from incomplete_sensing.metrics import psnr
-from incomplete_sensing.objective import Method
+from incomplete_sensing.objective import NEEDS_TRUTH, Method
 from incomplete_sensing.operator_checks import theory
 from incomplete_sensing.operators import OperatorFamily, draw_operators
 from incomplete_sensing.reconstructor import starting_image
 from incomplete_sensing.transforms import Transform
-from shared_utils import distributed
+from shared_utils import UserError, distributed
 from shared_utils.logging import progress, table, write_table
 
-_NAMES = {"mc": "MC", "moi": "MOI", "ei": "EI", "moei": "MO-EI", "split": "splitting", "sup": "supervised"}
+_NAMES = {
+    **{"mc": "MC", "moi": "MOI", "ei": "EI", "moei": "MO-EI", "split": "splitting", "splitmoi": "splitting + MOI"},
+    **{"mean": "mean image", "gaussian": "Gaussian", "mixture": "mixture", "linear": "linear, supervised"},
+    "sup": "supervised",
+}
 
 
 class MethodComparison(pl.Callback):
     """After a training and its test: train the same configuration by other methods, and print one table.
 
     methods: to compare. num_operators: G's to compare them at; the run's own where empty. seeds: each draws its own
-    splits, operators, initial weights and batches. Supervised training is the only one that is given the truth. The
-    table is written to ``comparison.csv`` in the run's folder, and drawn in ``figures/comparison.png``; the first
-    ``panels`` test images as each method has them, with the run's own seed and operators, in ``figures/panels.png``.
+    splits, operators, initial weights and batches. Only sup and linear are given the truth. settings: what a method has
+    of the model's arguments that the run has not, and its ``epochs``: ``{moi: {learning_rate: 1e-3}}``. The table is
+    written to ``comparison.csv`` in the run's folder, and drawn in ``figures/comparison.png``; the first ``panels`` test
+    images as each method has them, with the run's own seed and operators, in ``figures/panels.png``.
     """
 
     def __init__(
@@ -45,8 +50,11 @@ class MethodComparison(pl.Callback):
         num_operators: Sequence[int] = (),
         seeds: Sequence[int] = (0, 1, 2),
         panels: int = 6,
+        settings: dict[str, dict[str, Any]] = {},  # noqa: B006 (never changed)
     ) -> None:
-        self.panels = panels
+        if unknown := sorted(set(settings) - set(methods)):
+            raise UserError(f"settings for {unknown[0]}, which is not compared: {', '.join(methods)}")
+        self.panels, self.settings = panels, settings
         self.methods: list[Method] = list(methods)
         self.num_operators, self.seeds = list(num_operators), list(seeds)
         self.rows: list[dict[str, Any]] = []
@@ -65,10 +73,12 @@ class MethodComparison(pl.Callback):
         trained: dict[Method, ReconstructionModule] = {}
         for seed, count, method in progress(cells, "comparing methods"):
             here = (seed, count) == (data.seed, data.family.num_operators)
-            if here and method == pl_module.objective.method:
+            changes = dict(self.settings.get(method, {}))
+            own_epochs = changes.pop("epochs", epochs)
+            if here and method == pl_module.objective.method and not changes and own_epochs == epochs:
                 module, measured = pl_module, test_metrics(trainer)
             else:
-                module, measured = run_cell(pl_module, data, method, count, seed, epochs)
+                module, measured = run_cell(pl_module, data, count, seed, own_epochs, {"method": method, **changes})
             if here:
                 trained[method] = module
             results.setdefault((count, method), []).append(measured)
@@ -123,6 +133,7 @@ class MethodComparison(pl.Callback):
         lines = []
         for count in sorted({row["G"] for row in self.rows}):
             mc, moi, sup = (by_seed(count, method) for method in ("mc", "moi", "sup"))
+            learner, gaussian = by_seed(count, "splitmoi"), by_seed(count, "gaussian")
             if mc is not None and moi is not None:
                 low, high = (moi - mc).min(), (moi - mc).max()
                 lines.append(f"G = {count}: MOI is {low:+.2f} to {high:+.2f} dB from MC, seed by seed")
@@ -130,33 +141,46 @@ class MethodComparison(pl.Callback):
                 lines.append(
                     f"G = {count}: supervised is {(sup - moi).min():+.2f} to {(sup - moi).max():+.2f} dB from MOI"
                 )
+            if learner is not None and gaussian is not None:
+                low, high = (learner - gaussian).min(), (learner - gaussian).max()
+                lines.append(f"G = {count}: splitting + MOI is {low:+.2f} to {high:+.2f} dB from the Gaussian")
         return lines
 
 
 def verdict(family: OperatorFamily, method: Method, k: float | None, transform: Transform) -> str:
     """In one word what the conditions say of learning without truth; a dash where there is truth, or no k."""
-    assessment = None if method == "sup" else theory(family, method, k, transform)
+    assessment = None if method in NEEDS_TRUTH else theory(family, method, k, transform)
     if assessment is None:
         return "-"
     return {True: "identified", False: "impossible", None: "open"}[assessment.identified]
 
 
 def run_cell(
-    module: ReconstructionModule, data: MeasurementDataModule, method: Method, count: int, seed: int, epochs: int
+    module: ReconstructionModule,
+    data: MeasurementDataModule,
+    count: int,
+    seed: int,
+    epochs: int,
+    changes: dict[str, Any],
 ) -> tuple[ReconstructionModule, dict[str, float]]:
-    """Train ``module``'s configuration by another method, with other operators or from another seed; test metrics too."""
+    """Train ``module``'s configuration with ``changes``, other operators, or from another seed; test metrics too."""
     distributed.seed_everything(seed)
     # This is called from within a test, where Lightning has switched gradients off.
     with torch.inference_mode(False), torch.enable_grad(), quiet():
-        return _run_cell(module, data, method, count, seed, epochs)
+        return _run_cell(module, data, count, seed, epochs, changes)
 
 
 def _run_cell(
-    module: ReconstructionModule, data: MeasurementDataModule, method: Method, count: int, seed: int, epochs: int
+    module: ReconstructionModule,
+    data: MeasurementDataModule,
+    count: int,
+    seed: int,
+    epochs: int,
+    changes: dict[str, Any],
 ) -> tuple[ReconstructionModule, dict[str, float]]:
     operators = replace(data.problem.operators, num_operators=count)
-    own = data.like(operators=operators, seed=seed, truth=method == "sup")
-    other = ReconstructionModule(own.family, **{**module.options, "method": method})
+    own = data.like(operators=operators, seed=seed, truth=changes["method"] in NEEDS_TRUTH)
+    other = ReconstructionModule(own.family, **{**module.options, **changes})
     other.announce = False
     trainer = pl.Trainer(
         accelerator="cpu" if module.device.type == "cpu" else "auto",
@@ -178,7 +202,7 @@ def test_metrics(trainer: pl.Trainer) -> dict[str, float]:
 
 @torch.inference_mode()
 def draw_panels(path: Path, trained: dict[Method, ReconstructionModule], batch: Batch, count: int) -> None:
-    """The first ``count`` images of a batch: the truth, A^+ y, every method's with its PSNR, and MOI's error."""
+    """The first ``count`` images of a batch: the truth, A^+ y, every method's with its PSNR, and a learner's error."""
     columns, scores = {}, {}
     assert batch.truth is not None, "test batches hold it"
     for method, module in trained.items():
@@ -193,7 +217,7 @@ def draw_panels(path: Path, trained: dict[Method, ReconstructionModule], batch: 
         for name, values in named.items():
             scores[name] = [f"{value:.1f} dB" for value in psnr(values, truth, complex_valued=flag).tolist()]
     columns = {name: grey_or_colour(images, flag) for name, images in columns.items()}
-    shown = next((name for name in ("MOI", "EI", "MO-EI") if name in columns), None)
+    shown = next((name for name in ("splitting + MOI", "MOI", "EI", "MO-EI") if name in columns), None)
     if shown:
         error = np.abs(columns[shown] - columns["truth"])
         columns[f"|error| of {shown}"] = error.mean(-1) if error.ndim == 4 else error

@@ -22,8 +22,11 @@ from incomplete_sensing.sure import sure_gaussian, sure_poisson, sure_poisson_ga
 from incomplete_sensing.transforms import Transform, build_transform
 from shared_utils import UserError
 
-Method = Literal["mc", "moi", "ei", "moei", "split", "sup"]
-SELF_SUPERVISED: tuple[Method, ...] = ("mc", "moi", "ei", "moei", "split")
+Method = Literal["mc", "moi", "ei", "moei", "split", "splitmoi", "sup", "mean", "gaussian", "mixture", "linear"]
+SELF_SUPERVISED: tuple[Method, ...] = ("mc", "moi", "ei", "moei", "split", "splitmoi")
+FITTED: tuple[Method, ...] = ("mean", "gaussian", "mixture", "linear")
+"""Not trained by gradients; see ``fitting``."""
+NEEDS_TRUTH: tuple[Method, ...] = ("sup", "linear")
 
 
 class Objective:
@@ -31,8 +34,9 @@ class Objective:
 
     Args:
         method: mc (measurement consistency alone), moi (MC + cross_weight * cross-operator term), ei (MC +
-            equivariance_weight * EI), moei (EI through other operators), split (SSDU), sup (the only one that sees the
-            truth). Where noise is declared, the risk estimate for it (SURE) takes the place of MC.
+            equivariance_weight * EI), moei (EI through other operators), split (SSDU), splitmoi (the error on rows left
+            out + cross_weight * the cross-operator term on the rows given), sup (the only one that sees the truth).
+            Where noise is declared, the risk estimate for it (SURE) takes the place of MC.
         cross_weight: of the cross-operator term.
         equivariance_weight: of the equivariance term.
         cross_draw: see ``draw_cross_operators``.
@@ -46,6 +50,8 @@ class Objective:
         tau: step of SURE's divergence.
         consistency_weight: of MC.
         split_share: share of the observed entries that split gives to the network.
+        split_range: splitmoi's, drawn from a range for every split.
+        split_draw: splitmoi's splits, see ``draw_splits``.
 
     Raises:
         UserError: the method is unknown, or the weights are such that nothing, or a constant, would be learned.
@@ -67,9 +73,12 @@ class Objective:
         tau: float = 0.01,
         consistency_weight: float = 1.0,
         split_share: float = 0.6,
+        split_range: tuple[float, float] = (0.5, 0.95),
+        split_draw: Literal["sample", "operator"] = "sample",
     ) -> None:
-        if method not in (*SELF_SUPERVISED, "sup"):
-            raise UserError(f"unknown method {method!r}; known: {', '.join((*SELF_SUPERVISED, 'sup'))}")
+        known = (*SELF_SUPERVISED, "sup", *FITTED)
+        if method not in known:
+            raise UserError(f"unknown method {method!r}; known: {', '.join(known)}")
         if consistency_weight <= 0:
             raise UserError(
                 "consistency_weight must be positive: without measurement consistency a constant network is optimal"
@@ -78,6 +87,8 @@ class Objective:
             raise UserError("weights are not negative")
         if not 0 < split_share < 1:
             raise UserError(f"split_share must lie between 0 and 1, got {split_share}")
+        if not 0 < split_range[0] <= split_range[1] < 1:
+            raise UserError(f"split_range must be a range between 0 and 1, got {split_range[0]} to {split_range[1]}")
         if num_transforms < 1:
             raise UserError(f"num_transforms must be at least 1, got {num_transforms}")
         self.method: Method = method
@@ -90,10 +101,12 @@ class Objective:
         self.normalise: Literal["all", "observed"] = normalise
         self.noise, self.virtual_noise, self.tau = noise or Noise(), virtual_noise, tau
         self.split_share = split_share
+        self.split_range = split_range
+        self.split_draw: Literal["sample", "operator"] = split_draw
 
     @property
     def needs_truth(self) -> bool:
-        return self.method == "sup"
+        return self.method in NEEDS_TRUTH
 
     def __call__(
         self,
@@ -106,18 +119,22 @@ class Objective:
         """{"loss": the sum, and its terms by name}. truth: for sup alone; any other method refuses it."""
         if (truth is not None) != self.needs_truth:
             raise UserError(
-                "method sup needs the truth (data.truth: true)"
+                f"method {self.method} needs the truth (data.truth: true)"
                 if self.needs_truth
                 else f"method {self.method} is self-supervised: it takes no truth (data.truth: false)"
             )
+        if self.method in FITTED:
+            raise UserError(f"method {self.method} is fitted, it has no loss to follow")
         if truth is not None:  # which sup alone takes
             loss = supervised(reconstruct(measurements, g), truth)
             return {"loss": loss, "supervised": loss}
         if self.method == "split":
             given = draw_splits(operators, g, self.split_share)
             target = operators.observed(g) - given
-            loss = splitting(reconstruct(given * measurements, g), measurements, operators, g, target)
+            loss = splitting(reconstruct(given * measurements, g, given), measurements, operators, g, target)
             return {"loss": loss, "splitting": loss}
+        if self.method == "splitmoi":
+            return self._left_out(reconstruct, operators, measurements, g)
         estimate = reconstruct(measurements, g)
         terms = {"consistency": self.consistency(estimate, measurements, reconstruct, operators, g)}
         loss = self.consistency_weight * terms["consistency"]
@@ -135,6 +152,26 @@ class Objective:
                 j = draw_cross_operators(j, operators.num_operators, self.cross_draw, self.exclude_self)
             terms["equivariance"] = equivariance(transformed, reconstruct, operators, j, noise)
             loss = loss + self.equivariance_weight * terms["equivariance"]
+        return {"loss": loss, **terms}
+
+    def _left_out(
+        self, reconstruct: Reconstruct, operators: OperatorFamily, measurements: Tensor, g: Tensor
+    ) -> dict[str, Tensor]:
+        """The error on rows that f was not given, and MOI where it is given a part of the virtual rows too.
+
+        MC and MOI on all rows leave a continuum: U (A_g U)^-1 y has zero loss for almost any subspace U of dimension m.
+        """
+        given = draw_splits(operators, g, self.split_range, per=self.split_draw)
+        estimate = reconstruct(given * measurements, g, given)
+        target = operators.observed(g) - given
+        terms = {"splitting": splitting(estimate, measurements, operators, g, target)}
+        loss = terms["splitting"]
+        if operators.num_operators > 1 and self.cross_weight:
+            j = draw_cross_operators(g, operators.num_operators, self.cross_draw, self.exclude_self)
+            noise = self.noise if self.virtual_noise else None
+            again = draw_splits(operators, j, self.split_range, per=self.split_draw)
+            terms["cross"] = cross_operator(estimate, reconstruct, operators, j, noise, again)
+            loss = loss + self.cross_weight * terms["cross"]
         return {"loss": loss, **terms}
 
     def consistency(

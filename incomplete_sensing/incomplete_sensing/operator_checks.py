@@ -18,7 +18,7 @@ from incomplete_sensing.identifiability import (
     equivariance_warning,
 )
 from incomplete_sensing.irreps import Action, irreps, named_action
-from incomplete_sensing.objective import Method
+from incomplete_sensing.objective import NEEDS_TRUTH, Method
 from incomplete_sensing.operators import DenseOperators, OperatorFamily, duplicates
 from incomplete_sensing.transforms import GROUPS, PermutationGroup, Transform
 from shared_utils import logging
@@ -92,7 +92,7 @@ def theory(
 
 def seen_space(family: OperatorFamily, method: Method, transform: Transform | None = None) -> SeenSpace | None:
     """What the data of a method show of an image; None with the truth, and where it is too large to say."""
-    if method == "sup":
+    if method in NEEDS_TRUTH:
         return None
     if method not in ("ei", "moei"):
         return SeenSpace.of(family)
@@ -126,7 +126,7 @@ def before_training(
     assessment = theory(family, method, model_dimension, transform)
     if assessment is not None and model_dimension is not None:
         lines += _assessed(assessment, model_dimension)
-    elif method != "sup":
+    elif method not in NEEDS_TRUTH:
         lines.append("model dimension k not given (data.model_dimension): only the necessary condition is checked")
     if method in ("ei", "moei") and isinstance(transform, PermutationGroup):
         if (found := orbit_rank(family, transform)) is not None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from incomplete_sensing.losses import draw_splits
-from incomplete_sensing.models import UnrolledProximalGradient, build_network, complete_network
+from incomplete_sensing.models import OperatorAware, build_network, complete_network
 from incomplete_sensing.operators import OperatorFamily, TomographyOperators, empty_family
 from shared_utils import UserError
 from shared_utils.checkpoint import Exportable
@@ -81,20 +81,27 @@ class Reconstructor(nn.Module, Exportable):
         """Whether the two channels are real and imaginary part."""
         return self.operators is not None and self.operators.kind in ("mri", "multicoil_mri")
 
-    def forward(self, measurements: Tensor, g: int | Tensor) -> Tensor:
-        """(B, *measurement_shape) and operator numbers -> (B, C, H, W)."""
-        return self.reconstruct(measurements, self.operators, g)
+    def forward(self, measurements: Tensor, g: int | Tensor, given: Tensor | None = None) -> Tensor:
+        """(B, *measurement_shape) and operator numbers -> (B, C, H, W). given: see ``reconstruct``."""
+        return self.reconstruct(measurements, self.operators, g, given)
 
-    def reconstruct(self, measurements: Tensor, operators: OperatorFamily | None, g: int | Tensor) -> Tensor:
-        """f(y, A_g) for operators of any family, such as ones never trained on."""
+    def reconstruct(
+        self, measurements: Tensor, operators: OperatorFamily | None, g: int | Tensor, given: Tensor | None = None
+    ) -> Tensor:
+        """f(y, A_g) for operators of any family, such as ones never trained on.
+
+        given: which entries of y may be used, 0/1 and broadcastable to it; all where None. Networks of images see zeros
+        in the place of the others, those of (y, A) see fewer rows of A.
+        """
         if operators is None:
             raise UserError("this network has no operators: give them (--operators)")
+        measurements = measurements if given is None else given * measurements
         scale = None
         if self.rescale:
             scale = operators.adjoint(measurements, g).detach().flatten(1).abs().amax(1).clamp_min(1e-12)
             measurements = measurements / scale.reshape(-1, *([1] * (measurements.ndim - 1)))
-        if isinstance(self.network, UnrolledProximalGradient):
-            images = self.network(measurements, operators, g)
+        if isinstance(self.network, OperatorAware):
+            images = self.network(measurements, operators, g, given)
         else:
             images = self.network(starting_image(measurements, operators, g, self.start))
         return images if scale is None else images * scale[:, None, None, None]
@@ -106,7 +113,7 @@ class Reconstructor(nn.Module, Exportable):
             return self.reconstruct(measurements, operators, g)
         generator = torch.Generator().manual_seed(0)
         splits = [draw_splits(operators, g, self.split_share, generator) for _ in range(self.splits)]
-        return torch.stack([self.reconstruct(split * measurements, operators, g) for split in splits]).mean(0)
+        return torch.stack([self.reconstruct(split * measurements, operators, g, split) for split in splits]).mean(0)
 
     def save_pretrained(self, save_directory: str | Path, **options: Any) -> str | None:
         """Write ``model.safetensors``, operators included, and ``config.json`` into a folder."""

@@ -271,3 +271,51 @@ def test_comparison_bears_the_verdict_out(tmp_path, capsys):
     assert all(psnr[key] <= start[key] + 0.5 for key in psnr if key[1] == "mc")
     said = capsys.readouterr().out
     assert said.index("verdict: identified") < said.index("test PSNR in dB")
+
+
+@pytest.mark.parametrize("method", ["mean", "gaussian", "mixture", "linear"])
+def test_fitted_methods_take_one_epoch_and_beat_the_start(method, tmp_path):
+    """They are fitted to the training measurements before it, and their checkpoint reconstructs the same."""
+    data = MeasurementDataModule(
+        operators=OperatorOptions("gaussian", 10, 24), truth=method == "linear", num_train=400, num_test=60
+    )
+    module = ReconstructionModule(data.family, method=method, iterations=5)
+    trainer = pl.Trainer(
+        max_epochs=30, accelerator="cpu", logger=False, default_root_dir=tmp_path, enable_progress_bar=False
+    )
+    trainer.fit(module, datamodule=data)
+    assert trainer.current_epoch == 1
+    trainer.save_checkpoint(tmp_path / "fitted.ckpt")
+    (measured,) = trainer.test(module, datamodule=data, verbose=False)
+    assert measured["test_psnr"] > measured["test_psnr_start"] + 4
+    batch = next(iter(data.test_dataloader()))
+    again = pretrained.load(tmp_path / "fitted.ckpt").predict(batch.measurements, batch.g)
+    assert torch.equal(again, module.reconstructor.predict(batch.measurements, batch.g))
+
+
+def test_learner_starts_from_the_fit_and_does_not_fit_again_on_resume(tmp_path):
+    data = MeasurementDataModule(operators=OperatorOptions("gaussian", 10, 24), num_train=400, num_test=60)
+    network = {"name": "consistent", "hidden": [16], "learned": True}
+    options = {"accelerator": "cpu", "logger": False, "default_root_dir": tmp_path, "enable_progress_bar": False}
+    module = ReconstructionModule(data.family, method="splitmoi", network=network)
+    trainer = pl.Trainer(max_epochs=1, **options)
+    trainer.fit(module, datamodule=data)
+    trainer.save_checkpoint(tmp_path / "one.ckpt")
+    learned = module.reconstructor.network.mean.detach().clone()
+    assert learned.abs().max() > 0.1  # from the mean of the measurements
+    again = ReconstructionModule(data.family, method="splitmoi", network=network)
+    pl.Trainer(max_epochs=1, **options).fit(again, datamodule=data, ckpt_path=str(tmp_path / "one.ckpt"))
+    assert torch.equal(again.reconstructor.network.mean, learned)
+
+
+def test_comparison_gives_a_method_its_own_settings():
+    from incomplete_sensing.method_comparison import MethodComparison, run_cell
+
+    with pytest.raises(UserError, match="settings for split, which is not compared"):
+        MethodComparison(["moi"], settings={"split": {"epochs": 3}})
+    data = MeasurementDataModule(operators=OperatorOptions("gaussian", 10, 24), num_train=100, num_test=20)
+    module = ReconstructionModule(data.family, network={"name": "mlp", "hidden": [8]})
+    changes = {"method": "splitmoi", "network": {"name": "consistent", "hidden": [8]}, "learning_rate": 0.5}
+    other, measured = run_cell(module, data, 5, 3, 1, changes)
+    assert (other.objective.method, other.learning_rate, other.operators.num_operators) == ("splitmoi", 0.5, 5)
+    assert set(measured) >= {"test_psnr", "test_psnr_start"}

@@ -9,6 +9,8 @@ from typing import Any
 from torch import nn
 
 from incomplete_sensing.models.autoencoder import MLP, AutoEncoder
+from incomplete_sensing.models.consistent import ConsistentNetwork, MixtureMean
+from incomplete_sensing.models.operator_aware import OperatorAware
 from incomplete_sensing.models.unet import UNet
 from incomplete_sensing.models.unrolled import UnrolledProximalGradient
 from shared_utils import UserError
@@ -18,9 +20,22 @@ NETWORKS: dict[str, type[nn.Module]] = {
     "mlp": MLP,
     "unet": UNet,
     "unrolled": UnrolledProximalGradient,
+    "mixture": MixtureMean,
+    "consistent": ConsistentNetwork,
 }
 
-__all__ = ["MLP", "NETWORKS", "AutoEncoder", "UNet", "UnrolledProximalGradient", "build_network", "complete_network"]
+__all__ = [
+    "MLP",
+    "NETWORKS",
+    "AutoEncoder",
+    "ConsistentNetwork",
+    "MixtureMean",
+    "OperatorAware",
+    "UNet",
+    "UnrolledProximalGradient",
+    "build_network",
+    "complete_network",
+]
 
 
 def complete_network(network: dict[str, Any], image_shape: Sequence[int]) -> dict[str, Any]:
@@ -36,6 +51,7 @@ def complete_network(network: dict[str, Any], image_shape: Sequence[int]) -> dic
     channels, height, width = image_shape
     parameters = inspect.signature(NETWORKS[name]).parameters
     sizes = {"dim_input": channels * height * width, "in_channels": channels, "out_channels": channels}
+    sizes |= {"image_size": (height, width)}
     options = {key: parameter.default for key, parameter in parameters.items()}
     options.update({key: value for key, value in sizes.items() if key in parameters})
     unknown = [key for key in network if key not in options and key != "name"]

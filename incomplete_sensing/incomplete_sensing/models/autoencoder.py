@@ -36,15 +36,17 @@ class AutoEncoder(nn.Module):
 
 
 class MLP(nn.Module):
-    """Linear layers with ReLU between them, n - hidden ... - n; with the input added where ``residual``."""
+    """Linear layers with ReLU and dropout between them, n - hidden ... - n; with the input added where ``residual``."""
 
-    def __init__(self, dim_input: int = 64, hidden: Sequence[int] = (256, 256), residual: bool = True) -> None:
+    def __init__(
+        self, dim_input: int = 64, hidden: Sequence[int] = (256, 256), residual: bool = True, dropout: float = 0.0
+    ) -> None:
         super().__init__()
         self.residual = residual
         layers: list[nn.Module] = []
         for size, following in zip((dim_input, *hidden), (*hidden, dim_input), strict=True):
-            layers += [nn.Linear(size, following), nn.ReLU()]
-        self.layers = nn.Sequential(*layers[:-1])
+            layers += [nn.Linear(size, following), nn.ReLU(), *([nn.Dropout(dropout)] if dropout else [])]
+        self.layers = nn.Sequential(*layers[: -2 if dropout else -1])
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, ...) of n pixels each -> the same shape."""

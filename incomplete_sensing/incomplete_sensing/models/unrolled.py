@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor, nn
 
+from incomplete_sensing.models.operator_aware import OperatorAware
 from incomplete_sensing.models.unet import Norm, UNet
 
 if TYPE_CHECKING:
     from incomplete_sensing.operators import OperatorFamily
 
 
-class UnrolledProximalGradient(nn.Module):
+class UnrolledProximalGradient(OperatorAware):
     """z_0 = A^T y, z_{t+1} = net_t(z_t - eta_t A^T (A z_t - y)).
 
     The learned step sizes eta_t start at ``step_size``; the networks are U-Nets, one a step, or one for all where
@@ -40,11 +41,15 @@ class UnrolledProximalGradient(nn.Module):
         )
         self.step_sizes = nn.Parameter(torch.full((iterations,), step_size))
 
-    def forward(self, measurements: Tensor, operators: OperatorFamily, g: int | Tensor) -> Tensor:
+    def forward(
+        self, measurements: Tensor, operators: OperatorFamily, g: int | Tensor, given: Tensor | None = None
+    ) -> Tensor:
         """(B, *measurement_shape) -> (B, C, H, W)."""
+        measurements = measurements if given is None else given * measurements
         estimate = operators.adjoint(measurements, g)
         for step in range(self.iterations):
-            gradient = operators.adjoint(operators(estimate, g) - measurements, g)
+            image = operators(estimate, g)
+            gradient = operators.adjoint((image if given is None else given * image) - measurements, g)
             network = self.networks[step % len(self.networks)]
             estimate = network(estimate - self.step_sizes[step] * gradient)
         return estimate

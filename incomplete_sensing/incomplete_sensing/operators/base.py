@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from incomplete_sensing.matrix_table import apply_matrices
 from incomplete_sensing.operators.least_squares import cgls
+from incomplete_sensing.operators.observed_rows import ObservedRows
 from shared_utils import UserError
 
 
@@ -47,6 +48,7 @@ class OperatorFamily(nn.Module):
             raise UserError(f"image shape is (channels, height, width), got {sizes}")
         self.image_shape = sizes
         self.register_buffer("_pseudo_inverses", None, persistent=False)
+        self._observed_rows: ObservedRows | None = None
 
     # What a kind defines ---------------------------------------------------------------------------------------------
 
@@ -70,7 +72,7 @@ class OperatorFamily(nn.Module):
         In the family's precision where that carries them, in float64 where the condition number exceeds 1000.
         """
         if self._pseudo_inverses is None:
-            left, values, right = torch.linalg.svd(self._full_matrices().double(), full_matrices=False)
+            left, values, right = torch.linalg.svd(self.full_matrices().double(), full_matrices=False)
             kept = values > 1e-6 * values[:, :1]
             inverse_values = torch.where(kept, 1 / values, 0.0)
             inverses = right.mT * inverse_values[:, None] @ left.mT
@@ -79,8 +81,16 @@ class OperatorFamily(nn.Module):
             self._pseudo_inverses = inverses if precise else inverses.to(self.dtype).contiguous()
         return self._pseudo_inverses
 
+    @property
+    def observed_rows(self) -> ObservedRows:
+        """The observed rows as matrices, computed once. Raises UserError where they are too large."""
+        if self._observed_rows is None:
+            with torch.inference_mode(False), torch.no_grad():
+                self._observed_rows = ObservedRows(self)
+        return self._observed_rows
+
     @torch.no_grad()
-    def _full_matrices(self) -> Tensor:
+    def full_matrices(self) -> Tensor:
         """(G, m, n): every operator applied to every unit image, unobserved rows included."""
         n = self.num_pixels
         units = torch.eye(n, device=self.device, dtype=self.dtype).reshape(n, *self.image_shape)
@@ -188,7 +198,7 @@ class OperatorFamily(nn.Module):
             return None
         # Beside stored matrices, single precision would be an error of ours, not of the operators.
         precise = self if self.stored_as_matrices else copy.deepcopy(self).double()
-        matrices = precise._full_matrices().cpu()
+        matrices = precise.full_matrices().cpu()
         seen = [
             self.observed(g).expand(1, *self.measurement_shape).reshape(-1).bool().cpu() for g in range(len(matrices))
         ]
@@ -196,12 +206,12 @@ class OperatorFamily(nn.Module):
 
     def _apply(self, function: Any, recurse: bool = True) -> OperatorFamily:
         # Made again from the buffers where it is needed: in their new precision, on their new device.
-        self._pseudo_inverses = None
+        self._pseudo_inverses = self._observed_rows = None
         return super()._apply(function, recurse)
 
     def _load_from_state_dict(self, *arguments: Any, **options: Any) -> None:
         super()._load_from_state_dict(*arguments, **options)
-        self._pseudo_inverses = None
+        self._pseudo_inverses = self._observed_rows = None
 
     @property
     def dtype(self) -> torch.dtype:
@@ -253,26 +263,6 @@ class _PseudoInverse(torch.autograd.Function):
             family.cg_tolerance,
         )
         return transposed, None, None
-
-
-def apply_matrices(table: Tensor, values: Tensor, g: int | Tensor) -> Tensor:
-    """Row b of the result is table[g[b]] @ values[b]. table: (G, p, q), values: (B, q). Returns (B, p).
-
-    On the CPU the samples are sorted by operator, so that each matrix is read once; on an accelerator one batched
-    product saves the waits.
-    """
-    if not isinstance(g, Tensor):
-        return F.linear(values, table[g])
-    if values.device.type != "cpu":
-        return torch.bmm(table[g], values[:, :, None])[:, :, 0]
-    first = int(g[0]) if len(g) else 0
-    if bool((g == first).all()):
-        return F.linear(values, table[first])
-    order = g.argsort()
-    operators, counts = torch.unique_consecutive(g[order], return_counts=True)
-    parts = values[order].split(counts.tolist())
-    products = [F.linear(part, table[operator]) for part, operator in zip(parts, operators.tolist(), strict=True)]
-    return torch.cat(products)[order.argsort()]
 
 
 def by_operator(g: int | Tensor) -> list[tuple[int, Tensor | slice]]:

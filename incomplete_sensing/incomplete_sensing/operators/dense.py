@@ -47,7 +47,7 @@ class DenseOperators(OperatorFamily):
         self.register_buffer("matrices", matrices.to(torch.float32).contiguous())
         self.register_buffer("rows", rows.long())
 
-    def _full_matrices(self) -> Tensor:
+    def full_matrices(self) -> Tensor:
         return self.matrices
 
     def _forward(self, images: Tensor, g: int | Tensor) -> Tensor:

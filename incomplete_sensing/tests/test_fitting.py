@@ -1,0 +1,203 @@
+"""Fits from incomplete measurements, and the networks that start from them."""
+
+import math
+
+import pytest
+import torch
+
+from incomplete_sensing import mixture
+from incomplete_sensing.fitting import by_operator, fit
+from incomplete_sensing.mixture import Mixture, Seen
+from incomplete_sensing.models import ConsistentNetwork, MixtureMean
+from incomplete_sensing.objective import Objective
+from incomplete_sensing.operators import DenseOperators, MaskOperators
+from incomplete_sensing.reconstructor import Reconstructor
+from shared_utils import UserError
+
+
+@pytest.fixture(scope="module")
+def model():
+    """Two well separated Gaussians in R^6, weights .7 and .3."""
+    torch.manual_seed(0)
+    factors = 0.3 * torch.randn(2, 6, 6, dtype=torch.float64)
+    means = torch.randn(2, 6, dtype=torch.float64) * 3
+    return Mixture(torch.tensor([0.7, 0.3]).double(), means, factors @ factors.mT, 1e-3)
+
+
+@pytest.fixture(scope="module")
+def data(model):
+    """4000 signals of it through five operators of four rows: (signals, measurements by operator)."""
+    torch.manual_seed(1)
+    component = (torch.rand(4000) > model.weights[0]).long()
+    factors = torch.linalg.cholesky(model.covariances)
+    signals = model.means[component] + (factors[component] @ torch.randn(4000, 6, 1, dtype=torch.float64))[:, :, 0]
+    matrices = torch.randn(5, 4, 6, dtype=torch.float64)
+    parts = [Seen(matrix, signals[g::5] @ matrix.mT) for g, matrix in enumerate(matrices)]
+    return signals, parts
+
+
+def test_mean_comes_from_operators_that_see_everything_together(data):
+    signals, parts = data
+    assert torch.allclose(mixture.fit_mean(parts), signals.mean(0), atol=0.1)
+    # Of one operator alone, what it does not see is zero.
+    seen = torch.linalg.pinv(parts[0].matrix) @ parts[0].matrix
+    mean = mixture.fit_mean(parts[:1])
+    assert torch.allclose(seen @ mean, mean, atol=1e-8)
+
+
+def test_em_raises_the_likelihood_and_finds_the_covariance(data):
+    signals, parts = data
+    complete = mixture.complete_gaussian(signals, 1e-3)
+    few, many = (mixture.fit_gaussian(parts, iterations=count) for count in (3, 60))
+    assert mixture.log_likelihood(few, parts) < mixture.log_likelihood(many, parts)
+    error = (many.covariances - complete.covariances).norm() / complete.covariances.norm()
+    assert error < 0.1
+
+
+def test_mixture_finds_the_components(model, data):
+    _, parts = data
+    gaussian = mixture.fit_gaussian(parts)
+    found = mixture.fit_mixture(parts, gaussian, components=2, strength=0.0)
+    order = found.weights.argsort(descending=True)
+    assert torch.allclose(found.weights[order], model.weights, atol=0.03)
+    assert torch.allclose(found.means[order], model.means, atol=0.2)
+    assert mixture.log_likelihood(found, parts) > mixture.log_likelihood(gaussian, parts) + 0.3
+
+
+def test_strength_gives_all_components_the_pooled_covariance(data):
+    _, parts = data
+    gaussian = mixture.fit_gaussian(parts, iterations=5)
+    found = mixture.fit_mixture(parts, gaussian, components=2, strength=1e9, iterations=2)
+    assert torch.allclose(found.covariances[0], found.covariances[1], rtol=1e-4)
+
+
+def test_low_rank_covariances_have_one_variance_in_all_other_directions(data):
+    _, parts = data
+    found = mixture.fit_mixture(parts, mixture.fit_gaussian(parts), components=2, rank=2, iterations=3)
+    values = torch.linalg.eigvalsh(found.covariances)
+    assert torch.allclose(values[:, :4], values[:, :1].expand(-1, 4))
+    assert bool((values[:, 4] > 1.01 * values[:, 3]).all())
+
+
+def _network(model, kind=MixtureMean, **options):
+    network = kind(dim_input=6, components=2, **options)
+    network.start_from(model)
+    return network.eval()
+
+
+def test_network_is_the_posterior_mean_and_its_density(model, data):
+    signals, parts = data
+    operators = DenseOperators(torch.stack([part.matrix for part in parts]), (1, 2, 3))
+    network = _network(model)
+    g = torch.arange(40) % 5
+    y = operators(signals[:40].float().reshape(-1, 1, 2, 3), g)
+    images = network(y, operators, g)
+    for operator, part in enumerate(parts):
+        own = Seen(part.matrix, y[g == operator].double())
+        expected = mixture.posterior_mean(model, own)
+        assert torch.allclose(images[g == operator].flatten(1).double(), expected, atol=2e-3)
+        density = network.log_density(y, operators, g)[g == operator].double()
+        assert torch.allclose(density, mixture.posterior(model, own).log_density, rtol=1e-2, atol=1e-2)
+
+
+@pytest.mark.parametrize("kind", [MixtureMean, ConsistentNetwork])
+def test_rows_that_are_not_given_are_as_if_never_measured(model, kind):
+    torch.manual_seed(2)
+    matrix = torch.randn(1, 4, 6)
+    whole, part = DenseOperators(matrix, (1, 2, 3)), DenseOperators(matrix[:, [0, 2]], (1, 2, 3))
+    options = {} if kind is MixtureMean else {"image_size": (2, 3)}
+    network = _network(model, kind, **options)
+    for step in getattr(network, "networks", []):
+        torch.nn.init.normal_(step.layers[-1].weight, std=0.1)
+    y = torch.randn(3, 4)
+    given = torch.tensor([1.0, 0, 1, 0]).expand(3, 4)
+    g = torch.zeros(3, dtype=torch.long)
+    assert torch.allclose(network(y, whole, g, given), network(y[:, [0, 2]], part, g), atol=1e-4)
+    assert torch.equal(network(y, whole, g, given), network(y + 5 * (1 - given), whole, g, given))
+
+
+def test_masks_are_solved_on_what_they_keep(model):
+    masks = torch.tensor([[[1.0, 0, 1], [1, 1, 0]], [[0, 1, 0], [1, 0, 0]]])
+    operators = MaskOperators(masks, (1, 2, 3))
+    rows = operators.observed_rows
+    assert rows.matrices.shape == (2, 4, 6)  # the second keeps two: the others are zero rows
+    assert rows.observed.tolist() == [[1, 1, 1, 1], [1, 1, 0, 0]]
+    x = torch.randn(2, 1, 2, 3)
+    g = torch.tensor([0, 1])
+    y = operators(x, g)
+    assert torch.equal(rows.apply(x.flatten(1), g), rows.take(y, g))
+    images = _network(model)(y, operators, g)
+    assert torch.allclose(operators(images, g), y, atol=0.05)
+
+
+def test_consistent_network_starts_from_the_mixture_and_stays_consistent(model):
+    torch.manual_seed(3)
+    operators = DenseOperators(torch.randn(2, 4, 6), (1, 2, 3))
+    network = _network(model, ConsistentNetwork, image_size=(2, 3))
+    g = torch.tensor([0, 1, 1, 0])
+    y = operators(model.means[g].float().reshape(4, 1, 2, 3), g)
+    start = _network(model)(y, operators, g)
+    assert torch.allclose(network(y, operators, g), start, atol=2e-2)
+    for step in network.networks:
+        torch.nn.init.normal_(step.layers[-1].bias)
+    images = network(y, operators, g)
+    assert (images - start).abs().max() > 0.1
+    assert torch.allclose(operators(images, g), y, atol=5e-2)
+
+
+def test_learned_metric_learns_its_mean_and_factor():
+    torch.manual_seed(4)
+    operators = DenseOperators(torch.randn(3, 4, 6), (1, 2, 3))
+    f = Reconstructor.of(operators, {"name": "consistent", "learned": True})
+    g = torch.arange(30) % 3
+    y = operators(torch.rand(30, 1, 2, 3), g)
+    terms = Objective("splitmoi")(f, operators, y, g)
+    assert set(terms) == {"loss", "splitting", "cross"}
+    terms["loss"].backward()
+    assert f.network.mean.grad.abs().max() > 0 and f.network.factor.grad.abs().max() > 0
+
+
+def test_left_out_rows_decide_the_loss():
+    """The target is what f was not given: the truth has no loss, a copy of what was given has one."""
+    torch.manual_seed(5)
+    operators = MaskOperators(torch.ones(2, 3, 4), (1, 3, 4))
+    x, g = torch.rand(8, 1, 3, 4) + 1, torch.arange(8) % 2
+    perfect = Objective("splitmoi")(lambda y, g, given: x, operators, operators(x, g), g)
+    assert perfect["splitting"] == 0 and perfect["cross"] == 0
+    copied = Objective("splitmoi")(lambda y, g, given: y * given, operators, operators(x, g), g)
+    assert copied["splitting"] > 1
+
+
+@pytest.mark.parametrize("per, patterns", [("operator", 2), ("sample", 60)])
+def test_splits_take_shares_from_a_range(per, patterns):
+    from incomplete_sensing.losses import draw_splits
+
+    operators = DenseOperators(torch.randn(2, 300, 400), (1, 20, 20))
+    g = torch.arange(60) % 2
+    given = draw_splits(operators, g, (0.5, 0.9), torch.Generator().manual_seed(0), per)
+    assert len(given.unique(dim=0)) == patterns
+    shares = given.mean(1)
+    assert shares.min() > 0.4 and shares.max() < 0.97
+    assert shares.max() - shares.min() > (0.2 if per == "sample" else 0)
+
+
+def test_linear_needs_the_truth_and_others_do_not_take_it():
+    operators = DenseOperators(torch.randn(2, 4, 6), (1, 2, 3))
+    g = torch.arange(20) % 2
+    x = torch.randn(20, 1, 2, 3)
+    common = (operators, operators(x, g), g)
+    with pytest.raises(UserError, match="linear needs the truth"):
+        fit(MixtureMean(6), "linear", *common, None, 30.0, None, 10, 0)
+    network = MixtureMean(6)
+    fit(network, "linear", *common, x, 30.0, None, 10, 0)
+    assert torch.allclose(network.means[0], x.flatten(1).mean(0), atol=1e-5)
+    density = network.log_density(operators(x, g), operators, g)
+    assert math.isfinite(float(density.mean()))
+    assert sum(len(part.values) for part in by_operator(*common)) == 20
+
+
+def test_images_too_large_for_a_covariance_are_refused():
+    with pytest.raises(UserError, match="too large"):
+        MixtureMean(dim_input=128 * 128)
+    with pytest.raises(UserError, match="one component"):
+        ConsistentNetwork(6, components=2, learned=True)
