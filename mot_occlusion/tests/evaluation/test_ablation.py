@@ -127,6 +127,19 @@ def test_the_arm_is_chosen_on_the_tuning_sequences_and_reported_on_the_others():
     assert found["arms"]["+ occlusion, window 5"][0]["MOTA"] == pytest.approx(0.4)
 
 
+def test_the_tuning_sequences_are_other_ones_than_those_reported(out, monkeypatch):
+    """The first CROWDs tune; what is reported holds none of them, whatever the networks."""
+    given, real = [], ablation.summarise
+    monkeypatch.setattr(ablation, "summarise", lambda *parts: given.append(parts) or real(*parts))
+    assert ablate_command.main([str(out), "--ckpt", networks(out.parent), *ARGUMENTS, "--resume"]) == 0
+    ((held_out, tuning),) = given
+    for seed in range(2):
+        first, second = (np.load(out / "parts" / f"{seed}-CROWD-0{number}.npz") for number in (1, 2))
+        for (part,), saved in ((tuning[seed], first), (held_out[seed], second)):
+            flat = ablation.flatten(part)
+            assert all(np.array_equal(flat[name], saved[name]) for name in saved.files)
+
+
 def test_a_recovered_box_counts_by_the_person_it_stands_for():
     """It covers another person exactly: that is no overlap with its own person."""
     boxes = {1: [0.0, 0, 20, 60], 2: [100.0, 0, 20, 60]}
