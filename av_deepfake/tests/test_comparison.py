@@ -82,7 +82,9 @@ import pytest
 import torch
 from small_comparison import compare, shrink
 torch.set_num_threads(1)
-shrink(pytest.MonkeyPatch())
+patch = pytest.MonkeyPatch()
+shrink(patch)
+patch.setattr("av_deepfake.comparison.report.draw", lambda *_: None)
 sys.exit(compare("out"))
 """
 

@@ -75,13 +75,13 @@ def compare(
             for number, shown in enumerate(tables(results)):
                 write_table(shown.rows, Path(out) / f"table_{number}")
                 print(table(shown.rows, shown.title), end="\n\n")
-            report.draw(comparison, results, Path(out) / "figures")
 
     torch.set_num_threads(1)  # trainings are small, and CPU seconds are reported
     with distributed.process_group(), work.begin(out, plan.description(), resume=resume, overwrite=overwrite) as job:
         comparison = Comparison(plan, job, write)
-        comparison.run()
+        results = comparison.run()
         if distributed.rank() == 0:
+            report.draw(comparison, results, Path(out) / "figures")
             print(f"wrote {out}; judge it: {cli.command('claim')} {out}")
         job.complete()
 
