@@ -11,7 +11,8 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, get_type_hints
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
@@ -32,7 +33,8 @@ def underscored(arguments: Sequence[str]) -> list[str]:
 def named(arguments: Sequence[str], function: Callable[..., Any]) -> list[str]:
     """The arguments with every name written out: bare flags, and the first required parameter given without its name.
 
-    ``--compare`` is ``--compare true``; ``FILE --out FOLDER`` is ``--file FILE --out FOLDER``.
+    ``--compare`` is ``--compare true``; ``FILE --out FOLDER`` is ``--file FILE --out FOLDER``; ``--size 192,320``, of
+    several values, is ``--size [192,320]``.
     """
     hints = get_type_hints(function)
     flags = {f"--{name}" for name, hint in hints.items() if hint is bool}
@@ -56,11 +58,35 @@ def named(arguments: Sequence[str], function: Callable[..., Any]) -> list[str]:
     given = {argument.partition("=")[0] for argument in named}
     if loose and required and f"--{required[0]}" not in given:
         named = [f"--{required[0]}", loose.pop(0), *named]
+    named = _bracketed(named, {f"--{name}" for name, hint in hints.items() if _several(hint)})
     if loose:
         first = f"--{required[0]}" if required else ""
         why = f"{first} is given already" if first in given else "every other argument has a name"
         raise UserError(f"unexpected argument {loose[0]}: {why}; see --help")
     return named
+
+
+def _several(hint: Any) -> bool:
+    """Whether a parameter is a list or a tuple, or None or one, and not text."""
+    kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    return str not in kinds and any(get_origin(kind) in (list, tuple) for kind in kinds)
+
+
+def _bracketed(arguments: Sequence[str], several: set[str]) -> list[str]:
+    """Values with commas between, for a parameter that takes several, as the parser wants them."""
+    written: list[str] = []
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if equals and name in several and _bare(value):
+            argument = f"{name}=[{value}]"
+        elif written and written[-1] in several and _bare(argument):
+            argument = f"[{argument}]"
+        written.append(argument)
+    return written
+
+
+def _bare(value: str) -> bool:
+    return "," in value and value[:1] not in "[("
 
 
 def _is_number(text: str) -> bool:
@@ -163,12 +189,13 @@ _WORDS = {
     "str": "text",
     "dict": "a mapping",
     "list": "a list",
+    "tuple": "values with commas between",
 }
 
 
 def _expected(message: str) -> str:
     """What a parser's complaint about a type says was expected, in words; empty where it says something else."""
-    classes = re.findall(r"Expected an? <class '(?:\w+\.)*(\w+)'>", message)
+    classes = re.findall(r"Expected (?:an? )?<class '(?:\w+\.)*(\w+)'>", message)
     choices = [
         choice.strip("' ")
         for group in re.findall(r"Expected a typing.Literal\[(.*?)\]", message)

@@ -40,6 +40,12 @@ def test_negative_numbers_lists_and_bare_flags(capsys):
     assert capsys.readouterr().out.startswith("3.5 a b")
 
 
+@pytest.mark.parametrize("names", [["--names", "a,b"], ["--names=a,b"], ["--names", "[a,b]"]])
+def test_several_values_need_no_brackets(names, capsys):
+    assert add_up.main(["1", "--second", "2", *names]) == 0
+    assert capsys.readouterr().out.startswith("3.0 a b")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
