@@ -151,10 +151,13 @@ def method_comparison(path: str | Path, rows: Sequence[dict]) -> None:
     counts = sorted({row["G"] for row in rows})
     for method in dict.fromkeys(row["method"] for row in rows):
         own = {row["G"]: row for row in rows if row["method"] == method}
-        axes.plot(
-            range(len(counts)), [float(own[count]["psnr"]) for count in counts], color=colours[method], label=method
-        )
-        for place, count in enumerate(counts):
+        places = [place for place, count in enumerate(counts) if count in own]
+        reached = [float(own[counts[place]]["psnr"]) for place in places]
+        # A method that was trained at one G alone has no line to show.
+        style = "-" if len(places) > 1 else "_"
+        axes.plot(places, reached, style, color=colours[method], label=method, markersize=14)
+        for place in places:
+            count = counts[place]
             seeds = [float(value) for value in own[count]["psnr by seed"].split()]
             axes.plot([place] * len(seeds), seeds, "o", color=colours[method], markersize=4)
     theory = {row["G"]: row["theory"] for row in rows if row["method"] not in ("sup", "linear")}

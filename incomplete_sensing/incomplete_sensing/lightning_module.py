@@ -33,7 +33,7 @@ class ReconstructionModule(LightningModule):
     """A reconstruction network, its training method and its schedule.
 
     operators, noise_sigma, noise_gain, model_dimension: of the data. method and the arguments from cross_weight to
-    split_draw: see ``Objective``. network, start, rescale, splits: see ``Reconstructor``. learning_rate, weight_decay:
+    alpha: see ``Objective``. network, start, rescale, splits: see ``Reconstructor``. learning_rate, weight_decay:
     of Adam; a tenth of the rate from each of ``milestones`` (epochs) on, or the ``cosine`` schedule. strength, rank,
     iterations, fit_seed: see ``fitting.fit``; a method that is fitted takes a network mixture, and one epoch.
 
@@ -70,6 +70,11 @@ class ReconstructionModule(LightningModule):
         split_share: float = 0.6,
         split_range: tuple[float, float] = (0.5, 0.95),
         split_draw: Literal["sample", "operator"] = "sample",
+        split_kind: Literal["plain", "weighted", "robust"] = "plain",
+        risk: Literal["sure", "unsure", "r2r"] = "sure",
+        noise_start: float = 0.1,
+        noise_step: float = 1e-4,
+        alpha: float = 0.5,
         splits: int = 5,
         model_dimension: float | None = None,
         strength: float = 30.0,
@@ -98,6 +103,11 @@ class ReconstructionModule(LightningModule):
             split_share,
             split_range,
             split_draw,
+            split_kind,
+            risk,
+            noise_start,
+            noise_step,
+            alpha,
         )
         if method in FITTED and network.get("name") != "mixture":
             network = {"name": "mixture", "components": 20 if method == "mixture" else 1}
@@ -109,7 +119,7 @@ class ReconstructionModule(LightningModule):
             network,
             start=start,
             rescale=rescale,
-            split_share=split_share if method == "split" else None,
+            split_share=split_share if method in ("split", "eqsplit") else None,
             splits=splits,
         )
         per_image = {"data_range": 1.0, "dim": (1, 2, 3)}
@@ -231,9 +241,12 @@ class ReconstructionModule(LightningModule):
         checkpoint["operators_sha256"] = self.operators.fingerprint()
         checkpoint["method"] = self.objective.method
         checkpoint["fitted"] = self.fitted
+        checkpoint["noise_variance"] = self.objective.noise_level.variance
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.fitted = checkpoint.get("fitted", False)
+        level = self.objective.noise_level
+        level.variance = checkpoint.get("noise_variance", level.variance)
         stored = checkpoint.get("operators_sha256")
         if stored is not None and stored != self.operators.fingerprint():
             raise UserError(

@@ -164,3 +164,65 @@ def splitting(
     """SSDU: mean (target (A_g x1 - y))^2, over mean(target) where normalised; x1 = f(split y, g), target the rest."""
     loss = (target * (operators(estimate, g) - measurements)).square().mean()
     return loss / target.expand_as(measurements).mean() if normalise else loss
+
+
+def splitting_weight(observed: Tensor, share: float) -> Tensor:
+    """(1 - K)^(-1/2), K = (1 - P) / (1 - share P): what the left-out entries of a random mask are weighted by.
+
+    With it, the minimiser of the splitting loss is the one of the loss on all entries (Millard and Chiew 2023).
+
+    Args:
+        observed: P, how often an entry is observed; the result has its shape.
+        share: how often an observed entry is given to the network, the same for all.
+    """
+    return ((1 - share * observed) / (observed * (1 - share)).clamp_min(1e-9)).sqrt()
+
+
+def weighted_splitting(
+    estimate: Tensor, measurements: Tensor, operators: OperatorFamily, g: int | Tensor, target: Tensor, weight: Tensor
+) -> Tensor:
+    """Weighted SSDU: mean (weight target (A_g x1 - y))^2, weight from ``splitting_weight``."""
+    return (weight * target * (operators(estimate, g) - measurements)).square().mean()
+
+
+def robust_splitting(
+    estimate: Tensor,
+    measurements: Tensor,
+    operators: OperatorFamily,
+    g: int | Tensor,
+    given: Tensor,
+    weight: Tensor,
+    alpha: float,
+) -> Tensor:
+    """Robust SSDU (Millard and Chiew 2024): x1 = f(given (y + alpha sigma w), g), w standard normal.
+
+    Weighted splitting on what was not given, and mean ((1 + 1/alpha^2) given (A_g x1 - y))^2, which takes the noise
+    off the rest.
+    """
+    target = operators.observed(g) - given
+    again = (1 + 1 / alpha**2) * given * (operators(estimate, g) - measurements)
+    return weighted_splitting(estimate, measurements, operators, g, target, weight) + again.square().mean()
+
+
+def equivariant_splitting(
+    estimate: Tensor, measurements: Tensor, operators: OperatorFamily, g: int | Tensor, given: Tensor
+) -> Tensor:
+    """Consistency with what was given and prediction of the rest, each a mean over its own entries (Sechaud et al. 2026).
+
+    x1 = T f(given y, A_g T) for a random element T of a group that the model is invariant to.
+    """
+    rest = operators.observed(g) - given
+    consistency, prediction = (splitting(estimate, measurements, operators, g, part) for part in (given, rest))
+    return consistency + prediction
+
+
+def recorrupt(measurements: Tensor, noise: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
+    """R2R: (what f is given, its target), with independent noise (Pang et al. 2021).
+
+    Args:
+        measurements: y, with Gaussian noise of a standard deviation sigma.
+        noise: new noise of the same kind.
+        alpha: between 0 and 1; more of it gives f noisier and the target cleaner measurements.
+    """
+    noisier = measurements + (alpha / (1 - alpha)) ** 0.5 * noise
+    return noisier, (measurements - (1 - alpha) * noisier) / alpha

@@ -39,9 +39,10 @@ class MethodComparison(pl.Callback):
 
     methods: to compare. num_operators: G's to compare them at; the run's own where empty. seeds: each draws its own
     splits, operators, initial weights and batches. Only sup and linear are given the truth. settings: what a method has
-    of the model's arguments that the run has not, and its ``epochs``: ``{moi: {learning_rate: 1e-3}}``. The table is
-    written to ``comparison.csv`` in the run's folder, and drawn in ``figures/comparison.png``; the first ``panels`` test
-    images as each method has them, with the run's own seed and operators, in ``figures/panels.png``.
+    of the model's arguments that the run has not, its ``epochs``, and the ``num_operators`` among G's to train it at:
+    ``{moi: {learning_rate: 1e-3, epochs: 60}}``. The table is written to ``comparison.csv`` in the run's folder, and drawn
+    in ``figures/comparison.png``; the first ``panels`` test images as each method has them, with the run's own seed and
+    operators, in ``figures/panels.png``.
     """
 
     def __init__(
@@ -67,7 +68,11 @@ class MethodComparison(pl.Callback):
         assert epochs is not None and log_dir is not None, "Lightning sets them where the settings do not"
         counts = self.num_operators or [data.family.num_operators]
         cells: list[tuple[int, int, Method]] = [
-            (seed, count, method) for count in counts for method in self.methods for seed in self.seeds
+            (seed, count, method)
+            for count in counts
+            for method in self.methods
+            if count in self.settings.get(method, {}).get("num_operators", counts)
+            for seed in self.seeds
         ]
         results: dict[tuple[int, Method], list[dict[str, float]]] = {}
         trained: dict[Method, ReconstructionModule] = {}
@@ -75,6 +80,7 @@ class MethodComparison(pl.Callback):
             here = (seed, count) == (data.seed, data.family.num_operators)
             changes = dict(self.settings.get(method, {}))
             own_epochs = changes.pop("epochs", epochs)
+            changes.pop("num_operators", None)
             if here and method == pl_module.objective.method and not changes and own_epochs == epochs:
                 module, measured = pl_module, test_metrics(trainer)
             else:

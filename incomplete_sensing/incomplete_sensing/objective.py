@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from incomplete_sensing.losses import (
@@ -12,18 +13,25 @@ from incomplete_sensing.losses import (
     draw_cross_operators,
     draw_splits,
     equivariance,
+    equivariant_splitting,
     measurement_consistency,
+    recorrupt,
+    robust_splitting,
     splitting,
+    splitting_weight,
     supervised,
+    weighted_splitting,
 )
 from incomplete_sensing.noise import Noise
-from incomplete_sensing.operators import OperatorFamily
-from incomplete_sensing.sure import sure_gaussian, sure_poisson, sure_poisson_gaussian
-from incomplete_sensing.transforms import Transform, build_transform
+from incomplete_sensing.operators import MovedOperators, OperatorFamily
+from incomplete_sensing.sure import NoiseLevel, sure_gaussian, sure_poisson, sure_poisson_gaussian
+from incomplete_sensing.transforms import PermutationGroup, Transform, build_transform
 from shared_utils import UserError
 
-Method = Literal["mc", "moi", "ei", "moei", "split", "splitmoi", "sup", "mean", "gaussian", "mixture", "linear"]
-SELF_SUPERVISED: tuple[Method, ...] = ("mc", "moi", "ei", "moei", "split", "splitmoi")
+Method = Literal[
+    "mc", "moi", "ei", "moei", "split", "splitmoi", "eqsplit", "sup", "mean", "gaussian", "mixture", "linear"
+]
+SELF_SUPERVISED: tuple[Method, ...] = ("mc", "moi", "ei", "moei", "split", "splitmoi", "eqsplit")
 FITTED: tuple[Method, ...] = ("mean", "gaussian", "mixture", "linear")
 """Not trained by gradients; see ``fitting``."""
 NEEDS_TRUTH: tuple[Method, ...] = ("sup", "linear")
@@ -36,7 +44,7 @@ class Objective:
         method: mc (measurement consistency alone), moi (MC + cross_weight * cross-operator term), ei (MC +
             equivariance_weight * EI), moei (EI through other operators), split (SSDU), splitmoi (the error on rows left
             out + cross_weight * the cross-operator term on the rows given), sup (the only one that sees the truth).
-            Where noise is declared, the risk estimate for it (SURE) takes the place of MC.
+            eqsplit (equivariant splitting, needs a group). Where noise is declared, a risk estimate takes the place of MC.
         cross_weight: of the cross-operator term.
         equivariance_weight: of the equivariance term.
         cross_draw: see ``draw_cross_operators``.
@@ -52,6 +60,12 @@ class Objective:
         split_share: share of the observed entries that split gives to the network.
         split_range: splitmoi's, drawn from a range for every split.
         split_draw: splitmoi's splits, see ``draw_splits``.
+        split_kind: of split: plain, weighted (for masks at random) or robust (under Gaussian noise too).
+        risk: in the place of MC: sure for the declared noise; unsure for Gaussian noise of an unknown level, which is
+            learned from ``noise_start`` in steps of ``noise_step``; r2r, which gives f noisier measurements.
+        noise_start: see risk.
+        noise_step: see risk.
+        alpha: how much noise robust splitting and r2r add.
 
     Raises:
         UserError: the method is unknown, or the weights are such that nothing, or a constant, would be learned.
@@ -75,6 +89,11 @@ class Objective:
         split_share: float = 0.6,
         split_range: tuple[float, float] = (0.5, 0.95),
         split_draw: Literal["sample", "operator"] = "sample",
+        split_kind: Literal["plain", "weighted", "robust"] = "plain",
+        risk: Literal["sure", "unsure", "r2r"] = "sure",
+        noise_start: float = 0.1,
+        noise_step: float = 1e-4,
+        alpha: float = 0.5,
     ) -> None:
         known = (*SELF_SUPERVISED, "sup", *FITTED)
         if method not in known:
@@ -103,6 +122,14 @@ class Objective:
         self.split_share = split_share
         self.split_range = split_range
         self.split_draw: Literal["sample", "operator"] = split_draw
+        self.split_kind, self.risk, self.alpha = split_kind, risk, alpha
+        self.noise_level = NoiseLevel(noise_start, noise_step)
+        if not 0 < alpha < 1:
+            raise UserError(f"alpha must lie between 0 and 1, got {alpha}")
+        if (risk == "r2r" or split_kind == "robust") and (self.noise.sigma == 0 or self.noise.gain > 0):
+            raise UserError(f"{risk if risk == 'r2r' else 'robust splitting'} needs Gaussian noise (noise_sigma)")
+        if method == "eqsplit" and not isinstance(self.transform, PermutationGroup):
+            raise UserError("eqsplit needs a group of transforms that permute pixels, such as shift or rot90")
 
     @property
     def needs_truth(self) -> bool:
@@ -129,14 +156,21 @@ class Objective:
             loss = supervised(reconstruct(measurements, g), truth)
             return {"loss": loss, "supervised": loss}
         if self.method == "split":
-            given = draw_splits(operators, g, self.split_share)
-            target = operators.observed(g) - given
-            loss = splitting(reconstruct(given * measurements, g, given), measurements, operators, g, target)
+            loss = self._split(reconstruct, operators, measurements, g)
+            return {"loss": loss, "splitting": loss}
+        if self.method == "eqsplit":
+            loss = self._equivariant_split(reconstruct, operators, measurements, g)
             return {"loss": loss, "splitting": loss}
         if self.method == "splitmoi":
             return self._left_out(reconstruct, operators, measurements, g)
-        estimate = reconstruct(measurements, g)
-        terms = {"consistency": self.consistency(estimate, measurements, reconstruct, operators, g)}
+        if self.risk == "r2r":
+            noise = self.noise.sigma * torch.randn_like(measurements) * operators.observed(g)
+            noisier, target = recorrupt(measurements, noise, self.alpha)
+            estimate = reconstruct(noisier, g)
+            terms = {"consistency": measurement_consistency(estimate, target, operators, g, self.normalise)}
+        else:
+            estimate = reconstruct(measurements, g)
+            terms = {"consistency": self.consistency(estimate, measurements, reconstruct, operators, g)}
         loss = self.consistency_weight * terms["consistency"]
         noise = self.noise if self.virtual_noise else None
         several = operators.num_operators > 1
@@ -153,6 +187,34 @@ class Objective:
             terms["equivariance"] = equivariance(transformed, reconstruct, operators, j, noise)
             loss = loss + self.equivariance_weight * terms["equivariance"]
         return {"loss": loss, **terms}
+
+    def _split(self, reconstruct: Reconstruct, operators: OperatorFamily, measurements: Tensor, g: Tensor) -> Tensor:
+        given = draw_splits(operators, g, self.split_share)
+        if self.split_kind == "plain":
+            estimate = reconstruct(given * measurements, g, given)
+            return splitting(estimate, measurements, operators, g, operators.observed(g) - given)
+        often = torch.cat([operators.observed(number) for number in range(operators.num_operators)]).mean(0)
+        weight = splitting_weight(often, self.split_share)
+        if self.split_kind == "weighted":
+            estimate = reconstruct(given * measurements, g, given)
+            return weighted_splitting(estimate, measurements, operators, g, operators.observed(g) - given, weight)
+        noisier = measurements + self.alpha * self.noise.sigma * torch.randn_like(measurements)
+        estimate = reconstruct(given * noisier, g, given)
+        return robust_splitting(estimate, measurements, operators, g, given, weight, self.alpha)
+
+    def _equivariant_split(
+        self, reconstruct: Reconstruct, operators: OperatorFamily, measurements: Tensor, g: Tensor
+    ) -> Tensor:
+        """x1 = T f(given y, A T): f is given another orientation of the operator at every step."""
+        group = self.transform
+        if not isinstance(group, PermutationGroup) or not hasattr(reconstruct, "reconstruct"):
+            raise UserError("eqsplit needs a Reconstructor, which reconstructs through other operators")
+        places = torch.arange(operators.num_pixels).reshape(1, *operators.image_shape)
+        (element,) = group.draw(1, operators.image_shape)
+        moved = MovedOperators(operators, group.act(places, element).flatten())
+        given = draw_splits(operators, g, self.split_share)
+        estimate = group.act(reconstruct.reconstruct(given * measurements, moved, g, given), element)  # type: ignore[attr-defined]
+        return equivariant_splitting(estimate, measurements, operators, g, given)
 
     def _left_out(
         self, reconstruct: Reconstruct, operators: OperatorFamily, measurements: Tensor, g: Tensor
@@ -179,6 +241,12 @@ class Objective:
     ) -> Tensor:
         """MC, or the risk estimate that replaces it under the declared noise."""
         sigma, gain = self.noise.sigma, self.noise.gain
+        if self.risk == "unsure":
+            level = self.noise_level
+            found = sure_gaussian(estimate, measurements, reconstruct, operators, g, level.sigma, self.tau)
+            if estimate.requires_grad:
+                level.ascend(found)
+            return found.loss.mean()
         if not self.noise:
             return measurement_consistency(estimate, measurements, operators, g, self.normalise)
         common = (estimate, measurements, reconstruct, operators, g)

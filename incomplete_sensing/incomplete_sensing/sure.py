@@ -140,3 +140,26 @@ def sure_poisson_gaussian_rei(
     first = 2 * _sums(b1 * (gain * measurements + sigma**2) * (moved[0] - image)) / (tau * m)
     second = 2 * sigma**2 * gain * _sums(b2 * (moved[1] + moved[2] - 2 * image)) / (tau**2 * m)
     return Sure(fit - sigma**2 + first + second, fit, first + second)
+
+
+class NoiseLevel:
+    """UNSURE (Tachella et al. 2025): an unknown sigma^2 as the multiplier that keeps the divergence of A f at zero.
+
+    The network minimises the risk estimate, sigma^2 ascends along the divergence: ``sure_gaussian`` with ``sigma``,
+    then ``ascend``.
+
+    Args:
+        sigma: to start from.
+        step: of the ascent of sigma^2.
+    """
+
+    def __init__(self, sigma: float = 0.1, step: float = 1e-4) -> None:
+        self.variance, self.step = sigma**2, step
+
+    @property
+    def sigma(self) -> float:
+        return max(self.variance, 1e-12) ** 0.5
+
+    def ascend(self, risk: Sure) -> None:
+        """A step with the risk estimate of a batch, which was made with ``sigma``."""
+        self.variance += self.step * float(risk.divergence.detach().mean()) / self.sigma**2

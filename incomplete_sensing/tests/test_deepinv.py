@@ -4,7 +4,17 @@ import pytest
 import torch
 
 from incomplete_sensing.deepinv_adapter import PhysicsModel, as_physics, from_physics
-from incomplete_sensing.losses import cross_operator, equivariance, measurement_consistency, splitting
+from incomplete_sensing.losses import (
+    cross_operator,
+    equivariance,
+    equivariant_splitting,
+    measurement_consistency,
+    recorrupt,
+    robust_splitting,
+    splitting,
+    splitting_weight,
+    weighted_splitting,
+)
 from incomplete_sensing.operators import (
     DenseOperators,
     MaskOperators,
@@ -14,7 +24,7 @@ from incomplete_sensing.operators import (
     draw_operators,
 )
 from incomplete_sensing.reconstructor import Reconstructor
-from incomplete_sensing.sure import sure_gaussian
+from incomplete_sensing.sure import NoiseLevel, sure_gaussian
 from incomplete_sensing.transforms import GROUPS
 from shared_utils import UserError
 
@@ -100,6 +110,96 @@ def test_splitting_agrees(setting):
     theirs = loss(x_net=estimate, y=y, physics=physics[0], model=adapted)
     assert torch.allclose(f(given * y, 0), estimate, atol=1e-6)
     assert torch.allclose(splitting(estimate, y, family, 0, target, normalise=False), theirs.mean(), rtol=1e-5)
+
+
+def test_unsure_agrees(setting):
+    family, physics, f, model, y = setting
+    generator, ours = torch.Generator().manual_seed(1), torch.Generator().manual_seed(1)
+    loss = deepinv.loss.SureGaussianLoss(0.2, unsure=True, step_size=0.1, rng=generator)
+    level = NoiseLevel(0.2, 0.1)
+    model.train()
+    for _ in range(3):
+        x1 = model(y, physics[0])
+        theirs = loss(y=y, x_net=x1, physics=physics[0], model=model)
+        probe = torch.empty_like(y).normal_(generator=ours)
+        found = sure_gaussian(x1, y, f, family, 0, level.sigma, probe=probe, num_measurements=y[0].numel())
+        level.ascend(found)
+        assert torch.allclose(found.loss, theirs, rtol=1e-3, atol=1e-5)
+        assert abs(level.variance - float(loss.sigma2)) < 1e-5
+
+
+def test_r2r_agrees(setting):
+    family, physics, f, model, y = setting
+    loss = deepinv.loss.R2RLoss(noise_model=deepinv.physics.GaussianNoise(0.1), alpha=0.3)
+    adapted = loss.adapt_model(model)
+    adapted.train()
+    estimate = adapted(y, physics[0], update_parameters=True)
+    noisier = adapted.get_corruption()
+    noise = (noisier - y) / (0.3 / 0.7) ** 0.5
+    given, target = recorrupt(y, noise, 0.3)
+    assert torch.allclose(given, noisier, atol=1e-6)
+    theirs = loss(x_net=estimate, y=y, physics=physics[0], model=adapted)
+    assert torch.allclose(measurement_consistency(f(given, 0), target, family, 0), theirs, rtol=1e-5)
+
+
+def test_equivariant_splitting_agrees(setting):
+    family, physics, f, model, y = setting
+    loss = deepinv.loss.EquivariantSplittingLoss(img_size=(1, 8, 6))
+    adapted = loss.adapt_model(model)
+    adapted.train()
+    estimate = adapted(y, physics[0], update_parameters=True)
+    given = loss._splitting_model_mapping[adapted].get_masks()[0] * family.observed(0)
+    theirs = loss(x_net=estimate, y=y, physics=physics[0], model=adapted).mean()
+    assert torch.allclose(equivariant_splitting(f(given * y, 0), y, family, 0, given), theirs, rtol=1e-4)
+
+
+@pytest.fixture
+def accelerated():
+    """k-space through one column mask, and deepinv's generators for it and for the splits: (family, physics, f, model, y)."""
+    from deepinv.physics.generator import GaussianMaskGenerator, MultiplicativeSplittingMaskGenerator
+
+    torch.manual_seed(0)
+    masks = GaussianMaskGenerator((8, 16), acceleration=2)
+    splits = MultiplicativeSplittingMaskGenerator((1, 8, 16), GaussianMaskGenerator((8, 16), acceleration=2))
+    mask = masks.step(1)["mask"]
+    family = MRIOperators(mask[:, 0, 0], (2, 8, 16))
+    physics = deepinv.physics.MRI(mask=mask, img_size=(2, 8, 16))
+    network = torch.nn.Conv2d(2, 2, 3, padding=1)
+
+    class Model(torch.nn.Module):
+        def forward(self, y, physics, **options):
+            return network(physics.A_adjoint(y))
+
+    y = family(torch.rand(1, 2, 8, 16), 0)
+    return masks, splits, family, physics, Model(), y
+
+
+def test_weighted_and_robust_splitting_agree(accelerated):
+    masks, splits, family, physics, model, y = accelerated
+    weighted = deepinv.loss.mri.WeightedSplittingLoss(splits, masks)
+    weight = weighted.metric.weights[16]
+    observed, share = masks.average()["mask"].flatten(0, -2)[0], splits.average()["mask"].flatten(0, -2)[0]
+    # Theirs estimates both frequencies from draws; ours takes one share for all entries.
+    kept = (observed > 0.05) & (observed < 0.95) & (share < 0.95)
+    for place in kept.nonzero()[:, 0].tolist():
+        ours = splitting_weight(observed[place], float(share[place]))
+        assert abs(float(ours) / float(weight[0, place]) - 1) < 0.1
+    adapted = weighted.adapt_model(model)
+    adapted.train()
+    estimate = adapted(y, physics, update_parameters=True)
+    given = adapted.get_masks()[0] * family.observed(0)
+    theirs = weighted(x_net=estimate, y=y, physics=physics, model=adapted).mean()
+    target = family.observed(0) - given
+    assert torch.allclose(weighted_splitting(estimate, y, family, 0, target, weight), theirs, rtol=1e-4)
+
+    robust = deepinv.loss.mri.RobustSplittingLoss(splits, masks, deepinv.physics.GaussianNoise(0.1), alpha=0.75)
+    adapted = robust.adapt_model(model)
+    adapted.train()
+    estimate = adapted(y, physics, update_parameters=True)
+    given = adapted.get_masks()[-1] * family.observed(0)
+    theirs = robust(x_net=estimate, y=y, physics=physics, model=adapted).mean()
+    weight = robust.metric.weights[16]
+    assert torch.allclose(robust_splitting(estimate, y, family, 0, given, weight, 0.75), theirs, rtol=1e-4)
 
 
 def test_their_operators_serve_as_ours():

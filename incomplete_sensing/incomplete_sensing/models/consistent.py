@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from incomplete_sensing.matrix_table import apply_matrices
+from incomplete_sensing.matrix_table import apply_small
 from incomplete_sensing.mixture import Mixture
 from incomplete_sensing.models.autoencoder import MLP
 from incomplete_sensing.models.operator_aware import OperatorAware
@@ -111,17 +111,19 @@ class MixtureMean(OperatorAware):
     def _explained(self, batch: _Given, gains: _Gains, g: Tensor) -> tuple[Tensor, Tensor]:
         """(log p(k, y) without its constant, (B, K); M_k^-1 (y - A mean_k), (B, K, r))."""
         residual = batch.kept[:, None] * (batch.values[:, None] - gains.means[g])
-        solved = torch.stack(
-            [apply_matrices(batch.inverse[:, k], residual[:, k], batch.pattern) for k in range(self.components)], 1
-        )
+        solved = self._by_component(batch.inverse, residual, batch.pattern)
         fit = (residual * solved).sum(2) + batch.log_determinant[batch.pattern]
         return self.weights.log() - fit / 2, solved
 
     def _mean(self, gains: _Gains, g: Tensor, shares: Tensor, solved: Tensor) -> Tensor:
-        parts = [
-            apply_matrices(gains.crossed[:, k], shares[:, k, None] * solved[:, k], g) for k in range(self.components)
-        ]
-        return shares @ self._model()[0] + torch.stack(parts).sum(0)
+        moved = self._by_component(gains.crossed, shares[:, :, None] * solved, g).sum(1)
+        return shares @ self._model()[0] + moved
+
+    def _by_component(self, table: Tensor, values: Tensor, index: Tensor) -> Tensor:
+        """table[index[b], k] @ values[b, k]: (B, K, p)."""
+        K = self.components
+        flat = (index[:, None] * K + torch.arange(K, device=index.device)).flatten()
+        return apply_small(table.flatten(0, 1), values.flatten(0, 1), flat).reshape(len(index), K, -1)
 
     def forward(
         self, measurements: Tensor, operators: OperatorFamily, g: int | Tensor, given: Tensor | None = None
@@ -234,6 +236,6 @@ class ConsistentNetwork(MixtureMean):
         for network in self.networks:
             signals = signals + network(signals.reshape(-1, *self.image_shape)).flatten(1)
             residual = batch.kept * (batch.values - rows.apply(signals, g))
-            solved = apply_matrices(inverse, residual, batch.pattern * K + likeliest)
-            signals = signals + apply_matrices(crossed, solved, g * K + likeliest)
+            solved = apply_small(inverse, residual, batch.pattern * K + likeliest)
+            signals = signals + apply_small(crossed, solved, g * K + likeliest)
         return signals

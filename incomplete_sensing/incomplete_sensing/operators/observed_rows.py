@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from incomplete_sensing.matrix_table import apply_matrices
+from incomplete_sensing.matrix_table import apply_small
 from shared_utils import UserError
 
 if TYPE_CHECKING:
@@ -49,4 +49,4 @@ class ObservedRows:
 
     def apply(self, images: Tensor, g: Tensor) -> Tensor:
         """A_g x of flattened images (B, n): (B, r)."""
-        return apply_matrices(self.matrices, images, g)
+        return apply_small(self.matrices, images, g)
