@@ -33,7 +33,7 @@ class Settings:
     """
 
     steps: int = 2000
-    rate: float = 4e-3
+    rate: float = 8e-3
     objective: Objective = field(default_factory=lambda: Objective(scale=16.0, margin=0.2))
     network: dict[str, Any] = field(default_factory=lambda: dict(NETWORK))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -123,6 +123,10 @@ class TwoTokenTransformer(nn.Module):
         UserError: sizes that do not fit each other.
     """
 
+    keeps_scale: ClassVar[bool] = False
+    """Whether the linear maps of a network narrower than the published one begin as ones that keep the scale of what
+    they get, in place of the published deviation."""
+
     def __init__(
         self,
         img_size: int = 112,
@@ -152,9 +156,7 @@ class TwoTokenTransformer(nn.Module):
         self.norm = nn.LayerNorm(embed_dim, eps=_EPS)
         for parameter in (self.cls_token, self.pos_embed, self.outer_token):
             nn.init.trunc_normal_(parameter, std=_DEVIATION)
-        # The published deviation is for the published width. In a network of width 48, 1 to 3 % of a token's power would
-        # depend on the picture at first, and little is learnt: maps of narrower networks keep the scale of what they get.
-        narrow = embed_dim < _PUBLISHED_DIM
+        narrow = self.keeps_scale and embed_dim < _PUBLISHED_DIM
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=module.in_features**-0.5 if narrow else _DEVIATION)
