@@ -16,7 +16,8 @@ def sensitivity(
     """The sensitivity map of a cloud: a picture, and a .ply beside it with the values as a scalar.
 
     Args:
-        cloud: a cloud or mesh (.txt .npy .npz .ply .off .obj .pts .xyz); a shape of the embedded data where not given.
+        cloud: a cloud or mesh (.txt .csv .xyz .pts .npy .npz .ply .pcd .off .obj .stl); a shape of the embedded data where
+            not given.
         ckpt: the victim; the bundled one where not given.
         label: the class to leave (name or number); the predicted one where not given.
         out: the picture (png, jpg, pdf or svg).
@@ -45,7 +46,7 @@ def sensitivity(
     predicted, values = label_and_map(victim, sample, label)
     title = f"{Path(cloud).name if cloud else 'embedded shape'}: {predicted}"
     figures.sensitivity(out, sample.points.numpy(), values, title)
-    write_ply(scalar, sample.points, sample.normals, values)
+    write_ply(scalar, sample.points, sample.normals, values, framed=True)
     print(f"predicted {predicted}; {int((values > 0).sum())} of {size} points matter; wrote {out} and {scalar}")
 
 

@@ -21,7 +21,7 @@ import torch
 from torch.utils.data import Dataset
 
 from shared_utils import UserError
-from si_adv.data.sample import Sample, complete_normals, prepare_cloud
+from si_adv.data.sample import Geometry, Sample, complete_normals, prepare_cloud
 from si_adv.data.text import read_table
 
 log = logging.getLogger(__name__)
@@ -76,8 +76,9 @@ class CloudDataset(Dataset[Sample]):
         self.cache_dir = None if cache_dir is None else Path(cache_dir).expanduser()
         self.corrupt: dict[int, str] = {}
         self._estimated: dict[int, np.ndarray] = {}
+        self._bare: set[int] = set()
         self._open()
-        self.labels = np.asarray(self.labels, np.int64).reshape(-1)
+        self.labels = _whole_numbers(self.root, np.asarray(self.labels).reshape(-1))
         if not len(self.labels):
             raise UserError(f"{self.root}: the split {split!r} is empty ({self.title})")
         if self.labels.min() < 0 or self.labels.max() >= len(self.class_names):
@@ -92,13 +93,13 @@ class CloudDataset(Dataset[Sample]):
         """Set ``class_names``, ``labels`` and ``names``, and ``splits`` where they are not the usual two."""
         raise NotImplementedError
 
-    def _read(self, index: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """Points and normals (M, 3) as stored."""
+    def _read(self, index: int) -> Geometry:
+        """The cloud as stored."""
         raise NotImplementedError
 
     def _prepared(self, index: int) -> tuple[np.ndarray, np.ndarray | None]:
-        points, normals = self._read(index)
-        return prepare_cloud(points, normals, self.num_points, self.names[index], self.allow_upsample)
+        cloud, name = self._read(index), self.names[index]
+        return prepare_cloud(cloud.points, cloud.normals, self.num_points, name, self.allow_upsample, cloud.framed)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -131,8 +132,18 @@ class CloudDataset(Dataset[Sample]):
     def _complete(self, index: int, points: np.ndarray, normals: np.ndarray | None) -> np.ndarray:
         if index not in self._estimated:
             _log_estimated(str(self.root))
+            if normals is None:
+                self._bare.add(index)
             self._estimated[index] = complete_normals(points, normals)
         return self._estimated[index]
+
+    def stores_normals(self, index: int) -> bool:
+        """Whether the normals of a cloud that was read are those of the data set, and not estimated."""
+        return index not in self._bare
+
+    def surface(self, index: int) -> np.ndarray | None:
+        """The triangles (T, 3, 3) that a cloud was sampled from, in its frame; None where there is only a cloud."""
+        return None
 
     def _check_split(self) -> None:
         if self.split not in self.splits:
@@ -143,6 +154,15 @@ class CloudDataset(Dataset[Sample]):
         if not path.exists():
             raise UserError(f"{path} not found: expected {self.title} ({self.looked_for}), {self.obtained}")
         return path
+
+
+def _whole_numbers(root: Path, labels: np.ndarray) -> np.ndarray:
+    """Labels as int64; UserError for what is none: text, complex numbers, fractions, NaN."""
+    if labels.dtype.kind not in "fiub" and len(labels):
+        raise UserError(f"{root}: labels are whole numbers, here they are {labels.dtype}")
+    if labels.dtype.kind == "f" and not (np.isfinite(labels).all() and (labels == np.round(labels)).all()):
+        raise UserError(f"{root}: labels are whole numbers, here some are not, or not finite")
+    return labels.astype(np.int64)
 
 
 class CachedDataset(CloudDataset):
@@ -224,8 +244,8 @@ class CachedDataset(CloudDataset):
         file = state["_cache"]
         self.__dict__.update(state | {"_cache": None if file is None else np.load(file, mmap_mode="r")})
 
-    def _columns(self, path: Path, max_rows: int | None) -> tuple[np.ndarray, np.ndarray | None]:
+    def _columns(self, path: Path, max_rows: int | None) -> Geometry:
         table = read_table(self._need(path), max_rows)
         if table.shape[1] != 3 and table.shape[1] < 6:
             raise UserError(f"{path}, line 1: {table.shape[1]} columns; expected x, y, z, nx, ny, nz")
-        return table[:, :3], table[:, 3:6] if table.shape[1] >= 6 else None
+        return Geometry(table[:, :3], table[:, 3:6] if table.shape[1] >= 6 else None)

@@ -1,6 +1,7 @@
 """Single clouds and meshes read from the files that people have.
 
-Read: .txt, .xyz and .pts (spaces or commas), .npy, .npz, .ply (ascii and binary), .off, .obj.
+Read: .txt, .xyz, .pts and .csv (spaces, commas or semicolons), .npy, .npz, .pcd, .ply and .stl (ascii and binary), .off,
+.obj.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import logging
 import zipfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ import numpy as np
 import torch
 
 from shared_utils import UserError
-from si_adv.data.meshes import read_obj, read_off, read_ply
-from si_adv.data.sample import Geometry, Sample, complete_normals, prepare_cloud, sample_geometry
-from si_adv.data.text import parse_table, read_lines
+from si_adv.data.meshes import read_obj, read_off, read_ply, read_stl
+from si_adv.data.pcd import read_pcd
+from si_adv.data.sample import FRAME, Geometry, Sample, complete_normals, prepare_cloud, sample_geometry
+from si_adv.data.text import encoding, parse_table, read_lines
 
 log = logging.getLogger(__name__)
 
@@ -40,12 +42,48 @@ def read_cloud(
         UserError: it cannot be read or used; names the file (and the line, for text).
     """
     path = Path(path)
-    points, normals = sample_geometry(read_geometry(path), num_points or 1024, np.random.default_rng(seed), str(path))
-    points, normals = prepare_cloud(points, normals, num_points, str(path), allow_upsample)
+    cloud = sample_geometry(read_geometry(path), num_points or 1024, np.random.default_rng(seed), str(path))
+    return _sample(cloud, num_points, label, str(path), path.stem, allow_upsample)
+
+
+def _sample(cloud: Geometry, num_points: int | None, label: int, where: str, name: str, allow_upsample: bool) -> Sample:
+    points, normals = prepare_cloud(cloud.points, cloud.normals, num_points, where, allow_upsample, cloud.framed)
     if normals is None:
-        log.info("%s has no normals: estimated from the 20 nearest points", path)
+        log.info("%s has no normals: estimated from the 20 nearest points", where)
     normals = complete_normals(points, normals)
-    return Sample(torch.from_numpy(points), torch.from_numpy(normals), label, path.stem)
+    return Sample(torch.from_numpy(points), torch.from_numpy(normals), label, name)
+
+
+def read_clouds(path: str | Path, num_points: int | None = 1024, allow_upsample: bool = False) -> list[Sample]:
+    """All clouds of a file: those of an npz that ``attack.py`` wrote, one from any other; see ``read_cloud``."""
+    path = Path(path)
+    if not holds_attack(path):
+        return [read_cloud(path, num_points, allow_upsample=allow_upsample)]
+    arrays = open_arrays(path)
+    clouds = zip(arrays["adv"], arrays["label"].tolist(), arrays["name"].tolist(), strict=True)
+    return [
+        _sample(Geometry(points, framed=True), num_points, label, f"{path}, {name}", name, allow_upsample)
+        for points, label, name in clouds
+    ]
+
+
+def array_names(path: Path) -> list[str]:
+    """The arrays of an npz by name, without reading them; none where the file is no archive."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return [name.removesuffix(".npy") for name in archive.namelist()]
+    except (OSError, zipfile.BadZipFile):
+        return []
+
+
+def holds_attack(path: Path) -> bool:
+    """Whether a file is an npz of attacked clouds, as ``evaluation.reports.write_clouds`` leaves it."""
+    return path.suffix == ".npz" and {"adv", "clean", "label", "name"} <= set(array_names(path))
+
+
+def says_frame(arrays: Mapping[str, np.ndarray]) -> bool:
+    """Whether the arrays of an npz say that their points are in the frame of a classifier."""
+    return str(arrays.get("frame", "")) == FRAME
 
 
 def read_geometry(path: str | Path) -> Geometry:
@@ -82,7 +120,9 @@ def _cloud(path: Path, table: np.ndarray, where: str, columns: Sequence[int] = (
 
 def _read_text(path: Path) -> Geometry:
     lines, numbers = read_lines(path)
-    return _cloud(path, parse_table(path, lines, numbers), f", line {numbers[0]}")
+    cloud = _cloud(path, parse_table(path, lines, numbers), f", line {numbers[0]}")
+    with path.open(encoding=encoding(path), errors="replace") as stream:
+        return cloud._replace(framed=stream.readline().strip() == f"# {FRAME}")
 
 
 def _read_pts(path: Path) -> Geometry:
@@ -94,6 +134,22 @@ def _read_pts(path: Path) -> Geometry:
             raise UserError(f"{path} is truncated: it announces {count} points and has {len(lines) - 1}")
         lines, numbers = lines[1 : count + 1], numbers[1 : count + 1]
     return _cloud(path, parse_table(path, lines, numbers), f", line {numbers[0] if numbers else 1}", columns=(4,))
+
+
+def _read_csv(path: Path) -> Geometry:
+    """As text; the first line may name the columns, of which x y z and nx ny nz are taken."""
+    lines, numbers = read_lines(path)
+    names = [name.strip("\"' ").lower() for name in lines[0].split()]
+    if any(name[:1].isdigit() or name[:1] in "+-." for name in names):
+        return _read_text(path)
+    table = parse_table(path, lines[1:], numbers[1:])
+    columns = {name: place for place, name in enumerate(names)}
+    if not {"x", "y", "z"} <= set(columns) or table.shape[1] != len(names):
+        raise UserError(
+            f"{path}, line {numbers[0]}: {len(names)} names, {' '.join(names)}; expected x, y and z among them"
+        )
+    wanted = ["x", "y", "z", *(("nx", "ny", "nz") if {"nx", "ny", "nz"} <= set(columns) else ())]
+    return _cloud(path, table[:, [columns[name] for name in wanted]], f", line {numbers[0]}")
 
 
 def _load_numpy(path: Path) -> Any:
@@ -119,7 +175,7 @@ def open_arrays(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def _checked_rows(path: Path, table: np.ndarray, what: str) -> np.ndarray:
-    if table.ndim != 2 or not np.issubdtype(table.dtype, np.number):
+    if table.ndim != 2 or table.dtype.kind not in "fiu":
         raise UserError(f"{path}: {what} has shape {table.shape} ({table.dtype}); expected one cloud (N, 3) or (N, 6+)")
     table = table.astype(np.float64)
     bad = ~np.isfinite(table).all(1)
@@ -138,9 +194,11 @@ def _read_npy(path: Path) -> Geometry:
 def _read_npz(path: Path) -> Geometry:
     arrays = open_arrays(path)
     if "points" not in arrays and len(arrays) != 1:
+        if holds_attack(path):
+            raise UserError(f"{path} holds {len(arrays['adv'])} attacked clouds and one is asked for: save them as ply")
         raise UserError(f"{path} holds {', '.join(arrays) or 'nothing'}; expected 'points', and 'normals' where known")
     name = "points" if "points" in arrays else next(iter(arrays))
-    cloud = _cloud(path, _checked_rows(path, arrays[name], repr(name)), "")
+    cloud = _cloud(path, _checked_rows(path, arrays[name], repr(name)), "")._replace(framed=says_frame(arrays))
     if "normals" not in arrays:
         return cloud
     normals = _checked_rows(path, arrays["normals"], "'normals'")
@@ -153,9 +211,12 @@ _READERS: dict[str, Callable[[Path], Geometry]] = {
     ".txt": _read_text,
     ".xyz": _read_text,
     ".pts": _read_pts,
+    ".csv": _read_csv,
+    ".pcd": read_pcd,
     ".npy": _read_npy,
     ".npz": _read_npz,
     ".ply": read_ply,
+    ".stl": read_stl,
     ".off": read_off,
     ".obj": read_obj,
 }

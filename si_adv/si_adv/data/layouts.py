@@ -7,30 +7,18 @@ there is no path.
 from __future__ import annotations
 
 import json
-import zipfile
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from shared_utils import UserError
+from si_adv.data.archives import AttackedClouds, IFDefenseNpz, PackedNpz
 from si_adv.data.dataset import DEFAULT_CACHE, CachedDataset, CloudDataset
-from si_adv.data.files import CLOUD_SUFFIXES, open_arrays, read_geometry
+from si_adv.data.files import CLOUD_SUFFIXES, read_geometry
+from si_adv.data.hdf5 import ModelNetHDF5, ScanObjectNN
 from si_adv.data.procedural import ProceduralShapes
-from si_adv.data.sample import SPLITS, sample_geometry
-
-if TYPE_CHECKING:
-    import h5py
-
-# fmt: off
-MODELNET40 = (
-    "airplane", "bathtub", "bed", "bench", "bookshelf", "bottle", "bowl", "car", "chair", "cone", "cup", "curtain",
-    "desk", "door", "dresser", "flower_pot", "glass_box", "guitar", "keyboard", "lamp", "laptop", "mantel", "monitor",
-    "night_stand", "person", "piano", "plant", "radio", "range_hood", "sink", "sofa", "stairs", "stool", "table", "tent",
-    "toilet", "tv_stand", "vase", "wardrobe", "xbox",
-)
-# fmt: on
+from si_adv.data.sample import SPLITS, Geometry, normalise, sample_geometry
 
 
 class ModelNetText(CachedDataset):
@@ -70,7 +58,7 @@ class ModelNetText(CachedDataset):
         self.labels = np.array([index[name] for name in classes])
         self.paths = [names.parent / kind / f"{name}.txt" for kind, name in zip(classes, self.names, strict=True)]
 
-    def _read(self, index: int) -> tuple[np.ndarray, np.ndarray | None]:
+    def _read(self, index: int) -> Geometry:
         return self._columns(self.paths[index], self.num_points)
 
 
@@ -113,21 +101,21 @@ class ShapeNetPart(CachedDataset):
         self.names = [token for _, token in entries]
         self.paths = [self.root / synset / f"{token}.txt" for synset, token in entries]
 
-    def _read(self, index: int) -> tuple[np.ndarray, np.ndarray | None]:
-        points, normals = self._columns(self.paths[index], None)
+    def _read(self, index: int) -> Geometry:
+        cloud = self._columns(self.paths[index], None)
         rng = np.random.default_rng((self.seed, zlib.crc32(self.names[index].encode())))
-        rows = rng.permutation(len(points))[: self.num_points]
-        return points[rows], None if normals is None else normals[rows]
+        rows = rng.permutation(len(cloud.points))[: self.num_points]
+        return Geometry(cloud.points[rows], None if cloud.normals is None else cloud.normals[rows])
 
 
 class MeshFolder(CachedDataset):
     """Meshes or clouds in ``<class>/{train,test}/``; files right in the class folder are taken for the test split.
 
-    Meshes (OFF, OBJ, PLY with faces) are sampled by area from (seed, class/file), with the normals of their faces.
+    Meshes (OFF, OBJ, STL, PLY with faces) are sampled by area from (seed, class/file), with the normals of their faces.
     """
 
     title = "a folder of shapes per class"
-    looked_for = "<class>/{train,test}/*.{off,obj,ply,xyz,pts,txt,npy,npz}"
+    looked_for = "<class>/{train,test}/*.{off,obj,ply,stl,pcd,xyz,pts,csv,txt,npy,npz}"
     obtained = "such as ModelNet's own archives from https://modelnet.cs.princeton.edu"
 
     @classmethod
@@ -159,154 +147,21 @@ class MeshFolder(CachedDataset):
             for path, label in zip(self.paths, labels, strict=True)
         ]
 
-    def _read(self, index: int) -> tuple[np.ndarray, np.ndarray | None]:
+    def _read(self, index: int) -> Geometry:
+        return self._sampled(index, read_geometry(self.paths[index]))
+
+    def _sampled(self, index: int, geometry: Geometry) -> Geometry:
         path = self.paths[index]
         key = f"{self.class_names[self.labels[index]]}/{path.name}"
         rng = np.random.default_rng((self.seed, zlib.crc32(key.encode())))
-        return sample_geometry(read_geometry(path), self.num_points, rng, str(path))
+        return sample_geometry(geometry, self.num_points, rng, str(path))
 
-
-class ModelNetHDF5(CloudDataset):
-    """``modelnet40_ply_hdf5_2048``: HDF5 files of 2048 clouds; a file is read when one of its clouds is asked for."""
-
-    title = "modelnet40_ply_hdf5_2048"
-    looked_for = "ply_data_{train,test}*.h5 and shape_names.txt"
-    obtained = "from https://shapenet.cs.stanford.edu/media/modelnet40_ply_hdf5_2048.zip"
-
-    @classmethod
-    def matches(cls, root: Path) -> bool:
-        return root.is_dir() and any((root / f"{split}_files.txt").is_file() for split in SPLITS) | any(
-            root.glob("ply_data_*.h5")
-        )
-
-    def _open(self) -> None:
-        import h5py
-
-        self._check_split()
-        listed = self.root / f"{self.split}_files.txt"
-        if listed.is_file():
-            files = [self._need(self.root / Path(line).name) for line in listed.read_text().split()]
-        else:
-            files = sorted(self.root.glob(f"ply_data_{self.split}*.h5"))
-            if not files:
-                self._need(self.root / f"ply_data_{self.split}0.h5")
-        self.class_names = tuple(self._need(self.root / "shape_names.txt").read_text().split())
-        labels, self._places = [], []
-        for file in files:
-            try:
-                with h5py.File(file) as store:
-                    rows = np.asarray(store["label"]).reshape(-1)
-                    data = _stored(store, "data")
-                    if data.ndim != 3 or len(data) != len(rows):
-                        raise UserError(f"{file}: 'data' has shape {data.shape} for {len(rows)} labels")
-            except (OSError, KeyError) as error:
-                raise UserError(f"{file} is not a readable HDF5 file with 'data' and 'label' ({error})") from None
-            labels.append(rows)
-            self._places += [(file, row) for row in range(len(rows))]
-        self.labels = np.concatenate(labels)
-        self.names = [f"{file.stem}_{row:04d}" for file, row in self._places]
-        self._blocks: dict[Path, tuple[np.ndarray, np.ndarray | None]] = {}
-
-    def _read(self, index: int) -> tuple[np.ndarray, np.ndarray | None]:
-        import h5py
-
-        file, row = self._places[index]
-        if file not in self._blocks:
-            try:
-                with h5py.File(file) as store:
-                    normals = _stored(store, "normal")[:, : self.num_points] if "normal" in store else None
-                    self._blocks[file] = _stored(store, "data")[:, : self.num_points], normals
-            except (OSError, KeyError) as error:
-                raise UserError(f"{file} is damaged ({error})") from None
-        points, normals = self._blocks[file]
-        return points[row, :, :3], None if normals is None else normals[row]
-
-    def __getstate__(self) -> dict:
-        return {**self.__dict__, "_blocks": {}}
-
-
-def _stored(store: h5py.File, name: str) -> h5py.Dataset:
-    """The array of this name; KeyError where the file holds none, or something else under it."""
-    import h5py
-
-    entry = store[name]
-    if not isinstance(entry, h5py.Dataset):
-        raise KeyError(f"{name!r} is not an array")
-    return entry
-
-
-class _NpzDataset(CloudDataset):
-    """One npz file with ``<split>_<suffix>`` arrays of all clouds."""
-
-    suffix: ClassVar[str]
-
-    @classmethod
-    def matches(cls, root: Path) -> bool:
-        if root.suffix != ".npz" or not root.is_file():
-            return False
-        return any(f"{split}_{cls.suffix}" in _npz_names(root) for split in SPLITS)
-
-    def _open(self) -> None:
-        arrays = open_arrays(self.root)
-        self.splits = tuple(split for split in SPLITS if f"{split}_{self.suffix}" in arrays)
-        self._check_split()
-        self._points = arrays[f"{self.split}_{self.suffix}"]
-        if f"{self.split}_label" not in arrays:
-            raise UserError(f"{self.root} has {self.split}_{self.suffix} and no {self.split}_label ({self.title})")
-        self.labels = arrays[f"{self.split}_label"].reshape(-1)
-        if self._points.ndim != 3 or self._points.shape[2] < 3 or len(self._points) != len(self.labels):
-            raise UserError(
-                f"{self.root}: {self.split}_{self.suffix} has shape {self._points.shape} for {len(self.labels)} labels; "
-                "expected (clouds, points, 3)"
-            )
-        self._normals = arrays.get(f"{self.split}_normals")
-        if self._normals is None and self._points.shape[2] >= 6:
-            self._normals = self._points[..., 3:6]
-        targets = arrays.get("target_label")
-        # IF-Defense keeps the targets of its attacks beside the test clouds.
-        self.targets = targets.reshape(-1) if targets is not None and self.split == "test" else None
-        highest = max(int(arrays[key].max(initial=0)) for key in arrays if key.endswith("_label"))
-        if "class_names" in arrays:
-            self.class_names = tuple(str(name) for name in arrays["class_names"])
-        else:
-            self.class_names = (
-                MODELNET40 if highest == 39 else tuple(f"class_{number}" for number in range(highest + 1))
-            )
-        names = arrays.get(f"{self.split}_name")
-        self.names = [f"{self.split}_{i:05d}" for i in range(len(self.labels))] if names is None else names.tolist()
-
-    def _read(self, index: int) -> tuple[np.ndarray, np.ndarray | None]:
-        def floats(rows: np.ndarray) -> np.ndarray:
-            # Integers are coordinates in units of the largest int16.
-            return rows / 32767.0 if rows.dtype.kind == "i" else rows
-
-        normals = None if self._normals is None else floats(self._normals[index])
-        return floats(self._points[index, :, :3]), normals
-
-
-class IFDefenseNpz(_NpzDataset):
-    """``train_pc``, ``test_pc``, ``train_label``, ``test_label`` and at times ``target_label`` (attribute ``targets``)."""
-
-    title, suffix = "the npz of IF-Defense", "pc"
-    looked_for = "train_pc, train_label, test_pc, test_label"
-    obtained = "from the links of https://github.com/Wuziyi616/IF-Defense"
-
-
-class PackedNpz(_NpzDataset):
-    """``{train,val,test}_points`` (int16 of value*32767, or float), ``_label``, ``class_names``; ``_name``, ``_normals``."""
-
-    title, suffix = "one npz of all clouds", "points"
-    looked_for = "{train,val,test}_points, {train,val,test}_label and class_names"
-    obtained = "written with numpy.savez from any clouds"
-
-
-def _npz_names(path: Path) -> list[str]:
-    """The arrays of an npz by name, without reading them; none where the file is no archive."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return [name.removesuffix(".npy") for name in archive.namelist()]
-    except (OSError, zipfile.BadZipFile):
-        return []
+    def surface(self, index: int) -> np.ndarray | None:
+        mesh = read_geometry(self.paths[index])
+        if mesh.faces is None:
+            return None
+        _, centre, radius = normalise(self._sampled(index, mesh).points)
+        return (mesh.points[mesh.faces] - centre) / radius
 
 
 #: The folder of classes, which nearly anything resembles, comes last.
@@ -314,8 +169,10 @@ LAYOUTS: tuple[type[CloudDataset], ...] = (
     ModelNetText,
     ShapeNetPart,
     ModelNetHDF5,
+    ScanObjectNN,
     IFDefenseNpz,
     PackedNpz,
+    AttackedClouds,
     MeshFolder,
 )
 
@@ -348,16 +205,18 @@ def open_dataset(
     skip_corrupt: bool = False,
     cache_dir: str | Path | None = DEFAULT_CACHE,
     procedural_size: int = 1000,
+    procedural_noise: float = 0.01,
 ) -> CloudDataset | ProceduralShapes:
     """The clouds of one split of the data set at ``root``, whatever its layout. Other arguments: see ``CloudDataset``.
 
     Args:
-        root: the folder or file; None: ``procedural_size`` clouds of ``ProceduralShapes``, which bring their normals.
+        root: the folder or file; None: ``procedural_size`` clouds of ``ProceduralShapes`` with ``procedural_noise``, which
+            bring their normals.
 
     Raises:
         UserError: an unknown layout, a split that the layout lacks, and whatever cannot be read.
     """
     if root is None:
-        return ProceduralShapes(split, procedural_size, num_points, seed)
+        return ProceduralShapes(split, procedural_size, num_points, seed, procedural_noise)
     layout = recognise(root)
     return layout(Path(root).expanduser(), split, num_points, normals, seed, allow_upsample, skip_corrupt, cache_dir)

@@ -1,4 +1,4 @@
-"""PLY and OBJ through trimesh, and OFF; what trimesh lets pass is checked: a file that is cut off, corners that count back.
+"""PLY, OBJ and STL through trimesh, and OFF; what trimesh lets pass is checked: a file that is cut off, corners that count back.
 
 Only trimesh's parsers are called, on bytes that are already read: materials and textures that a file names are never
 looked for.
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from shared_utils import UserError
-from si_adv.data.sample import Geometry
+from si_adv.data.sample import FRAME, Geometry
 from si_adv.data.text import parse_table, read_lines
 
 
@@ -171,7 +171,29 @@ def read_ply(path: Path) -> Geometry:
                 raise UserError(f"{path} is truncated: it ends inside its {element['length']} {name} entries")
         if "vertices" not in loaded:
             raise UserError(f"{path} holds no points")
-        return _geometry(path, loaded["vertices"], loaded.get("vertex_normals"), loaded.get("faces"))
+        geometry = _geometry(path, loaded["vertices"], loaded.get("vertex_normals"), loaded.get("faces"))
+    header = data.partition(b"\nend_header")[0]
+    return geometry._replace(framed=f"\ncomment {FRAME}".encode() in header)
+
+
+def read_stl(path: Path) -> Geometry:
+    """Stereolithography, ascii and binary."""
+    from trimesh.exchange.stl import load_stl
+
+    data = path.read_bytes()
+    with _parsing(path, "STL"):
+        if not data.startswith(b"solid"):
+            facets = int.from_bytes(data[80:84], "little")
+            if len(data) < 84 or len(data) < 84 + 50 * facets:
+                raise UserError(
+                    f"{path} is truncated: it announces {facets} facets and has {max(len(data) - 84, 0) // 50}"
+                )
+        loaded = load_stl(io.BytesIO(data))
+        if "geometry" in loaded:
+            raise UserError(f"{path} holds {len(loaded['geometry'])} solids: save them as one")
+        if not len(loaded["faces"]):
+            raise UserError(f"{path} holds no facets")
+        return _geometry(path, loaded["vertices"], faces=loaded["faces"])
 
 
 def _rows(columns: Any) -> int:

@@ -50,17 +50,30 @@ class ProceduralShapes(Dataset[Sample]):
 
     def __getitem__(self, index: int) -> Sample:
         """See ``Sample``. Raises IndexError beyond the end."""
-        if not 0 <= index < self.size:
-            raise IndexError(f"cloud {index} of {self.size}")
-        label = index % len(FAMILIES)
-        family = self.class_names[label]
-        rng = np.random.Generator(np.random.PCG64((self.seed, SPLITS.index(self.split), index)))
-        points, normals = sample_triangles(procedural_mesh(family, rng), self.num_points, rng)
-        points, _, _ = normalise(points)
-        points, _, _ = normalise(points + self.noise * rng.standard_normal(points.shape))
+        points, normals, label, _ = self._made(index)
         return Sample(
             torch.from_numpy(points.astype(np.float32)),
             torch.from_numpy(normals.astype(np.float32)),
             label,
-            f"{family}_{index:05d}",
+            f"{self.class_names[label]}_{index:05d}",
         )
+
+    def stores_normals(self, index: int) -> bool:
+        """True: all of them are exact."""
+        return True
+
+    def surface(self, index: int) -> np.ndarray:
+        """The triangles (T, 3, 3) that the cloud was sampled from, in its frame. Raises IndexError beyond the end."""
+        return self._made(index)[3]
+
+    def _made(self, index: int) -> tuple[np.ndarray, np.ndarray, int, np.ndarray]:
+        """Points, normals, label and triangles of a cloud."""
+        if not 0 <= index < self.size:
+            raise IndexError(f"cloud {index} of {self.size}")
+        label = index % len(FAMILIES)
+        rng = np.random.Generator(np.random.PCG64((self.seed, SPLITS.index(self.split), index)))
+        triangles = procedural_mesh(self.class_names[label], rng)
+        points, normals = sample_triangles(triangles, self.num_points, rng)
+        points, centre, radius = normalise(points)
+        noisy, shift, scale = normalise(points + self.noise * rng.standard_normal(points.shape))
+        return noisy, normals, label, ((triangles - centre) / radius - shift) / scale

@@ -16,6 +16,10 @@ log = logging.getLogger(__name__)
 
 SPLITS = ("train", "val", "test")
 
+#: What a saved cloud says where its coordinates are those that a classifier sees: a comment of a PLY or text file, the entry
+#: ``frame`` of an npz. Normalised once more, every point of an adversarial cloud would move.
+FRAME = "si_adv: coordinates as the classifier sees them, not to be normalised again"
+
 
 class Geometry(NamedTuple):
     """What a file holds: a cloud, or a mesh where there are faces."""
@@ -26,13 +30,15 @@ class Geometry(NamedTuple):
     """(N, 3) float64, of the points, as the file has them."""
     faces: np.ndarray | None = None
     """(F, 3) int64 triangles."""
+    framed: bool = False
+    """Whether the file says that its points are in the frame of a classifier (see ``FRAME``)."""
 
 
 class Sample(NamedTuple):
     """One model-ready cloud."""
 
     points: Tensor
-    """(N, 3) float32, centred on their mean, largest radius one."""
+    """(N, 3) float32, centred on their mean, largest radius one; or as stored, where the file says so (``FRAME``)."""
     normals: Tensor
     """(N, 3) float32, unit or zero (undefined); (0, 3) where the data set leaves them out."""
     label: int
@@ -104,12 +110,18 @@ def sample_triangles(triangles: np.ndarray, num_points: int, rng: np.random.Gene
 
 
 def prepare_cloud(
-    points: np.ndarray, normals: np.ndarray | None, num_points: int | None, name: str, allow_upsample: bool = False
+    points: np.ndarray,
+    normals: np.ndarray | None,
+    num_points: int | None,
+    name: str,
+    allow_upsample: bool = False,
+    framed: bool = False,
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """The first ``num_points`` rows (``None``: all), normalised; float32. Normals are cut alike and scaled to unit length.
 
-    With fewer rows than asked for, ``allow_upsample`` repeats them from the first; otherwise, as for values that are
-    not finite and clouds without extent, UserError names the cloud.
+    ``framed`` points keep their place: they are in the frame of a classifier already. With fewer rows than asked for,
+    ``allow_upsample`` repeats them from the first; otherwise, as for values that are not finite and clouds without
+    extent, UserError names the cloud.
     """
     if num_points is not None and len(points) != num_points:
         if len(points) < num_points:
@@ -123,7 +135,8 @@ def prepare_cloud(
     bad = ~np.isfinite(points).all(1)
     if bad.any():
         raise UserError(f"{name}: point {int(bad.argmax())} (counted from 0) is NaN or infinite")
-    points = normalise(points.astype(np.float64), name)[0].astype(np.float32)
+    normalised, _, _ = normalise(points.astype(np.float64), name)
+    points = (points if framed else normalised).astype(np.float32)
     if normals is not None:
         normals = np.where(np.isfinite(normals), normals, 0.0)
         length = np.linalg.norm(normals, axis=1, keepdims=True)
@@ -139,13 +152,11 @@ def complete_normals(points: np.ndarray, normals: np.ndarray | None) -> np.ndarr
     return estimated if normals is None else np.where(normals.any(1, keepdims=True), normals, estimated)
 
 
-def sample_geometry(
-    geometry: Geometry, num_points: int, rng: np.random.Generator, name: str
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Points and normals of a geometry: of a cloud all that it has, of a mesh ``num_points`` drawn by area."""
+def sample_geometry(geometry: Geometry, num_points: int, rng: np.random.Generator, name: str) -> Geometry:
+    """The cloud of a geometry: of a cloud all that it has, of a mesh ``num_points`` drawn by area, with face normals."""
     if geometry.faces is None:
-        return geometry.points, geometry.normals
+        return geometry
     try:
-        return sample_triangles(geometry.points[geometry.faces], num_points, rng)
+        return Geometry(*sample_triangles(geometry.points[geometry.faces], num_points, rng))
     except UserError as error:
         raise UserError(f"{name}: {error}") from None

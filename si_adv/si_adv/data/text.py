@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import re
 from itertools import islice
 from pathlib import Path
 
@@ -11,7 +13,10 @@ from shared_utils import UserError
 
 
 def read_table(path: Path, max_rows: int | None = None) -> np.ndarray:
-    """A text file of numbers as (rows, columns) float64: spaces or commas; empty lines and # comments are skipped.
+    """A text file of numbers as (rows, columns) float64; empty lines and # comments are skipped.
+
+    Columns are parted by spaces, commas or semicolons; where they are parted by spaces or semicolons alone, a comma may be
+    the decimal sign.
 
     Args:
         path: the file.
@@ -24,15 +29,15 @@ def read_table(path: Path, max_rows: int | None = None) -> np.ndarray:
 
 
 def read_lines(path: Path, max_lines: int | None = None) -> tuple[list[str], list[int]]:
-    """Lines that say something, without comments and commas, and their numbers in the file."""
+    """Lines that say something, without comments, spaces between columns, and their numbers in the file."""
 
     def speaking(text: str) -> list[tuple[str, int]]:
-        lines = text.replace(",", " ").splitlines()
+        lines = text.splitlines()
         if "#" in text:
             lines = [line.partition("#")[0] for line in lines]
         return [(line, number) for number, line in enumerate(lines, 1) if line and not line.isspace()]
 
-    with path.open(encoding="utf-8", errors="replace") as stream:
+    with path.open(encoding=encoding(path), errors="replace") as stream:
         text = stream.read() if max_lines is None else "".join(islice(stream, max_lines))
         kept = speaking(text)
         if max_lines is not None and len(kept) < max_lines:
@@ -44,7 +49,39 @@ def read_lines(path: Path, max_lines: int | None = None) -> tuple[list[str], lis
         raise UserError(f"{path} is not a text file")
     if not kept:
         raise UserError(f"{path} is empty")
-    return [line for line, _ in kept], [number for _, number in kept]
+    return _parted(path, [line for line, _ in kept], [number for _, number in kept]), [number for _, number in kept]
+
+
+def encoding(path: Path) -> str:
+    """That of a text file, by its byte-order mark; UTF-8 where it has none."""
+    with path.open("rb") as stream:
+        marked = stream.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    return "utf-16" if marked else "utf-8-sig"
+
+
+_WHOLE_OR_COMMA = re.compile(r"[+-]?(\d+|\d*,\d+)([eE][+-]?\d+)?")
+_THOUSANDS = re.compile(r"[+-]?\d+(\.\d+)+,\d+")
+
+
+def _parted(path: Path, lines: list[str], numbers: list[int]) -> list[str]:
+    """Lines with spaces between the columns, and points for decimal commas.
+
+    ``1,5 2,5 3,5`` are three numbers: where no line has a point, and all columns are parted by something else.
+    """
+    if not any("," in line or ";" in line for line in lines):
+        return lines
+    rows = [line.replace(";", " ").split() for line in lines]
+    for row, number in zip(rows, numbers, strict=True):
+        if len(row) > 2 and any(map(_THOUSANDS.fullmatch, row)):
+            raise UserError(
+                f"{path}, line {number}: numbers with a point and a comma: write them with a decimal point alone"
+            )
+    # Headers, keywords and a count of the points decide nothing.
+    words = [row for row in rows if row[0][:1] in "+-.,0123456789" and not (len(row) == 1 and row[0].isdigit())]
+    decimal = not any("." in line for line in lines) and any("," in token for row in words for token in row)
+    if decimal and all(len(row) > 2 and all(map(_WHOLE_OR_COMMA.fullmatch, row)) for row in words):
+        return [" ".join(row).replace(",", ".") for row in rows]
+    return [line.replace(",", " ").replace(";", " ") for line in lines]
 
 
 def parse_table(path: Path, lines: list[str], numbers: list[int]) -> np.ndarray:

@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from shared_utils.files import replacing
+from si_adv.data.sample import FRAME
 
 _PLY_TYPES = {"float": "<f4", "uchar": "u1"}
 
@@ -30,7 +31,14 @@ def write_npz(path: str | Path, **arrays: Any) -> None:
         np.savez_compressed(stream, **arrays)
 
 
-def write_ply(path: str | Path, points: Any, normals: Any = None, scalar: Any = None, colours: Any = None) -> None:
+def write_ply(
+    path: str | Path,
+    points: Any,
+    normals: Any = None,
+    scalar: Any = None,
+    colours: Any = None,
+    framed: bool = False,
+) -> None:
     """Write a cloud as binary PLY.
 
     Args:
@@ -39,6 +47,7 @@ def write_ply(path: str | Path, points: Any, normals: Any = None, scalar: Any = 
         normals: (N, 3).
         scalar: (N,), written as the property ``quality``, by which MeshLab and CloudCompare colour.
         colours: (N, 3) in 0..1.
+        framed: the points are as a classifier sees them, and are read back so (see ``sample.FRAME``).
 
     Raises:
         ValueError: other shapes.
@@ -56,18 +65,21 @@ def write_ply(path: str | Path, points: Any, normals: Any = None, scalar: Any = 
     rows = np.empty(len(points), [(name, _PLY_TYPES[kind]) for name, kind, _ in columns])
     for name, _, values in columns:
         rows[name] = values
-    header = ["ply", "format binary_little_endian 1.0", f"element vertex {len(points)}"]
+    comment = [f"comment {FRAME}"] if framed else []
+    header = ["ply", "format binary_little_endian 1.0", *comment, f"element vertex {len(points)}"]
     header += [f"property {kind} {name}" for name, kind, _ in columns]
     with replacing(path) as temporary:
         temporary.write_bytes("\n".join([*header, "end_header", ""]).encode() + rows.tobytes())
 
 
-def write_text(path: str | Path, points: Any, colours: Any = None) -> None:
+def write_text(path: str | Path, points: Any, colours: Any = None, framed: bool = False) -> None:
     """Write the text form of the published code, one line ``x y z r g b`` a point, colours (N, 3) in 0..1.
 
-    Without colours the lines end after z. Nine digits, so that float32 coordinates come back exactly.
+    Without colours the lines end after z. Nine digits, so that float32 coordinates come back exactly. ``framed``: as in
+    ``write_ply``, by a comment before the first line.
     """
     points = _array(points, (None, 3), "points")
     rows = points if colours is None else np.concatenate((points, _array(colours, points.shape, "colours")), 1)
     with replacing(path) as temporary:
-        np.savetxt(temporary, rows, fmt=["%.9g"] * 3 + ["%.4g"] * (rows.shape[1] - 3))
+        header = FRAME if framed else ""
+        np.savetxt(temporary, rows, fmt=["%.9g"] * 3 + ["%.4g"] * (rows.shape[1] - 3), header=header)

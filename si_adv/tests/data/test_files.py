@@ -123,8 +123,8 @@ def test_a_cloud_without_extent_is_named(tmp_path):
 
 
 def test_unknown_and_missing_files_are_named(tmp_path):
-    with pytest.raises(UserError, match=r"cloud\.stl: unknown kind of file; known: \.txt"):
-        read_geometry(tmp_path / "cloud.stl")
+    with pytest.raises(UserError, match=r"cloud\.las: unknown kind of file; known: \.txt"):
+        read_geometry(tmp_path / "cloud.las")
     with pytest.raises(UserError, match=r"cloud\.off not found"):
         read_geometry(tmp_path / "cloud.off")
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from shared_utils import UserError
-from si_adv.data.layouts import LAYOUTS, MODELNET40, open_dataset, recognise
+from si_adv.data.archives import MODELNET40
+from si_adv.data.layouts import LAYOUTS, open_dataset, recognise
 from si_adv.data.sample import normalise
 
 CLASSES = ("chair", "glass_box", "sofa")

@@ -41,4 +41,4 @@ def test_normals_are_made_unit_and_broken_ones_zero():
 
 
 def test_geometry_defaults_to_a_bare_cloud():
-    assert Geometry(POINTS)[1:] == (None, None)
+    assert Geometry(POINTS)[1:] == (None, None, False)
