@@ -30,7 +30,12 @@ class Row:
 
 
 ROWS = (
-    Row("si_ifgm", 10, (1.00, 0.697, 2.87e-4, 0.0312, 1.00e-3, 55.6, None, None)),
+    Row(
+        "si_ifgm",
+        10,
+        (1.00, 0.697, 2.87e-4, 0.0312, 1.00e-3, 55.6, None, None),
+        {"normal_neighbours": 20},
+    ),
     Row("ifgm", 10, (1.00, 0.477, 1.27e-4, 0.0201, 2.55e-3, 69.5, None, None)),
     Row("mifgm", 6, (1.00, 3.133, 3.05e-3, 0.0498, 2.71e-2, 76, None, None), {"early_stop": False}),
     Row("fgm", 30, (0.37, 0.388, 0.80e-4, 0.0157, 2.00e-3, 92, None, None)),

@@ -52,8 +52,10 @@ def speed(golden: str = "../../shared/golden/si_adv", clouds: int = 6, steps: in
         "- weight gradients": lambda: written_out(victim, six, labels, steps, Variant(False)),
         "- steps after success": lambda: written_out(victim, six, labels, steps, Variant(False, False)),
         "- tangent coordinates": lambda: written_out(victim, six, labels, steps, Variant(False, False, False)),
-        "ours": lambda: ShapeInvariantIFGM(victim, steps=steps)(six, labels),
-        "ours, four at a time": lambda: ShapeInvariantIFGM(victim, steps=steps, micro_batch=4)(six, labels),
+        "ours": lambda: ShapeInvariantIFGM(victim, steps=steps, normal_neighbours=20)(six, labels),
+        "ours, four at a time": lambda: ShapeInvariantIFGM(victim, steps=steps, micro_batch=4, normal_neighbours=20)(
+            six, labels
+        ),
     }
     best, adv = dict.fromkeys(loops, float("inf")), {}
     for _ in range(repeats):

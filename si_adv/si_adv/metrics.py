@@ -21,6 +21,9 @@ from si_adv.losses import curvature_from_neighbours
 _PUBLISHED_COORDINATES = 3072
 _MOVED = 1e-6
 _CURVATURE_NEIGHBOURS = 16
+#: The normals that tables measure out-of-surface motion by, where there is only a cloud: of a neighbourhood that no attack
+#: uses (``attacks.budgets.check``), for the normals that an attack moved along are blind to what it did.
+MEASURED_NEIGHBOURS = 12
 _OUTLIER_NEIGHBOURS = 2
 _OUTLIER_ALPHA = 1.1
 
@@ -84,12 +87,13 @@ def hausdorff_true(adv: Tensor, clean: Tensor) -> Tensor:
 
 def surface(adv: Tensor, clean: Tensor, normals: Tensor) -> Tensor:
     """Out-of-surface motion: mean |(p' - c) . m|, c the nearest clean point and m its unit normal (either sign)."""
-    return _surface(adv, clean, normals, _nearest(adv, clean)[1]).to(adv.dtype)
+    return _surface(adv, clean, normals, _nearest(adv, clean)[1]).mean(1).to(adv.dtype)
 
 
 def _surface(adv: Tensor, clean: Tensor, normals: Tensor, nearest: Tensor) -> Tensor:
+    """(B, N), a value a point."""
     motion = adv.double() - gather(clean.double(), nearest)
-    return (motion * gather(normals.double(), nearest)).sum(-1).abs().mean(1)
+    return (motion * gather(normals.double(), nearest)).sum(-1).abs()
 
 
 def curvature(adv: Tensor, clean: Tensor, normals: Tensor, k: int = _CURVATURE_NEIGHBOURS) -> Tensor:
@@ -97,16 +101,22 @@ def curvature(adv: Tensor, clean: Tensor, normals: Tensor, k: int = _CURVATURE_N
     _, adv_neighbours = knn(adv, adv, k + 1)
     _, clean_neighbours = knn(clean, clean, k + 1)
     nearest = _nearest(adv, clean)[1]
-    return _curvature(adv, clean, normals, nearest, adv_neighbours, clean_neighbours).to(adv.dtype)
+    return _curvature(adv, clean, normals, nearest, adv_neighbours, clean_neighbours).mean(1).to(adv.dtype)
 
 
 def _curvature(
     adv: Tensor, clean: Tensor, normals: Tensor, nearest: Tensor, adv_neighbours: Tensor, clean_neighbours: Tensor
 ) -> Tensor:
+    """(B, N), a value a point."""
     normals = normals.double()
     before = curvature_from_neighbours(clean.double(), normals, clean_neighbours)
     after = curvature_from_neighbours(adv.double(), gather(normals, nearest), adv_neighbours)
-    return (after - before.gather(1, nearest)).square().mean(1)
+    return (after - before.gather(1, nearest)).square()
+
+
+def over_points(name: str, values: Tensor) -> dict[str, Tensor]:
+    """Mean, 99th percentile and maximum (B,) of a distance (B, N) a point: ``name``, ``name_p99`` and ``name_max``."""
+    return {name: values.mean(1), f"{name}_p99": values.quantile(0.99, dim=1), f"{name}_max": values.amax(1)}
 
 
 def outliers(points: Tensor) -> Tensor:
@@ -159,8 +169,8 @@ def distances(adv: Tensor, clean: Tensor, normals: Tensor | None = None) -> dict
         "chamfer": (forward.mean(1) + backward.mean(1)) / 2,
         "hausdorff": (forward.amax(1) + backward.amax(1)) / 2,
         "hausdorff_true": torch.maximum(forward.amax(1), backward.amax(1)).sqrt(),
-        "surface": _surface(adv, clean, normals, nearest),
-        "curvature": _curvature(adv, clean, normals, nearest, adv_neighbours, clean_neighbours),
+        **over_points("surface", _surface(adv, clean, normals, nearest)),
+        **over_points("curvature", _curvature(adv, clean, normals, nearest, adv_neighbours, clean_neighbours)),
         "linf": linf(adv, clean),
         "moved": moved(adv, clean),
         "outliers": (adv_strays > _stray_threshold(adv_strays)).sum(1),

@@ -4,6 +4,7 @@ One adapter a published module: it takes the case and returns the outputs that t
 inputs and outputs the case has. Cases of one module differ in their ``runner``.
 """
 
+import dataclasses
 import re
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import torch
 
 from shared_utils.testing import adapter_for, golden_cases, make_input
 from si_adv import losses, metrics
-from si_adv.attacks import AttackResult, ShapeInvariantIFGM, ShapeInvariantQuery, sensitivity_map
+from si_adv.attacks import AttackResult, ShapeInvariantIFGM, ShapeInvariantQuery, SimBA, sensitivity_map
 from si_adv.defences import SOR, SRS, Defended
 from si_adv.geometry import estimate_normals, from_tangent, to_tangent
 from si_adv.published import LAYOUTS, import_published, read_quantised
@@ -214,15 +215,28 @@ def exempt_sensitivity(case):
     return {"direction": np.broadcast_to(poles[..., None], case.spec["outputs"]["direction"])}
 
 
+# All that a case of an attack may say; another word is one that the adapter would not follow.
+_ATTACK_WORDS = {"model", "attack", "eps", "step_size", "max_steps", "top5_attack", "seed"}
+_ATTACK_WORDS |= {"defense", "defense_method", "defense_npoint"}
+
+
+def _defended(case, model):
+    """The model behind the defence of the case, with as many points left as it says (1024 in the published code)."""
+    name = case.config.get("defense", case.config.get("defense_method")) or None
+    if name is None:
+        return model
+    defences = {"sor": SOR(2, 1.1, case.config.get("defense_npoint", 1024))}
+    return Defended(model, defences[name])
+
+
 def run_attack(case, architecture):
+    assert set(case.config) <= _ATTACK_WORDS, f"{case.name} says {set(case.config) - _ATTACK_WORDS}, which is not read"
     inputs = _tensors(case)
     clouds, labels = inputs["clouds6"], inputs["labels"]
-    model = _import(case, architecture=architecture)
-    if case.config.get("defense_method") == "sor":
-        model = Defended(model, SOR(2, 1.1, 1024))
+    model = _defended(case, _import(case, architecture=architecture))
     top_k = 5 if case.config.get("top5_attack") else 1
-    runner = {"ifgm_ours": _published_white_box, "ours": _published_query}[case.config["attack"]]
-    adv, result, third = runner(case, model, clouds, labels, top_k)
+    runners = {"ifgm_ours": _published_white_box, "ours": _published_query, "simba": _published_simba}
+    adv, result, third = runners[case.config["attack"]](case, model, clouds, labels, top_k)
     pred = result.prediction
     if top_k == 5:
         pred = torch.where(result.success, -1, labels)
@@ -232,10 +246,32 @@ def run_attack(case, architecture):
 def _published_white_box(case, model, clouds, labels, top_k):
     config = case.config
     attack = ShapeInvariantIFGM(
-        model, eps=config["eps"], step_size=config["step_size"], steps=config["max_steps"], top_k=top_k
+        model,
+        eps=config["eps"],
+        step_size=config["step_size"],
+        steps=config["max_steps"],
+        top_k=top_k,
+        normal_neighbours=20,
     )
     result = attack.run(clouds, labels)
     return result.adv, result, result.prediction != labels
+
+
+def _published_simba(case, model, clouds, labels, top_k):
+    """Coordinates in the order that the case stores, or in that of numpy's generator with its seed."""
+    stored = _tensors(case).get("order")
+    generator = np.random.RandomState(case.config.get("seed", 2022))
+
+    class InOrder(SimBA):
+        def _moves(self, clean, labels, normals, ids):
+            order = np.arange(3 * clean.shape[1]).reshape(-1, 1)
+            generator.shuffle(order)  # rows, as the published list of pairs
+            orders = torch.from_numpy(order[:, 0])[None] if stored is None else stored[ids].long()
+            return self._coordinate_moves(orders, self._signs(clean).expand(*orders.shape, 2))
+
+    attack = InOrder(model, step=case.config["step_size"], published_start=True, top_k=top_k, micro_batch=1)
+    result = attack.run(clouds, labels)
+    return result.adv, result, result.queries
 
 
 def _published_query(case, model, clouds, labels, top_k):
@@ -281,6 +317,49 @@ def run_on_victim(case):
 
 
 ADAPTERS.update(dict.fromkeys(VICTIM_MODULES, run_on_victim))
+
+
+def _another(name, attack, **words):
+    """A stored case of an attack with another config."""
+    (case,) = (case for case in golden_cases(Path(__file__).parent / "golden") if str(case) == name)
+    config = {**case.config, "attack": attack, **words}
+    return dataclasses.replace(case, spec={**case.spec, "config": config})
+
+
+@pytest.mark.parametrize("word", ["defense", "defense_method"])
+@pytest.mark.parametrize("attack", ["ours", "simba"])
+def test_an_adapter_follows_the_defence_of_its_case(word, attack, monkeypatch):
+    seen = []
+    monkeypatch.setattr(SOR, "forward", lambda self, clouds: seen.append(self.num_points) or clouds)
+    for points in (None, 90):
+        said = {} if points is None else {"defense_npoint": points}
+        run_attack(_another("si_query_pointnet", attack, step_size=5.0, **{word: "sor"}, **said), "pointnet")
+        assert set(seen) == {points or 1024}
+        seen.clear()
+    run_attack(_another("si_query_pointnet", attack, step_size=5.0, **{word: ""}), "pointnet")
+    assert not seen
+    with pytest.raises(KeyError, match="shield"):
+        run_attack(_another("si_query_pointnet", attack, **{word: "shield"}), "pointnet")
+
+
+def test_an_adapter_reads_every_word_of_its_case():
+    with pytest.raises(AssertionError, match="momentum"):
+        run_attack(_another("si_query_pointnet", "ours", momentum=1), "pointnet")
+    with pytest.raises(KeyError, match="simbapp"):
+        run_attack(_another("si_query_pointnet", "simbapp"), "pointnet")
+
+
+def test_a_simba_case_draws_in_the_published_order():
+    """The seed decides; the first move is the first coordinate of numpy's shuffle, and the queries are counted."""
+    case = _another("si_query_pointnet", "simba", seed=7, step_size=0.5)
+    ours = run_attack(case, "pointnet")
+    order = np.arange(3 * 96).reshape(-1, 1)
+    np.random.RandomState(7).shuffle(order)
+    moved = (ours["adv_points"][0] - torch.from_numpy(case.inputs()["clouds6"][0, :, :3])).reshape(-1)
+    assert abs(float(moved[order[0, 0]])) == pytest.approx(0.5, abs=1e-6)  # the published start accepts it
+    assert (ours["third"] >= 2).all()
+    other = run_attack(_another("si_query_pointnet", "simba", seed=8, step_size=0.5), "pointnet")
+    assert not torch.equal(ours["adv_points"], other["adv_points"])
 
 
 @pytest.mark.parametrize("case", golden_cases(Path(__file__).parent / "golden"), ids=str)

@@ -85,6 +85,30 @@ def test_sliding_along_a_plane_leaves_the_surface_and_lifting_does_not():
     torch.testing.assert_close(metrics.surface(lifted, plane, normals), torch.tensor([0.03]))
 
 
+def test_the_normal_that_counts_is_that_of_the_nearest_clean_point():
+    """Two walls; a point of the one has moved beside a point of the other, off its wall by 0.1."""
+    clean = torch.tensor([[(0.0, 0.0, 0.0), (5.0, 5.0, 5.0)]])
+    normals = torch.tensor([[(1.0, 0.0, 0.0), (0.0, 0.0, 1.0)]])
+    adv = torch.tensor([[(5.0, 5.2, 5.1), (5.0, 5.0, 5.0)]])
+    # Its own normal would say 0; beside the other's 0.1, of two points.
+    torch.testing.assert_close(metrics.surface(adv, clean, normals), torch.tensor([0.05]))
+    values = metrics.distances(adv, clean, normals)
+    torch.testing.assert_close(values["surface"], torch.tensor([0.05]))
+    torch.testing.assert_close(values["surface_max"], torch.tensor([0.1]))
+
+
+def test_curvature_is_compared_with_that_of_the_nearest_clean_point():
+    """The points of a plane and a bent strip in another order are the same cloud, of the same curvature."""
+    grid = torch.cartesian_prod(torch.arange(6.0), torch.arange(6.0))
+    clean = torch.cat([grid, (grid[:, :1] - 2.5) ** 2], 1)[None]
+    normals = torch.nn.functional.normalize(
+        torch.stack([-2 * (grid[:, 0] - 2.5), 0 * grid[:, 0], 1 + 0 * grid[:, 0]], 1), dim=1
+    )
+    order = torch.randperm(36, generator=torch.Generator().manual_seed(0))
+    assert metrics.curvature(clean[:, order], clean, normals[None], 8) == 0
+    assert metrics.curvature(clean * torch.tensor([1.0, 1.0, 1.3]), clean, normals[None], 8) > 1e-4
+
+
 def test_moved_and_linf_say_how_many_and_how_far(pair):
     _, clean, _ = pair
     adv = clean.clone()
@@ -107,6 +131,10 @@ def test_far_points_raise_the_threshold_of_a_cloud_and_not_that_of_the_clean_one
 def test_distances_holds_what_each_function_gives(pair):
     adv, clean, normals = pair
     values = metrics.distances(adv, clean, normals)
+    for name in ("surface", "curvature"):
+        mean, percentile, most = (values.pop(f"{name}{end}") for end in ("", "_p99", "_max"))
+        assert (mean < percentile).all() and (percentile <= most).all()
+        values[name] = mean
     for name, value in values.items():
         arguments = {"surface": (adv, clean, normals), "curvature": (adv, clean, normals), "outliers": (adv,)}
         expected = getattr(metrics, name)(*arguments.get(name, (adv, clean)))

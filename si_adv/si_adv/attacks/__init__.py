@@ -9,6 +9,7 @@ import difflib
 import inspect
 
 from shared_utils import UserError
+from si_adv.attacks.adapt import Adapted
 from si_adv.attacks.base import Attack, AttackResult, Victim
 from si_adv.attacks.drop import Drop
 from si_adv.attacks.gradient import FGM, IFGM, MIFGM, PGD, RandomDirection, RandomTangent, ShapeInvariantIFGM
@@ -79,6 +80,7 @@ __all__ = [
     "KNN",
     "MIFGM",
     "PGD",
+    "Adapted",
     "Attack",
     "AttackResult",
     "Drop",

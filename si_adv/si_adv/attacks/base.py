@@ -12,11 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from shared_utils import UserError
 from si_adv.geometry import estimate_normals
 from si_adv.losses import margin_loss, output_margin
 
 Victim = nn.Module | Callable[[Tensor], Tensor | tuple]
-"""Anything that maps clouds (B, 3, N) to logits or log-probabilities (B, C), or to a tuple that starts with them."""
+"""Anything that maps clouds (B, 3, N) to logits or log-probabilities (B, C), or to a tuple with them; see ``Adapted``."""
 
 
 @dataclass
@@ -92,13 +93,59 @@ def attacked(*models: Victim) -> Iterator[None]:
 
 
 def model_output(model: Victim, points: Tensor) -> Tensor:
-    """Output (B, C) of a victim on clouds (B, N, 3); the first item where it returns a tuple."""
-    output = model(points.transpose(1, 2).contiguous())
+    """Output (B, C) float32 of a victim on clouds (B, N, 3), which it gets in the precision of its weights.
+
+    Of a tuple the one item that is (B, C).
+
+    Raises:
+        UserError: there is no such output, or more than one; fewer than two classes; NaN.
+    """
+    output = model(points.transpose(1, 2).contiguous().to(_precision(model)))
     if isinstance(output, tuple | list):
-        output = output[0]
-    if output.dim() != 2 or len(output) != len(points):
-        raise ValueError(f"the victim must return (B, C) outputs for {len(points)} clouds, got {tuple(output.shape)}")
-    return output
+        tables = [item for item in output if isinstance(item, Tensor) and item.dim() == 2 and len(item) == len(points)]
+        if len(tables) > 1:
+            shapes = ", ".join(str(tuple(table.shape)) for table in tables)
+            raise UserError(
+                f"the victim returns several (B, C) outputs, {shapes}: choose one, as in Adapted(model, output=1)"
+            )
+        output = tables[0] if tables else output[0] if output else output
+    if not isinstance(output, Tensor):
+        kind = type(output).__name__
+        raise UserError(
+            f"the victim returns a {kind}, not a tensor of scores: see Adapted(model, output=..., numpy=...)"
+        )
+    if output.dim() != 2 or len(output) != len(points) or not output.is_floating_point():
+        raise UserError(
+            f"the victim must return (B, C) outputs for {len(points)} clouds, got {tuple(output.shape)} of {output.dtype}; "
+            "for one that returns labels alone see Adapted(model, num_classes=...)"
+        )
+    if output.shape[1] < 2:
+        raise UserError("the victim has a single class: there is no decision to change")
+    wrong = output.detach().isnan().any(1)
+    if wrong.any():
+        raise UserError(f"the victim returned NaN for cloud {int(wrong.int().argmax())} of the batch")
+    return output.float()
+
+
+def _precision(model: Victim) -> torch.dtype:
+    """That of the weights of a module; float32 for whatever has none."""
+    weights = model.parameters() if isinstance(model, nn.Module) else ()
+    return next((weight.dtype for weight in weights if weight.is_floating_point()), torch.float32)
+
+
+def gradient_of(loss: Tensor, points: Tensor) -> Tensor:
+    """Gradient of a loss in the points it was computed from. Raises UserError where it does not depend on them."""
+    needs_gradient(loss)
+    return torch.autograd.grad(loss, points)[0]
+
+
+def needs_gradient(output: Tensor) -> None:
+    """Raise UserError where an output does not depend on the points that it was computed from."""
+    if not output.requires_grad:
+        raise UserError(
+            "the victim's output has no gradient in the points (numpy, no_grad, detach or argmax in it): attack it by "
+            "queries (simba, or si_query and simba_pp with a surrogate)"
+        )
 
 
 def split_clouds(clouds: Tensor, normals: Tensor | None) -> tuple[Tensor, Tensor | None]:
@@ -112,26 +159,45 @@ def split_clouds(clouds: Tensor, normals: Tensor | None) -> tuple[Tensor, Tensor
         Points (B, N, 3) float32; normals (B, N, 3), zero where they were zero or not finite, or None.
 
     Raises:
-        ValueError: other shapes.
+        UserError: other shapes, complex numbers, no points, or points that are not finite.
     """
-    if clouds.dim() != 3 or clouds.shape[-1] not in (3, 6) or not len(clouds):
-        raise ValueError(
-            f"clouds must have shape (B, N, 3), or (B, N, 6) with normals, B > 0, got {tuple(clouds.shape)}"
+    clouds = torch.as_tensor(clouds)
+    if clouds.dim() != 3 or clouds.shape[-1] not in (3, 6) or not clouds.numel() or clouds.is_complex():
+        raise UserError(
+            f"clouds must have shape (B, N, 3), or (B, N, 6) with normals, B > 0 and N > 0, got {tuple(clouds.shape)} "
+            f"of {clouds.dtype}"
         )
     # Cloned: the caller's tensor stays as it is, and one made under inference_mode becomes usable in a graph.
     points = clouds[..., :3].detach().float().clone()
+    wrong = ~points.isfinite().all(-1).all(-1)
+    if wrong.any():
+        raise UserError(f"cloud {int(wrong.int().argmax())} of the batch has a point that is NaN or infinite")
     if normals is None and clouds.shape[-1] == 6:
         normals = clouds[..., 3:]
     if normals is None:
         return points, None
+    normals = torch.as_tensor(normals)
     if normals.shape != points.shape:
-        raise ValueError(
-            f"normals must have the shape of the points, {tuple(points.shape)}, got {tuple(normals.shape)}"
-        )
+        raise UserError(f"normals must have the shape of the points, {tuple(points.shape)}, got {tuple(normals.shape)}")
     normals = normals.detach().to(points).clone()
     length = torch.linalg.vector_norm(normals, dim=-1, keepdim=True)
     defined = length.isfinite() & (length > 0)
     return points, torch.where(defined, normals / length, 0)
+
+
+def whole_labels(labels: Tensor, points: Tensor) -> Tensor:
+    """Labels (B,) int64 beside clouds (B, N, 3), from a tensor, an array or a list.
+
+    Raises:
+        UserError: another number of them, or what is no whole number.
+    """
+    given = torch.as_tensor(labels)
+    if given.shape != points.shape[:1]:
+        raise UserError(f"{len(points)} clouds need labels of shape ({len(points)},), got {tuple(given.shape)}")
+    whole = given.detach().to(points.device, torch.int64).clone()
+    if given.is_complex() or (given.is_floating_point() and not torch.equal(whole.to(given), given.to(points.device))):
+        raise UserError(f"labels are whole numbers, got {given.tolist()}")
+    return whole
 
 
 def cloud_generators(seed: int, ids: Tensor) -> list[torch.Generator]:
@@ -158,6 +224,8 @@ class Attack(ABC):
 
     needs_normals = False
     """Whether normals are estimated where none are given."""
+    normal_neighbours = 20
+    """Points that a normal is estimated from, where none are given."""
     fixed: tuple[str, ...] = ()
     """Options of the base classes that the attack decides itself."""
 
@@ -199,11 +267,7 @@ class Attack(ABC):
         # Also inside no_grad and inference_mode, where validation loops run, an attack takes gradients.
         with torch.inference_mode(False), torch.enable_grad(), attacked(*self._models()):
             points, normals = split_clouds(clouds, normals)
-            labels = labels.detach().to(points.device, torch.int64).clone()
-            if labels.shape != points.shape[:1]:
-                raise ValueError(
-                    f"{len(points)} clouds need labels of shape ({len(points)},), got {tuple(labels.shape)}"
-                )
+            labels = whole_labels(labels, points)
             ids = torch.arange(len(points)) if ids is None else torch.as_tensor(ids)
             if ids.shape != labels.shape:
                 raise ValueError(f"{len(points)} clouds need ids of shape ({len(points)},), got {tuple(ids.shape)}")
@@ -213,9 +277,24 @@ class Attack(ABC):
                 part = slice(begin, begin + size)
                 part_normals = None if normals is None else normals[part]
                 if part_normals is None and self.needs_normals:
-                    part_normals = estimate_normals(points[part])
+                    part_normals = estimate_normals(points[part], self.normal_neighbours)
                 parts.append(self._attack(points[part], labels[part], part_normals, ids[part]))
         return AttackResult.cat(parts)
+
+    def holds(self, clouds: Tensor, labels: Tensor) -> Tensor:
+        """Whether the victim's decision on clouds is the goal of the attack, whatever the margin: (B,) bool.
+
+        For clouds that have been through something after the attack; nothing of it counts as a query.
+
+        Args:
+            clouds: (B, N, 3).
+            labels: (B,) integers, those that the attack was given.
+        """
+        size = self.micro_batch or self._default_micro_batch(clouds.device)
+        labels = labels.to(clouds.device, torch.int64)
+        with torch.no_grad(), attacked(*self._models()):
+            parts = zip(clouds.float().split(size), labels.split(size), strict=True)
+            return torch.cat([self._decided(self._forward(*part), part[1]) for part in parts])
 
     @abstractmethod
     def _attack(self, clean: Tensor, labels: Tensor, normals: Tensor | None, ids: Tensor) -> AttackResult:
@@ -233,7 +312,7 @@ class Attack(ABC):
     def _forward(self, points: Tensor, labels: Tensor) -> Tensor:
         output = model_output(self.model, points)
         if labels.min() < 0 or labels.max() >= output.shape[1]:
-            raise ValueError(f"labels must lie in 0..{output.shape[1] - 1} for this victim, got {labels.tolist()}")
+            raise UserError(f"labels must lie in 0..{output.shape[1] - 1} for this victim, got {labels.tolist()}")
         return output
 
     def _loss(self, output: Tensor, labels: Tensor) -> Tensor:
@@ -242,12 +321,13 @@ class Attack(ABC):
 
     def _reached(self, output: Tensor, labels: Tensor) -> Tensor:
         """(b,) bool: the label is out of (targeted: in) the best ``top_k``, and the margin won by ``confidence``."""
-        best = output.topk(self.top_k, dim=1).indices
-        among = (best == labels[:, None]).any(1)
         margin = output_margin(output, labels, self.top_k)
-        if self.targeted:
-            return among & (margin >= self.confidence)
-        return ~among & (-margin >= self.confidence)
+        return self._decided(output, labels) & ((margin if self.targeted else -margin) >= self.confidence)
+
+    def _decided(self, output: Tensor, labels: Tensor) -> Tensor:
+        """(b,) bool: the label is out of (targeted: in) the best ``top_k``."""
+        best = output.topk(self.top_k, dim=1).indices
+        return (best == labels[:, None]).any(1) == self.targeted
 
     @torch.no_grad()
     def _look(self, points: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -260,10 +340,9 @@ class Attack(ABC):
         points = points.detach().requires_grad_()
         output = self._forward(points, labels)
         reached = self._reached(output.detach(), labels)
-        if reached.all():  # no backward pass for nothing
-            gradient = torch.zeros_like(points)
-        else:
-            (gradient,) = torch.autograd.grad(self._loss(output, labels).sum(), points)
+        loss = self._loss(output, labels).sum()
+        # No backward pass for nothing.
+        gradient = torch.zeros_like(points) if reached.all() else gradient_of(loss, points)
         return output.detach().argmax(1), reached, gradient
 
 

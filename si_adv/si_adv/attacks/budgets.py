@@ -11,6 +11,7 @@ from shared_utils import UserError
 from si_adv import lists
 from si_adv.attacks import ATTACKS, Attack, attack_options, build_attack
 from si_adv.attacks.gradient import FGM, GradientAttack
+from si_adv.metrics import MEASURED_NEIGHBOURS
 
 Maker = Callable[[nn.Module, int], Attack]
 """Makes an attack on a victim with a seed."""
@@ -76,7 +77,15 @@ def makers(
 
 
 def check(made: Mapping[str, Maker], victims: Iterable[nn.Module]) -> None:
-    """Make every attack on every victim once: an unknown option is found before anything is read or attacked."""
+    """Make every attack on every victim once: an unknown option is found before anything is read or attacked.
+
+    Raises:
+        UserError: such an option, or an attack along the very normals that its result would be measured by.
+    """
     for victim in victims:
-        for make in made.values():
-            make(victim, 0)
+        for label, make in made.items():
+            if make(victim, 0).normal_neighbours == MEASURED_NEIGHBOURS:
+                raise UserError(
+                    f"{label} would move along the normals that surface is measured by: take another number of "
+                    f"normal_neighbours than {MEASURED_NEIGHBOURS}"
+                )

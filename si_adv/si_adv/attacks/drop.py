@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from si_adv.attacks.base import Attack, AttackResult, Victim
+from si_adv.attacks.base import Attack, AttackResult, Victim, gradient_of
 from si_adv.geometry import gather, knn
 from si_adv.losses import cross_entropy_loss
 
@@ -59,7 +59,7 @@ class Drop(Attack):
             if dropped == self.num_drop:
                 break
             loss = cross_entropy_loss(output, labels[active], targeted=True).sum()
-            (gradient,) = torch.autograd.grad(loss, points)
+            gradient = gradient_of(loss, points)
             if self.early_stop:
                 active, gradient, survivors = active[~reached], gradient[~reached], survivors[~reached]
                 if not len(active):

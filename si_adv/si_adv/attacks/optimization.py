@@ -12,7 +12,7 @@ from abc import abstractmethod
 import torch
 from torch import Tensor
 
-from si_adv.attacks.base import Attack, AttackResult, Victim, cloud_generators, draw_normal
+from si_adv.attacks.base import Attack, AttackResult, Victim, cloud_generators, draw_normal, needs_gradient
 from si_adv.losses import (
     clip_linf,
     curvature_consistency,
@@ -128,6 +128,7 @@ class OptimizationAttack(Attack):
             current = points[rows].requires_grad_()
             output = self._forward(current, labels[rows])
             distance = self._distance(current, *(item[rows] for item in context))
+            needs_gradient(output)
             objective = self._loss(output, labels[rows]) + weight[rows] * distance
             (gradient,) = torch.autograd.grad(objective.sum(), current)
             with torch.no_grad():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from si_adv.attacks.base import Victim, attacked, model_output, split_clouds
+from si_adv.attacks.base import Victim, attacked, gradient_of, model_output, split_clouds, whole_labels
 from si_adv.geometry import estimate_normals, tangent_basis
 from si_adv.losses import margin_loss
 
@@ -43,7 +43,7 @@ def sensitivity_map(
     with torch.inference_mode(False), torch.enable_grad(), attacked(model):
         points, normals = split_clouds(clouds, normals)
         normals = estimate_normals(points) if normals is None else normals
-        labels = labels.to(points.device, torch.int64).clone()
+        labels = whole_labels(labels, points)
         for part in torch.arange(len(points)).split(_MICRO_BATCH):
             part = slice(int(part[0]), int(part[-1]) + 1)
             gradient = score_gradient(model, points[part], labels[part], targeted, top_k)
@@ -58,5 +58,4 @@ def score_gradient(model: Victim, points: Tensor, labels: Tensor, targeted: bool
     """Gradient (B, N, 3) of the score S that query attacks raise, at clouds (B, N, 3)."""
     points = points.detach().requires_grad_()
     score = margin_loss(model_output(model, points), labels, SCORE_FLOOR, targeted=not targeted, top_k=top_k)
-    (gradient,) = torch.autograd.grad(score.sum(), points)
-    return gradient
+    return gradient_of(score.sum(), points)

@@ -122,6 +122,43 @@ def test_knn_stays_in_its_box_and_outside_the_surface(victim, clouds, labels):
     assert ((unprojected.adv - points) * normals).sum(-1).min() < -1e-3
 
 
+def test_knn_minimises_chamfer_plus_the_distance_of_neighbours(victim, clouds):
+    """Tsai et al.: N (5 Chamfer + 3 kNN distance); a stray point raises both terms."""
+    clean = clouds[0]
+    stray = clean.clone()
+    stray[:, 0] *= 3
+    distance = KNN(victim)._distance(stray, clean)
+    chamfer, neighbours = losses.nearest_squared_distances(stray, clean).mean(1), losses.knn_distance(stray)
+    torch.testing.assert_close(distance, 256 * (5 * chamfer + 3 * neighbours))
+    assert (KNN(victim, knn_weight=6.0)._distance(stray, clean) > distance).all()
+
+
+@pytest.mark.parametrize(("max_weight", "tried"), [(None, [10, 20, 40, 80]), (80.0, [10, 45, 62.5, 71.25])])
+@pytest.mark.parametrize("attack", [GeoA3, CW])
+def test_the_weight_rises_after_every_success(attack, max_weight, tried, victim, clouds, labels):
+    """Without an upper bound it doubles, below one it goes half the way."""
+    weights = recorded_weights(attack, victim, clouds, labels, max_weight, [True] * 4)
+    assert weights == tried
+
+
+@pytest.mark.parametrize(("max_weight", "tried"), [(None, [10, 20, 15, 12.5]), (80.0, [10, 45, 27.5, 18.75])])
+def test_the_weight_falls_half_the_way_after_a_failure(max_weight, tried, victim, clouds, labels):
+    assert recorded_weights(GeoA3, victim, clouds, labels, max_weight, [True, False, False, False]) == tried
+
+
+def recorded_weights(attack, victim, clouds, labels, max_weight, outcomes):
+    """The weights of the descents on one cloud, whose outcomes are given."""
+    weights, outcomes = [], iter(outcomes)
+
+    class Recording(attack):
+        def _descend(self, points, rows, weight, *rest):
+            weights.append(float(weight[0]))
+            return torch.full((1,), next(outcomes))
+
+    Recording(victim, search_steps=4, weight=10.0, max_weight=max_weight).run(clouds[0][:1], labels[:1], clouds[1][:1])
+    return weights
+
+
 def test_geoa3_keeps_the_curvature_as_far_as_asked(victim, clouds, labels):
     points, normals = clouds
     bent = {}
