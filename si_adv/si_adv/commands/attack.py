@@ -5,6 +5,8 @@ from typing import Any, Literal
 from shared_utils import cli
 
 COMPARED = "si_ifgm,ifgm,mifgm,pgd,fgm,random_tangent,random"
+# The margin of clouds that leave for other programs: see "Saved clouds" in RESULTS.md.
+EXPORT_CONFIDENCE = 1.0
 
 
 def attack(
@@ -18,11 +20,12 @@ def attack(
     eps: float = 0.16,
     step_size: float = 0.007,
     steps: int = 50,
-    confidence: float = 0.0,
+    confidence: float | None = None,
     target: str | None = None,
     options: dict[str, dict[str, Any]] | None = None,
     sweep: str | None = None,
     normals: Literal["data", "estimated"] | None = None,
+    noise: float | None = None,
     defence: str | None = None,
     punet: str | None = None,
     draws: int = 1,
@@ -51,12 +54,14 @@ def attack(
         eps: half-width of the box around the clean cloud, per coordinate.
         step_size: a step has the L2 length step_size * sqrt(3 * 1024) over the whole cloud.
         steps: the largest number of steps.
-        confidence: by how much the margin must be won.
+        confidence: by how much the margin must be won; where not given 0, as published, and EXPORT_CONFIDENCE where clouds
+            are saved for other programs (ply, txt), which may centre and scale them again.
         target: targeted attack, towards a class (name or number) or the "next" one.
         options: further options by attack, e.g. {cw: {iterations: 100}}.
         sweep: repeat for several budgets, e.g. eps:0.02,0.04,0.08 (or step_size:, steps:).
-        normals: of the clean clouds, for the attack and for the surface metric: those of the data (estimated where it has
-            none), or always estimated, as in the reference figures; estimated with --compare, else of the data.
+        normals: of the clean clouds, for the attack: those of the data (estimated where it has none), or always estimated,
+            as in the reference figures; estimated with --compare, else of the data.
+        noise: of the embedded shapes, standard deviation; where not given none with --compare, else 0.01, as in training.
         defence: attack through this defence (srs, sor or dupnet), adaptively.
         punet: weights of PU-Net for dupnet.
         draws: of a random defence, averaged in every forward pass (expectation over transformation).
@@ -72,14 +77,16 @@ def attack(
     from shared_utils import distributed
     from si_adv import claim, defences, lists, pretrained
     from si_adv.attacks import budgets
-    from si_adv.evaluation import clouds, experiment, reports, tables
+    from si_adv.evaluation import clouds, experiment, paired, reports, tables
 
     experiment.refuse_existing(out, resume, overwrite)
     names = lists.names(COMPARED if compare and attack == "si_ifgm" else attack)
-    budget = {"eps": eps, "step_size": step_size, "steps": steps, "confidence": confidence}
+    formats = reports.chosen_formats(save)
+    exported = not compare and set(formats) - {"npz"}
+    margin = (EXPORT_CONFIDENCE if exported else 0.0) if confidence is None else confidence
+    budget = {"eps": eps, "step_size": step_size, "steps": steps, "confidence": margin}
     attacks = budgets.makers(names, budget | {"targeted": target is not None}, options or {}, sweep)
     draws_of = lists.seeds(seeds or ("0,1,2" if compare else "0"))
-    formats = reports.chosen_formats(save)
     with distributed.process_group():
         place = distributed.choose_device(device)
         victims = pretrained.load_several(ckpt, place)
@@ -87,7 +94,8 @@ def attack(
         through = defences.InFront(defence, punet, draws, place) if defence else None
         budgets.check(attacks, victims.values())
         size, kind = num_points or first.num_points, normals or ("estimated" if compare else "data")
-        source = {"allow_upsample": allow_upsample, "estimated_normals": kind == "estimated"}
+        noise = 0.0 if noise is None and compare and data is None else noise
+        source = {"allow_upsample": allow_upsample, "estimated_normals": kind == "estimated", "noise": noise}
         taken = clouds.load_draws(draws_of, data, split, size, limit, **source)
         made = experiment.Experiment(victims, attacks, taken, target, through, batch_size, place)
         settings = budget | {"options": options, "sweep": sweep, "num_points": size, "normals": kind}
@@ -99,7 +107,8 @@ def attack(
                 reports.write_attacks(store.folder, rows, runs, first.class_names, formats, sweep)
                 print(tables.printed(rows, tables.PRINTED))
                 if claim.can_judge(rows):
-                    print(f"\n{claim.judge(rows)}\nkeep it: {cli.command('claim')} {store.folder}")
+                    judged = claim.judge(rows, paired.per_cloud(runs))
+                    print(f"\n{judged}\nkeep it: {cli.command('claim')} {store.folder}")
                 print(f"\nresults: {store.folder}")
             store.complete()
 

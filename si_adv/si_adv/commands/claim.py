@@ -18,8 +18,8 @@ def claim(results: str, out: str | None = None, overwrite: bool = False) -> None
 
     folder = Path(out or results)
     files.refuse_existing(folder / "claim.json", overwrite)
-    rows, figures = read_results(results)
-    judged = judge(rows, figures)
+    rows, clouds, figures = read_results(results)
+    judged = judge(rows, clouds, figures)
     copy_figures(results, folder, figures)
     path = judged.write(folder)
     print(f"{judged}\n\nwrote {path}")

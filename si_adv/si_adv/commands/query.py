@@ -9,6 +9,7 @@ COLUMNS = (
     "seed",
     "asr",
     "asr_all",
+    "asr_normalised",
     "queries",
     "queries_median",
     "failures",
@@ -86,7 +87,7 @@ def query(
             runs = made.run(store)
             if distributed.rank() == 0:
                 rows = tables.attack_table(runs)
-                reports.write_queries(store.folder, rows, runs, formats)
+                reports.write_queries(store.folder, rows, runs, next(iter(victims.values())).class_names, formats)
                 print(tables.printed(rows, COLUMNS))
                 print(f"\nresults: {store.folder}")
             store.complete()

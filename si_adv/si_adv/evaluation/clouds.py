@@ -22,7 +22,11 @@ PROCEDURAL_TEST_CLOUDS = 500
 
 @dataclass(frozen=True)
 class Clouds:
-    """Clouds to attack: points and normals (M, N, 3) float32, labels (M,) int64, their names and place in the split."""
+    """Clouds to attack: points and normals (M, N, 3) float32, labels (M,) int64, their names and place in the split.
+
+    ``stored_normals``: the normals are those of the data; otherwise they are estimated, of either sign, and an attack makes
+    its own. ``surfaces``: the triangles (T, 3, 3) that each was sampled from; None where there are only clouds.
+    """
 
     points: Tensor
     normals: Tensor
@@ -30,6 +34,8 @@ class Clouds:
     names: list[str]
     ids: Tensor
     class_names: list[str]
+    stored_normals: bool = True
+    surfaces: list[np.ndarray] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -67,6 +73,7 @@ def load_clouds(
     seed: int = 0,
     allow_upsample: bool = False,
     estimated_normals: bool = False,
+    noise: float | None = None,
 ) -> Clouds:
     """Clouds of a data set in any layout of ``si_adv.data``, with their normals.
 
@@ -78,14 +85,20 @@ def load_clouds(
         seed: which ones, where there is a limit.
         allow_upsample: repeat the points of clouds that have too few.
         estimated_normals: estimate them from the points (PCA, 20 neighbours) even where the data set has some.
+        noise: of the embedded shapes, standard deviation; None: as they are trained on (0.01).
+
+    Raises:
+        UserError: noise for another data set, or a negative one.
     """
-    dataset = open_dataset(
-        root, split, num_points, allow_upsample=allow_upsample, procedural_size=PROCEDURAL_TEST_CLOUDS
-    )
+    if noise is not None and (root is not None or not noise >= 0):
+        raise UserError(f"noise is that of the embedded shapes, 0 or more: got {noise} for {root or 'them'}")
+    embedded = {"procedural_size": PROCEDURAL_TEST_CLOUDS} | ({} if noise is None else {"procedural_noise": noise})
+    dataset = open_dataset(root, split, num_points, allow_upsample=allow_upsample, **embedded)
     chosen = choose(dataset.labels, limit, seed)
     samples = [dataset[index] for index in logging.progress(chosen, "reading clouds")]
     points = torch.stack([torch.as_tensor(sample.points) for sample in samples])
     normals = torch.stack([torch.as_tensor(sample.normals) for sample in samples])
+    surfaces = [surface for index in chosen if (surface := dataset.surface(index)) is not None]
     return Clouds(
         points,
         estimate_normals(points) if estimated_normals else normals,
@@ -93,6 +106,8 @@ def load_clouds(
         [sample.name for sample in samples],
         torch.as_tensor(chosen),
         list(dataset.class_names),
+        not estimated_normals and all(dataset.stores_normals(index) for index in chosen),
+        surfaces if len(surfaces) == len(chosen) else None,
     )
 
 

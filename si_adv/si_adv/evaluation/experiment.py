@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,15 +20,21 @@ from torch import Tensor, nn
 from shared_utils import UserError, checkpoint, distributed, files, logging, work
 from si_adv.attacks import Attack
 from si_adv.attacks.budgets import Maker
+from si_adv.data.sample import normalise
 from si_adv.evaluation.clouds import Clouds, batches, target_labels
-from si_adv.metrics import distances
+from si_adv.geometry import estimate_normals
+from si_adv.metrics import MEASURED_NEIGHBOURS, distances, over_points, surface
+from si_adv.surface import distance_to_triangles
 from si_adv.victim import Victim
 
 Runs = dict[tuple[str, str, int], dict[str, np.ndarray]]
 """Per-cloud arrays (see ``attack_batch``) by victim, label of the attack and seed."""
 
 #: What the reports of ``evaluation.reports`` leave in the folder of an experiment, beside ``clouds``.
-REPORTED = ("table.*", "claim.json", "displacement.png", "success_*.png", "sweep.png", "queries.png", "matrix_*.png")
+REPORTED = (
+    *("table.*", "per_cloud.json", "paired.*", "claim.json"),
+    *("displacement.png", "success_*.png", "sweep.png", "queries.png", "matrix_*.png"),
+)
 
 
 @dataclass(frozen=True)
@@ -116,12 +122,14 @@ def attack_batch(attack: Attack, clouds: Clouds, rows: slice, labels: Tensor, de
         device: where.
     """
     points, normals = clouds.points[rows].to(device), clouds.normals[rows].to(device)
+    given = normals if clouds.stored_normals else None
     wall, cpu = time.perf_counter(), time.process_time()
-    result = attack.run(points, labels[rows].to(device), normals, clouds.ids[rows])
+    result = attack.run(points, labels[rows].to(device), given, clouds.ids[rows])
     if device.type == "cuda":
         torch.cuda.synchronize()
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     size = len(points)
+    normalised = torch.stack([normalised_again(cloud) for cloud in result.adv])
     kept = {
         "adv": result.adv,
         "clean": points,
@@ -130,6 +138,7 @@ def attack_batch(attack: Attack, clouds: Clouds, rows: slice, labels: Tensor, de
         "id": clouds.ids[rows],
         "name": np.asarray(clouds.names[rows]),
         "success": result.success,
+        "success_normalised": attack.holds(normalised, labels[rows]),
         "initial_success": result.initial_success,
         "prediction": result.prediction,
         "initial_prediction": result.initial_prediction,
@@ -140,8 +149,35 @@ def attack_batch(attack: Attack, clouds: Clouds, rows: slice, labels: Tensor, de
         "cpu_seconds": np.full(size, cpu / size),
     }
     if result.adv.shape == points.shape:
-        kept |= {f"distance_{name}": value for name, value in distances(result.adv, points, normals).items()}
+        own = estimate_normals(points, attack.normal_neighbours) if given is None else given
+        measured = distances(result.adv, points, estimate_normals(points, MEASURED_NEIGHBOURS))
+        measured["surface_own"] = surface(result.adv, points, own)
+        kept |= {f"distance_{name}": value for name, value in measured.items()}
+    if clouds.surfaces is not None:
+        measured = true_surface(result.adv, points, clouds.surfaces[rows])
+        kept |= {f"distance_{name}": value for name, value in measured.items()}
     return kept
+
+
+def true_surface(adv: Tensor, clean: Tensor, surfaces: Sequence[np.ndarray]) -> dict[str, Tensor]:
+    """Distance of the points of clouds (B, N, 3) to the triangles they were sampled from.
+
+    Returns:
+        (B,) by name: ``true_surface`` with its 99th percentile and maximum, and the mean that the clean clouds have
+        already, ``true_surface_clean``.
+    """
+
+    def to_surfaces(clouds: Tensor) -> Tensor:
+        pairs = zip(clouds.cpu().double().numpy(), surfaces, strict=True)
+        return torch.from_numpy(np.stack([distance_to_triangles(*pair) for pair in pairs]))
+
+    return over_points("true_surface", to_surfaces(adv)) | {"true_surface_clean": to_surfaces(clean).mean(1)}
+
+
+def normalised_again(points: Tensor) -> Tensor:
+    """A cloud (N, 3) as a loader gives it that does not know its frame: centred, and at radius one."""
+    centred, _, _ = normalise(points.cpu().double().numpy())
+    return torch.from_numpy(centred).to(points)
 
 
 def refuse_existing(out: str | None, resume: bool, overwrite: bool) -> None:

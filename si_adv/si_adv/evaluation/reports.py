@@ -9,14 +9,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from shared_utils import UserError
+from shared_utils import UserError, files, logging
 from si_adv import figures, lists
+from si_adv.data.sample import FRAME
 from si_adv.data.writers import write_npz, write_ply, write_text
-from si_adv.evaluation import tables
+from si_adv.evaluation import paired, tables
 from si_adv.evaluation.experiment import Runs
 from si_adv.metrics import success_within
 
 FORMATS = ("npz", "ply", "txt")
+#: Every cloud of every run, by columns (``paired.per_cloud``), and the attacks compared cloud by cloud.
+PER_CLOUD, PAIRED = "per_cloud.json", "paired"
 #: The figures of an attack, and what they show.
 CAPTIONS = {
     "success_against_surface.png": "Success against out-of-surface motion, a mark a run",
@@ -44,7 +47,11 @@ def write_attacks(
 ) -> None:
     """Tables, clouds and the figures of ``CAPTIONS``, those that the attacks give."""
     tables.write(folder, rows)
-    write_clouds(folder, runs, formats)
+    columns = paired.per_cloud(runs)
+    files.write_json(columns, folder / PER_CLOUD)
+    if compared := paired.paired_table(columns):
+        logging.write_table(compared, folder / PAIRED)
+    write_clouds(folder, runs, class_names, formats)
     if len({row["attack"] for row in rows}) > 1 and all("surface" in row for row in rows):
         figures.success_against_surface(folder / "success_against_surface.png", rows)
     if sweep:
@@ -55,10 +62,16 @@ def write_attacks(
         figures.displacement(folder / "displacement.png", examples)
 
 
-def write_queries(folder: Path, rows: list[dict[str, Any]], runs: Runs, formats: Sequence[str] = ("npz",)) -> None:
+def write_queries(
+    folder: Path,
+    rows: list[dict[str, Any]],
+    runs: Runs,
+    class_names: Sequence[str],
+    formats: Sequence[str] = ("npz",),
+) -> None:
     """Tables, clouds, success over queries and their histogram."""
     tables.write(folder, rows)
-    write_clouds(folder, runs, formats)
+    write_clouds(folder, runs, class_names, formats)
     figures.curves(folder / "success_over_queries.png", query_lines(runs), "queries", log=True)
     spent = queries_by_attack(runs)
     if any(map(len, spent.values())):
@@ -79,12 +92,16 @@ def write_transfer(folder: Path, rows: list[dict[str, Any]]) -> None:
         figures.matrix(folder / f"matrix_{name}.png", values, sources, targets, title)
 
 
-def write_clouds(folder: Path, runs: Runs, formats: Sequence[str]) -> None:
-    """Attacked clouds into ``folder``/clouds: an npz a run, or a folder of ply or text files, coloured by displacement."""
+def write_clouds(folder: Path, runs: Runs, class_names: Sequence[str], formats: Sequence[str]) -> None:
+    """Attacked clouds into ``folder``/clouds: an npz a run, or a folder of ply or text files, coloured by displacement.
+
+    All of them say that they are in the frame that the victim saw (``data.sample.FRAME``).
+    """
     for (victim, label, seed), arrays in runs.items():
         stem = folder / "clouds" / f"{victim}-{label.replace(' ', '-')}-{seed}"
         if "npz" in formats:
-            write_npz(stem.with_name(stem.name + ".npz"), **arrays)
+            facts = {"class_names": np.asarray(class_names), "frame": FRAME}
+            write_npz(stem.with_name(stem.name + ".npz"), **arrays, **facts)
         if set(formats) - {"npz"}:
             _write_single_clouds(stem, arrays, formats)
 
@@ -96,10 +113,10 @@ def _write_single_clouds(stem: Path, arrays: dict[str, np.ndarray], formats: Seq
         length = np.linalg.norm(adv - clean, axis=1) if same else np.zeros(len(adv))
         target = stem / str(name).replace("/", "_")
         if "ply" in formats:
-            write_ply(f"{target}.ply", adv, arrays["normals"][index] if same else None, length)
+            write_ply(f"{target}.ply", adv, arrays["normals"][index] if same else None, length, framed=True)
         if "txt" in formats:
             share = length / max(float(length.max()), 1e-12)
-            write_text(f"{target}.txt", adv, np.stack([share, 0.2 + 0 * share, 1 - share], axis=1))
+            write_text(f"{target}.txt", adv, np.stack([share, 0.2 + 0 * share, 1 - share], axis=1), framed=True)
 
 
 def _sweep_lines(rows: Sequence[dict[str, Any]]) -> dict[str, tuple[np.ndarray, np.ndarray]]:

@@ -23,10 +23,13 @@ PRINTED = (
     "seed",
     "asr",
     "asr_all",
+    "asr_normalised",
     "l2",
     "chamfer",
     "hausdorff",
+    "true_surface",
     "surface",
+    "curvature",
     "queries",
     "steps",
     "cpu_seconds",
@@ -45,9 +48,12 @@ def summarise(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
     """One row of a table from the per-cloud arrays of ``experiment.attack_batch``.
 
     ``asr``: over the clouds that were not fooled before (the number to quote), with its 95% Wilson interval;
-    ``asr_all``: over all clouds, as published. Distances are means over the attacked clouds; with the suffix
-    ``_success`` over the successes alone. Queries and steps are means over the attacked clouds, failures at their full
-    spend; their number is ``failures``.
+    ``asr_all``: over all clouds, as published; ``asr_normalised``: as ``asr``, of clouds that another program centres and
+    scales once more when it loads them. Distances are means over the attacked clouds; with the suffix
+    ``_success`` over the successes alone. ``_p99`` and ``_max`` are the percentile and maximum over the points of a cloud.
+    ``true_surface`` is the distance to the shape itself, ``surface`` by normals of a neighbourhood that no attack uses,
+    ``surface_own`` by those that the attack started from. Queries and steps are means over the attacked clouds, failures
+    at their full spend; their number is ``failures``.
     """
     success, attacked = arrays["success"], ~arrays["initial_success"]
     rates = success_rates(torch.from_numpy(success), torch.from_numpy(attacked))
@@ -63,6 +69,7 @@ def summarise(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
         "asr_low": rates["asr_interval"][0],
         "asr_high": rates["asr_interval"][1],
         "asr_all": rates["asr_all"],
+        "asr_normalised": mean("success_normalised", attacked),
         "failures": int((attacked & ~success).sum()),
     }
     for name in arrays:

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from result_tables import stripped, table
 
-from shared_utils import work
+from shared_utils import files, work
 from shared_utils.claim import Claim
-from si_adv.commands import attack, claim
+from si_adv.commands import attack, claim, evaluate, predict
 from si_adv.evaluation import experiment
 from si_adv.victim import Victim
 
@@ -44,16 +44,58 @@ def test_attack_leaves_tables_clouds_and_figures(compared):
 
 
 def test_compare_prints_the_claim_and_its_verdict(compared, capsys):
-    assert "1 of 1 runs show it" in compared.printed and "random_tangent" in compared.printed
+    verdict = "1 runs pooled, "
+    assert verdict in compared.printed and "of I-FGM's distance from the true surface" in compared.printed
     shutil.copytree(compared.folder, "c")
     assert claim.main(["c"]) == 0
-    assert "1 of 1 runs show it" in capsys.readouterr().out
+    assert verdict in capsys.readouterr().out
     judged = Claim.read("c")
-    assert judged.tables[0].rows[0]["surface si/ifgm"] < 1 and judged.seeds == [0] and len(judged.figures) == 3
+    assert not judged.holds  # six clouds show nothing
+    assert judged.tables[0].rows[0]["true_surface si/ifgm"] < 1 and judged.seeds == [0] and len(judged.figures) == 3
+    assert {row["against"] for row in judged.tables[1].rows} >= {"ifgm", "random_tangent"}
     assert claim.main(["c"]) == 2
     assert "c/claim.json exists" in capsys.readouterr().err
     assert claim.main(["c", "--out", "elsewhere"]) == 0
     assert all((Path("elsewhere") / figure.file).is_file() for figure in judged.figures)
+
+
+def test_the_compared_clouds_lie_on_their_true_surface(compared):
+    """Without noise: what is off the surface afterwards, the attack did."""
+    for row in table(compared.folder):
+        assert float(row["true_surface_clean"]) < 1e-6 < float(row["true_surface"]) < float(row["true_surface_p99"])
+        assert float(row["true_surface_p99"]) < float(row["true_surface_max"])
+    assert (compared.folder / "paired.csv").is_file()
+
+
+def test_saved_clouds_are_as_adversarial_as_the_table_says(compared, capsys):
+    """Of every format the same predictions come back, to the cloud."""
+    (clouds,) = (compared.folder / "clouds").glob("*-ifgm-0.npz")
+    with np.load(clouds) as arrays:
+        names, classes = arrays["name"].tolist(), arrays["class_names"]
+        expected = {name: classes[number] for name, number in zip(names, arrays["prediction"], strict=True)}
+        assert len(expected) == 6 and arrays["success"].all()
+        fooled_again = arrays["success_normalised"][~arrays["initial_success"]].mean()
+    row = next(row for row in table(compared.folder) if row["attack"] == "ifgm")
+    assert float(row["asr_normalised"]) == pytest.approx(fooled_again)
+    assert predict.main([str(clouds), "--top", "1"]) == 0
+    assert {line.split()[1]: line.split()[2] for line in capsys.readouterr().out.splitlines()} == expected
+    for suffix in (".ply", ".txt"):
+        for name, prediction in expected.items():
+            assert predict.main([str(clouds.with_suffix("") / f"{name}{suffix}"), "--top", "1"]) == 0
+            assert capsys.readouterr().out.split()[1] == prediction
+    assert evaluate.main(["--data", str(clouds)]) == 0
+    assert float(capsys.readouterr().out.splitlines()[1].split()[2]) == 0
+
+
+def test_clouds_for_other_programs_are_made_with_a_margin():
+    few = ["--attack", "fgm", "--limit", "2", "--num_points", "128"]
+    for formats, more, margin in (
+        ("npz", [], 0),
+        ("ply", [], attack.EXPORT_CONFIDENCE),
+        ("ply", ["--confidence", "0.5"], 0.5),
+    ):
+        assert attack.main([*few, "--save", formats, *more, "--out", f"{formats}{len(more)}"]) == 0
+        assert files.read_json(Path(f"{formats}{len(more)}") / work.DESCRIPTION)["job"]["confidence"] == margin
 
 
 FEW = ["--attack", "si_ifgm,pgd", "--limit", "8", "--batch_size", "2", "--num_points", "256", "--steps", "10"]

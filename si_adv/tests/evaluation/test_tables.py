@@ -13,6 +13,7 @@ def arrays(success, initial, surface, queries=None):
     success, initial = np.array(success, bool), np.array(initial, bool)
     return {
         "success": success,
+        "success_normalised": success & False,
         "initial_success": initial,
         "distance_surface": np.array(surface, np.float32),
         "queries": np.array(queries if queries is not None else [1] * len(success)),
