@@ -7,7 +7,6 @@ from .dictionary import learn_dictionary as learn_dictionary
 from .dimension import estimate_dimension as estimate_dimension
 from .dimension import mle_dimension as mle_dimension
 from .dimension import two_nn_dimension as two_nn_dimension
-from .identifiability import assess as assess
 from .identifiability import completion as completion
 from .identifiability import consistent_set as consistent_set
 from .identifiability import equivariance_defect as equivariance_defect
@@ -47,6 +46,8 @@ from .operators import read_published_operators as read_published_operators
 from .operators import write_operators as write_operators
 from .phase_diagrams.diagram import Diagram as Diagram
 from .phase_diagrams.sweep import sweep as sweep
+from .physics_report import announce_verdict as announce_verdict
+from .physics_report import assess as assess
 from .pretrained import load as load
 from .published import export_published as export_published
 from .published import import_published as import_published

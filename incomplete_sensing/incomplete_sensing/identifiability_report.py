@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from incomplete_sensing.data.arrays import read_basis, read_given, read_group, read_signals
 from incomplete_sensing.dimension import estimate_dimension
 from incomplete_sensing.direct_report import by_direct_tests
@@ -18,7 +20,7 @@ from incomplete_sensing.identifiability import (
     column_space,
     row_counts,
 )
-from incomplete_sensing.irreps import Irreps, irreps
+from incomplete_sensing.irreps import Action, Irreps, irreps
 from shared_utils import UserError, logging
 
 
@@ -31,6 +33,9 @@ class Answer:
 
     def say(self, *lines: str) -> None:
         self.lines += lines
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines)
 
 
 def table(assessment: Assessment) -> str:
@@ -100,7 +105,37 @@ def answer(
         raise UserError("k not given: give --k, or --data with samples to estimate it from (estimate_dimension)")
     if directions is not None and k != directions.shape[1]:
         raise UserError(f"k = {k:g} is given, but {basis} spans {directions.shape[1]} dimensions: leave --k out")
-    rows = row_counts(m, G)
+    _judge(made, n, row_counts(m, G), k, interval, (group, action), given, directions, signals)
+    return made
+
+
+def answer_operators(
+    given: Given,
+    k: float,
+    interval: tuple[float, float] | None = None,
+    group: str | None = None,
+    action: Action | None = None,
+) -> Answer:
+    """The same for operators in memory, a model of dimension k in an interval, and perhaps the action of a group."""
+    made = Answer()
+    n, m, G, given = _sizes_of(made, "the family", given, None, None, None)
+    _judge(made, n, row_counts(m, G), k, interval, (group, action), given, None, None)
+    return made
+
+
+def _judge(
+    made: Answer,
+    n: int,
+    rows: RowCounts,
+    k: float,
+    interval: tuple[float, float] | None,
+    symmetry: tuple[str | None, Action | None],
+    given: Given | None,
+    directions: np.ndarray | None,
+    signals: np.ndarray | None,
+) -> None:
+    """Theorems, then the direct tests, which have the last word."""
+    group, action = symmetry
     decomposed = None
     if group is not None and action is not None:
         decomposed = irreps(action)
@@ -110,7 +145,6 @@ def answer(
         tested = by_direct_tests(given, k, directions, signals, action, made.identified)
         made.say("", "your operators, tested directly:", *tested.lines)
         made.identified = tested.identified
-    return made
 
 
 def _sizes_of(

@@ -27,6 +27,8 @@ from incomplete_sensing.transforms import Transform
 from shared_utils import UserError, distributed
 from shared_utils.logging import progress, table, write_table
 
+log = logging.getLogger(__name__)
+
 _NAMES = {
     **{"mc": "MC", "moi": "MOI", "ei": "EI", "moei": "MO-EI", "split": "splitting", "splitmoi": "splitting + MOI"},
     **{"mean": "mean image", "gaussian": "Gaussian", "mixture": "mixture", "linear": "linear, supervised"},
@@ -88,6 +90,7 @@ class MethodComparison(pl.Callback):
             if here:
                 trained[method] = module
             results.setdefault((count, method), []).append(measured)
+            log.info("G = %d, %s, seed %d: %.2f dB", count, method, seed, measured["test_psnr"])
         transform = pl_module.objective.transform
         self.rows = [self._row(data, count, method, transform, cell) for (count, method), cell in results.items()]
         folder = Path(log_dir)

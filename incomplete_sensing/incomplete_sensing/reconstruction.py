@@ -13,6 +13,7 @@ from torch import Tensor
 
 from incomplete_sensing import figures, pretrained
 from incomplete_sensing.data.bart import read_multicoil_scan
+from incomplete_sensing.data.fastmri import read_multicoil_slice
 from incomplete_sensing.data.measurements import Batch, read_measurements
 from incomplete_sensing.evaluation import draw_panels, to_device
 from incomplete_sensing.metrics import consistency_residual
@@ -123,17 +124,27 @@ def reconstruct_measurements(
 
 
 def reconstruct_scan(
-    scan: str | Path, out: str | Path, regularisation: float, resume: bool = False, overwrite: bool = False
+    scan: str | Path,
+    out: str | Path,
+    regularisation: float,
+    slice_number: int | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
 ) -> dict[str, float]:
     """One multi-coil scan by zero-filled and by regularised SENSE, from itself alone; their residuals by name.
 
     Coil maps come from the scan's own centre. The scan is scaled so that the zero-filled image peaks at 1, and the
     weight of ||x||^2 is ``regularisation`` times the largest eigenvalue of A^T A, which the maps, of unit sum of
-    squares, make at most 1.
+    squares, make at most 1. slice_number: of a fastMRI volume (.h5), the middle one where not given.
     """
-    k_space = read_multicoil_scan(scan)
-    header, data = (Path(scan).with_suffix(ending) for ending in (".hdr", ".cfl"))
-    job_options = {"scan": _digest(header) + _digest(data), "regularisation": regularisation}
+    job_options: dict[str, Any] = {"regularisation": regularisation}
+    if Path(scan).suffix == ".h5":
+        k_space = read_multicoil_slice(Path(scan), slice_number)
+        job_options |= {"scan": _digest(scan), "slice": slice_number}
+    else:
+        k_space = read_multicoil_scan(scan)
+        header, data = (Path(scan).with_suffix(ending) for ending in (".hdr", ".cfl"))
+        job_options["scan"] = _digest(header) + _digest(data)
     out = Path(out)
     with work.begin(out, job_options, resume=resume, overwrite=overwrite) as job:
         pattern = (k_space.abs().sum(0) > 0).float()

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from incomplete_sensing.data.bart import read_cfl, read_multicoil_scan
+from incomplete_sensing.data.fastmri import FastMRIVolumes, read_multicoil_slice
 from incomplete_sensing.data.images import FileImages, TensorImages
 from incomplete_sensing.data.layouts import detect_layout, open_images, read_idx_images
 from incomplete_sensing.data.measurements import SimulatedMeasurements, assign_operators, read_measurements
@@ -163,6 +164,50 @@ def test_fastmri_volumes(tmp_path):
     (tmp_path / "singlecoil_train" / "file1.h5").write_bytes(b"damaged")
     with pytest.raises(UserError, match=r"file1\.h5 cannot be read as a fastMRI volume"):
         _open(tmp_path, image_size=8)
+
+
+@pytest.fixture
+def multicoil(tmp_path):
+    """A fastMRI volume of two slices and three smooth coils: (file, images (2, 32, 32), k-space of the coils)."""
+    h5py = pytest.importorskip("h5py")
+    from incomplete_sensing.operators.mri import fft2c
+
+    grid = torch.linspace(-1, 1, 32)
+    bump = torch.exp(-2 * (grid[:, None] ** 2 + grid[None, :] ** 2))
+    images = torch.stack([bump, bump * (1 + 0.5 * grid[:, None])])
+    maps = torch.stack(
+        [1 + 0.4 * grid[:, None] + 0 * grid, 1j * (1 - 0.4 * grid) + 0 * bump, 0.5 * grid + 0.5j + 0 * bump]
+    )
+    maps = maps / maps.abs().square().sum(0).sqrt()
+    k_space = fft2c(maps * images[:, None])
+    path = tmp_path / "file1.h5"
+    with h5py.File(path, "w") as file:
+        file["kspace"] = k_space.numpy()
+        file["reconstruction_rss"] = images.numpy()
+    return path, images, k_space
+
+
+def test_coils_of_a_fastmri_volume_are_combined(multicoil):
+    """With maps from its own centre, to the image of the root of the sum of squares, up to a smooth phase."""
+    path, images, _ = multicoil
+    source = FastMRIVolumes([path], 32)
+    x, _ = source.batch([0, 1])
+    seen = images > 0.1
+    assert torch.allclose(x.square().sum(1).sqrt()[seen], (images / images.max())[seen], atol=0.02)
+
+
+def test_a_slice_of_a_multicoil_volume(multicoil, tmp_path):
+    path, _, k_space = multicoil
+    assert torch.equal(read_multicoil_slice(path, 0), k_space[0].to(torch.complex64))
+    assert torch.equal(read_multicoil_slice(path), k_space[1].to(torch.complex64))
+    with pytest.raises(UserError, match=r"no slice 2: it has 0 \.\. 1"):
+        read_multicoil_slice(path, 2)
+    import h5py
+
+    with h5py.File(tmp_path / "single.h5", "w") as file:
+        file["kspace"] = k_space[:, 0].numpy()
+    with pytest.raises(UserError, match="single-coil volume: SENSE needs several coils"):
+        read_multicoil_slice(tmp_path / "single.h5")
 
 
 def test_bart_arrays_are_column_major(tmp_path):

@@ -1,5 +1,7 @@
 """deepinv beside ours, where it is installed (pip install "incomplete_sensing[peer]")."""
 
+import re
+
 import pytest
 import torch
 
@@ -23,6 +25,7 @@ from incomplete_sensing.operators import (
     OperatorOptions,
     draw_operators,
 )
+from incomplete_sensing.physics_report import announce_verdict, assess
 from incomplete_sensing.reconstructor import Reconstructor
 from incomplete_sensing.sure import NoiseLevel, sure_gaussian
 from incomplete_sensing.transforms import GROUPS
@@ -222,7 +225,65 @@ def test_our_operators_and_network_serve_as_theirs():
     assert torch.allclose(PhysicsModel(reconstructor)(y, physics), reconstructor(y, 1), atol=1e-6)
 
 
+def test_physics_are_assessed():
+    physics = [
+        deepinv.physics.CompressedSensing(m=9, img_size=(1, 4, 4), rng=torch.Generator().manual_seed(g))
+        for g in range(5)
+    ]
+    answer = assess(physics, k=3)
+    assert answer.identified is True and "C1: rank [A_1; ...; A_G] = 16 of n = 16: holds" in str(answer)
+    assert assess(physics[0], k=3).identified is False
+    assert assess(physics[0], k=1, transform=deepinv.transform.Shift()).identified is True
+    # k from y: a plane, seen through one operator.
+    y = physics[0].A((torch.randn(300, 2) @ torch.randn(2, 16)).reshape(-1, 1, 4, 4))
+    assert re.match(r"k estimated from 300 measurements: (1\.9|2\.[01]), in \[", str(assess(physics, data=y)))
+
+
+def test_masks_of_theirs_are_tested_as_masks():
+    """Exactly, at a size where they are too large for matrices."""
+    torch.manual_seed(0)
+    masks = [deepinv.physics.Inpainting((3, 96, 96), mask=0.5) for _ in range(3)]
+    answer = assess(masks, k=5)
+    missed = int((~(sum(one.mask for one in masks) > 0)).sum())
+    assert missed > 100 and f"masks: {missed} entries are seen by no operator" in str(answer)
+    columns = [deepinv.physics.MRI(mask=(torch.rand(1, 40) < 0.5).float().expand(32, 40), img_size=(2, 32, 40))]
+    assert "coefficients are seen by no operator" in str(assess(columns, k=5))
+
+
+def test_their_trainer_prints_the_verdict(capsys):
+    physics = deepinv.physics.Inpainting((1, 8, 8), mask=0.5)
+
+    class Model(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.network = torch.nn.Conv2d(1, 1, 3, padding=1)
+
+        def forward(self, y, physics, **options):
+            return self.network(physics.A_adjoint(y))
+
+    model = Model()
+    trainer = deepinv.Trainer(
+        model=model,
+        physics=physics,
+        losses=deepinv.loss.MCLoss(),
+        optimizer=torch.optim.Adam(model.parameters()),
+        train_dataloader=torch.utils.data.DataLoader(torch.rand(4, 1, 8, 8), batch_size=2),
+        online_measurements=True,
+        epochs=1,
+        save_path=None,
+        show_progress_bar=False,
+    )
+    announce_verdict(trainer, k=3)
+    trainer.train()
+    printed = capsys.readouterr().out
+    assert printed.count("your operators: not identified") == 1
+
+
 def test_what_cannot_be_is_said():
+    with pytest.raises(UserError, match="k not given"):
+        assess(deepinv.physics.CompressedSensing(m=9, img_size=(1, 4, 4)))
+    with pytest.raises(UserError, match="not a group"):
+        assess(deepinv.physics.CompressedSensing(m=9, img_size=(1, 4, 4)), k=2, transform=deepinv.transform.Rotate())
     with pytest.raises(UserError, match="at least one"):
         from_physics([], (1, 4, 4))
     with pytest.raises(UserError, match="differ in shape"):

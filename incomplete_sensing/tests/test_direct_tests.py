@@ -1,5 +1,7 @@
 """The direct tests without matrices: equal to the test on matrices where both can be done, and alone where they cannot."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -227,3 +229,17 @@ def test_a_basis_that_the_group_does_not_keep_is_refused(rng):
         action = named_action("shift", shape)
         with pytest.raises(UserError, match="does not span an invariant model"):
             check_invariant(np.linalg.qr(rng.standard_normal((action.n, 2)))[0], action)
+
+
+def test_one_tangent_that_is_not_identified_decides_the_verdict():
+    """Two lines: masks {0} and {1, 2} identify the first, along one axis, and not the second, along all three."""
+    from incomplete_sensing.direct_report import by_direct_tests
+
+    steps = np.linspace(0, 1, 60)[:, None]
+    lines = np.concatenate([steps * [1.0, 0, 0], 50 + steps * [1.0, 1, 1]])
+    masks = SelectingOperators(np.array([[True, False, False], [False, True, True]]), (3,))
+    made = by_direct_tests(masks, 1, signals=lines)
+    (told,) = [line for line in made.lines if "tangents of the data" in line]
+    passed, total = (int(number) for number in re.search(r"(\d+) of (\d+) identified", told).groups())
+    assert 0 < passed < total
+    assert made.identified is False and made.lines[-1] == "your operators: not identified"

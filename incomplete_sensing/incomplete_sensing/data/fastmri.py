@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from incomplete_sensing.data.images import ComplexImages, ImageSource, TensorImages, centre_crop
-from incomplete_sensing.operators.mri import ifft2c, to_real
+from incomplete_sensing.operators.mri import estimate_coil_maps, ifft2c, to_real
 from incomplete_sensing.torch_files import read_published
 from shared_utils import UserError
 
@@ -72,8 +72,9 @@ def _from_tensor(path: Path, size: int) -> tuple[ImageSource, ImageSource]:
 
 
 class FastMRIVolumes:
-    """Slices of single-coil volumes as complex images, read as they are asked for: the middle of F^-1 ``kspace``.
+    """Slices of volumes as complex images, read as they are asked for: the middle of F^-1 ``kspace``.
 
+    The coils of a multi-coil volume are combined, sum_c conj(map_c) F^-1 k_c, with maps from each slice's own centre.
     Each volume is divided by the largest magnitude of its images. A volume that cannot be read is an error; in training
     it is named, counted and skipped.
     """
@@ -122,10 +123,10 @@ class FastMRIVolumes:
             with h5py.File(file, "r") as volume:
                 if file not in self.scales:
                     self.scales[file] = _peak(volume)
-                k_space = torch.from_numpy(np.asarray(_k_space(volume, file)[index], dtype=np.complex64))
+                image = complex_image(_k_space(volume, file)[index])
         except (OSError, KeyError) as error:
             raise UserError(f"{file} cannot be read as a fastMRI volume ({error})") from error
-        return to_real(centre_crop(ifft2c(k_space), (self.size, self.size), str(file))[None])[0] / self.scales[file]
+        return to_real(centre_crop(image, (self.size, self.size), str(file))[None])[0] / self.scales[file]
 
 
 def _num_slices(file: Path) -> int:
@@ -134,14 +135,14 @@ def _num_slices(file: Path) -> int:
     try:
         with h5py.File(file, "r") as volume:
             if "kspace" not in volume:
-                raise UserError(
-                    f"{file} has no dataset kspace (it has {', '.join(volume)}): expected fastMRI's single-coil h5"
-                )
+                raise UserError(f"{file} has no dataset kspace (it has {', '.join(volume)}): expected fastMRI's h5")
             shape = _k_space(volume, file).shape
     except OSError as error:
         raise UserError(f"{file} cannot be read as a fastMRI volume ({error})") from error
-    if len(shape) != 3:
-        raise UserError(f"{file}: kspace has shape {shape}, expected (slices, H, W) of a single-coil volume")
+    if len(shape) not in (3, 4):
+        raise UserError(
+            f"{file}: kspace has shape {shape}, expected (slices, H, W) or, of several coils, (slices, coils, H, W)"
+        )
     return shape[0]
 
 
@@ -150,12 +151,40 @@ def _k_space(volume: h5py.File, file: Path) -> h5py.Dataset:
 
     found = volume["kspace"]
     if not isinstance(found, h5py.Dataset):
-        raise UserError(f"{file}: kspace is not a dataset: expected fastMRI's single-coil h5")
+        raise UserError(f"{file}: kspace is not a dataset: expected fastMRI's h5")
     return found
+
+
+def complex_image(k_space: np.ndarray) -> Tensor:
+    """The complex image (H, W) of a slice (H, W), or of its coils (coils, H, W), combined with maps from their centre."""
+    values = torch.from_numpy(np.asarray(k_space, dtype=np.complex64))
+    if values.ndim == 2:
+        return ifft2c(values)
+    return (estimate_coil_maps(values).conj() * ifft2c(values)).sum(0)
+
+
+def read_multicoil_slice(path: Path, number: int | None = None) -> Tensor:
+    """k-space (coils, H, W) of one slice of a multi-coil volume, the middle one where no number is given.
+
+    Raises:
+        UserError: the file is no multi-coil volume, or has no such slice.
+    """
+    import h5py
+
+    slices = _num_slices(path)
+    with h5py.File(path, "r") as volume:
+        k_space = _k_space(volume, path)
+        if k_space.ndim != 4:
+            raise UserError(f"{path} is a single-coil volume: SENSE needs several coils (kspace (slices, coils, H, W))")
+        place = slices // 2 if number is None else number
+        if not 0 <= place < slices:
+            raise UserError(f"{path} has no slice {place}: it has 0 .. {slices - 1}")
+        return torch.from_numpy(np.asarray(k_space[place], dtype=np.complex64))
 
 
 def _peak(volume) -> float:
     """The largest magnitude of a volume's images: of its reference reconstruction where it has one."""
-    if "reconstruction_esc" in volume:
-        return float(np.max(volume["reconstruction_esc"])) or 1.0
-    return max(float(ifft2c(torch.from_numpy(k_space)).abs().max()) for k_space in volume["kspace"]) or 1.0
+    for name in ("reconstruction_esc", "reconstruction_rss"):
+        if name in volume:
+            return float(np.max(volume[name])) or 1.0
+    return max(float(complex_image(k_space).abs().max()) for k_space in volume["kspace"]) or 1.0

@@ -7,8 +7,8 @@ from incomplete_sensing.operators.draw import OperatorOptions, draw_operators, f
 from incomplete_sensing.operators.files import read_operators, write_operators
 from incomplete_sensing.operators.least_squares import cgls
 from incomplete_sensing.operators.masks import MaskOperators
-from incomplete_sensing.operators.mri import MRIOperators, MultiCoilMRIOperators, estimate_coil_maps
 from incomplete_sensing.operators.moved import MovedOperators
+from incomplete_sensing.operators.mri import MRIOperators, MultiCoilMRIOperators, estimate_coil_maps
 from incomplete_sensing.operators.published import read_published_operators
 from incomplete_sensing.operators.stored import FAMILIES, empty_family
 from incomplete_sensing.operators.tomography import TomographyOperators

@@ -93,6 +93,23 @@ def test_pseudo_inverse_needs_no_checkpoint(tmp_path, run):
     assert np.allclose(np.load(tmp_path / "out" / "reconstructions.npz")["x"], y)
 
 
+def test_a_slice_of_a_multicoil_volume_is_reconstructed(tmp_path, run, fails):
+    h5py = pytest.importorskip("h5py")
+    from incomplete_sensing.operators.mri import fft2c
+
+    grid = torch.linspace(-1, 1, 24)
+    image = torch.exp(-2 * (grid[:, None] ** 2 + grid[None, :] ** 2))
+    coils = torch.stack([image * (1 + 0.4 * grid), 1j * image * (1 - 0.4 * grid)])
+    with h5py.File(tmp_path / "scan.h5", "w") as file:
+        file["kspace"] = fft2c(coils).expand(3, -1, -1, -1).numpy() * np.array([1, 2, 3]).reshape(3, 1, 1, 1)
+    scan = (tmp_path / "scan.h5", "--out", tmp_path / "out")
+    assert run("reconstruct", *scan, "--slice_number", 0) == 0
+    found = np.load(tmp_path / "out" / "reconstructions.npz")
+    expected = coils.abs().square().sum(0).sqrt().numpy()
+    assert np.allclose(np.abs(found["x"][0]), expected, atol=0.05)
+    fails("no slice 3: it has 0 .. 2", "reconstruct", *scan, "--slice_number", 3, "--overwrite")
+
+
 @pytest.mark.skipif(not REAL.is_dir(), reason=f"no {REAL}")
 def test_the_real_scan_is_reconstructed_from_itself(tmp_path, run):
     from incomplete_sensing.data.bart import read_cfl
