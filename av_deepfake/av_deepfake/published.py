@@ -121,7 +121,7 @@ def export_published(network: Content) -> dict[str, Any]:
         UserError: the entries would be read as another network: a front-end without the published pooling.
     """
     layout = _KINDS[type(network)]
-    if layout == "frontend" and not (network.config["stem_pooling"] and network.config["grid"] == 1):
+    if type(network) is VideoFrontend and not (network.config["stem_pooling"] and network.config["grid"] == 1):
         raise UserError(
             "this front-end has no published form (it keeps more of the picture: stem_pooling, grid), and the published code "
             "would compute something else from its weights: export it with --to pretrained"
