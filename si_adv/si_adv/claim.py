@@ -95,7 +95,7 @@ def error_rates(free: Mapping[str, np.ndarray], chance: Mapping[str, np.ndarray]
         anew = [{name: values[drawn] for name, values in each.items()} for each in (free, chance)]
         swap = rng.random(size) < 0.5
         null = {name: np.where(swap, free[exchanged.get(name, name)], values) for name, values in free.items()}
-        shown += decide(anew[0], anew[1], weights).holds, decide(null, chance, weights).holds
+        shown += np.array([decide(anew[0], anew[1], weights).holds, decide(null, chance, weights).holds], float)
     return float(shown[0] / _SIMULATIONS), float(shown[1] / _SIMULATIONS)
 
 

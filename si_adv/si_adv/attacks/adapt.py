@@ -53,7 +53,7 @@ class Adapted(nn.Module):
             raise UserError(
                 f"the victim returned a {type(result).__name__} for its scores: say where they are by output="
             )
-        return result if self.num_classes is None else self._scores(result, len(clouds))
+        return result if self.num_classes is None else _scores(result, len(clouds), self.num_classes)
 
     def _given(self, clouds: Tensor) -> Any:
         if callable(self.inputs):
@@ -77,11 +77,13 @@ class Adapted(nn.Module):
             has = f"the keys {', '.join(map(str, result))}" if isinstance(result, Mapping) else type(result).__name__
             raise UserError(f"the victim's result has no output {self.output!r}: it is or has {has}") from None
 
-    def _scores(self, labels: Tensor, count: int) -> Tensor:
-        if labels.shape != (count,) or labels.is_floating_point() or labels.is_complex():
-            raise UserError(
-                f"a victim of labels returns ({count},) whole numbers, got {tuple(labels.shape)} {labels.dtype}"
-            )
-        if labels.min() < 0 or labels.max() >= self.num_classes:
-            raise UserError(f"the victim returned label {int(labels.max())} and num_classes is {self.num_classes}")
-        return torch.nn.functional.one_hot(labels.long(), self.num_classes).float()
+
+def _scores(labels: Tensor, count: int, num_classes: int) -> Tensor:
+    """Labels (count,) as scores of one and zero."""
+    if labels.shape != (count,) or labels.is_floating_point() or labels.is_complex():
+        raise UserError(
+            f"a victim of labels returns ({count},) whole numbers, got {tuple(labels.shape)} {labels.dtype}"
+        )
+    if labels.min() < 0 or labels.max() >= num_classes:
+        raise UserError(f"the victim returned label {int(labels.max())} and num_classes is {num_classes}")
+    return torch.nn.functional.one_hot(labels.long(), num_classes).float()

@@ -17,7 +17,7 @@ from si_adv.data.archives import AttackedClouds, IFDefenseNpz, PackedNpz
 from si_adv.data.dataset import DEFAULT_CACHE, CachedDataset, CloudDataset
 from si_adv.data.files import CLOUD_SUFFIXES, read_geometry
 from si_adv.data.hdf5 import ModelNetHDF5, ScanObjectNN
-from si_adv.data.procedural import ProceduralShapes
+from si_adv.data.procedural import NOISE, ProceduralShapes
 from si_adv.data.sample import SPLITS, Geometry, normalise, sample_geometry
 
 
@@ -205,7 +205,7 @@ def open_dataset(
     skip_corrupt: bool = False,
     cache_dir: str | Path | None = DEFAULT_CACHE,
     procedural_size: int = 1000,
-    procedural_noise: float = 0.01,
+    procedural_noise: float = NOISE,
 ) -> CloudDataset | ProceduralShapes:
     """The clouds of one split of the data set at ``root``, whatever its layout. Other arguments: see ``CloudDataset``.
 

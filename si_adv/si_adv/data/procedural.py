@@ -10,6 +10,9 @@ from shared_utils import UserError
 from si_adv.data.families import FAMILIES, procedural_mesh
 from si_adv.data.sample import SPLITS, Sample, normalise, sample_triangles
 
+#: Of the points, standard deviation in units of the shape's radius, where nothing else is asked for.
+NOISE = 0.01
+
 
 class ProceduralShapes(Dataset[Sample]):
     """Clouds of ten shape families, balanced, each made when it is asked for: the data set that needs no download.
@@ -38,7 +41,7 @@ class ProceduralShapes(Dataset[Sample]):
         size: int = 1000,
         num_points: int = 1024,
         seed: int = 0,
-        noise: float = 0.01,
+        noise: float = NOISE,
     ) -> None:
         if split not in SPLITS:
             raise UserError(f"unknown split {split!r}: choose one of {', '.join(SPLITS)}")

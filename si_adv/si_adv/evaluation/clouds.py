@@ -14,6 +14,7 @@ from torch import Tensor
 from shared_utils import UserError, logging
 from si_adv.attacks.base import model_output
 from si_adv.data.layouts import open_dataset
+from si_adv.data.procedural import NOISE
 from si_adv.geometry import estimate_normals
 
 # The clouds that the embedded data set holds in evaluation; the data module's default too.
@@ -92,8 +93,14 @@ def load_clouds(
     """
     if noise is not None and (root is not None or not noise >= 0):
         raise UserError(f"noise is that of the embedded shapes, 0 or more: got {noise} for {root or 'them'}")
-    embedded = {"procedural_size": PROCEDURAL_TEST_CLOUDS} | ({} if noise is None else {"procedural_noise": noise})
-    dataset = open_dataset(root, split, num_points, allow_upsample=allow_upsample, **embedded)
+    dataset = open_dataset(
+        root,
+        split,
+        num_points,
+        allow_upsample=allow_upsample,
+        procedural_size=PROCEDURAL_TEST_CLOUDS,
+        procedural_noise=NOISE if noise is None else noise,
+    )
     chosen = choose(dataset.labels, limit, seed)
     samples = [dataset[index] for index in logging.progress(chosen, "reading clouds")]
     points = torch.stack([torch.as_tensor(sample.points) for sample in samples])
