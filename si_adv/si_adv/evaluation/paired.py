@@ -92,7 +92,7 @@ def difference_interval(gained: float, lost: float, total: float) -> tuple[float
     size = total + 2
     middle = (gained - lost) / size
     width = 1.96 * math.sqrt(max(gained + lost + 1 - size * middle**2, 0)) / size
-    return (gained - lost) / total if total else math.nan, middle - width, middle + width
+    return (gained - lost) / total if total else math.nan, max(middle - width, -1.0), min(middle + width, 1.0)
 
 
 def paired_table(columns: Mapping[str, Sequence[Any]], ours: str = "si_ifgm") -> list[dict[str, Any]]:

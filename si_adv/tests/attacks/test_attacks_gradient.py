@@ -14,12 +14,10 @@ from si_adv.attacks import (
     RandomDirection,
     RandomTangent,
     ShapeInvariantIFGM,
-    budgets,
     build_attack,
 )
 from si_adv.attacks.gradient import GradientAttack
 from si_adv.defences import SOR, SRS, Defended
-from si_adv.geometry import estimate_normals
 from si_adv.losses import output_margin
 
 SLOW = {"step_size": 1e-3, "steps": 40, "micro_batch": 8}  # several steps to success on the toy victim
@@ -391,22 +389,3 @@ def test_a_goal_holds_where_the_decision_is_right_whatever_the_margin(victim, cl
     aim = IFGM(victim, targeted=True, **SLOW)
     assert torch.equal(aim.holds(result.adv, result.prediction), result.success)
     assert not aim.holds(result.adv, labels).any()
-
-
-def test_normals_are_of_the_neighbourhood_that_was_asked_for(victim, clouds, labels):
-    """Flat boxes: the first step lies in the planes of that many neighbours, and of no other number."""
-    points, _ = clouds
-    for neighbours, other in ((6, 20), (20, 6)):
-        attack = ShapeInvariantIFGM(victim, step_size=1e-3, steps=1, eps=None, normal_neighbours=neighbours)
-        moved = attack(points, labels) - points
-        own, others = ((moved * estimate_normals(points, k)).sum(-1).abs().max() for k in (neighbours, other))
-        assert own < 1e-6 < 1e-4 < others
-    with pytest.raises(UserError, match="normal_neighbours must be at least 3"):
-        ShapeInvariantIFGM(victim, normal_neighbours=2)
-
-
-def test_an_attack_along_the_normals_that_it_is_measured_by_is_refused(victim):
-    made = budgets.makers(["si_ifgm"], {}, {"si_ifgm": {"normal_neighbours": metrics.MEASURED_NEIGHBOURS}})
-    with pytest.raises(UserError, match="si_ifgm would move along the normals that surface is measured by"):
-        budgets.check(made, [victim])
-    budgets.check(budgets.makers(["si_ifgm", "ifgm"], {}, {}), [victim])
