@@ -54,6 +54,17 @@ def test_em_raises_the_likelihood_and_finds_the_covariance(data):
     assert error < 0.1
 
 
+def test_one_iteration_on_complete_signals_is_their_mean_and_covariance(data):
+    """From a wrong mean: the covariance is about the new one."""
+    signals, _ = data
+    identity = torch.eye(6, dtype=torch.float64)
+    start = Mixture(identity[0, :1], torch.full((1, 6), 5.0).double(), identity[None], 1e-9)
+    found = mixture.maximise(start, [Seen(identity, signals)])
+    expected = mixture.complete_gaussian(signals, 1e-9)
+    assert torch.allclose(found.means, expected.means, atol=1e-4)
+    assert torch.allclose(found.covariances, expected.covariances, atol=1e-4)
+
+
 def test_mixture_finds_the_components(model, data):
     _, parts = data
     gaussian = mixture.fit_gaussian(parts)
