@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal, cast
 
@@ -188,7 +187,10 @@ class ReconstructionModule(LightningModule):
         if not self.trainer.val_dataloaders:
             logged["selection_loss"] = logged["train_loss"]
         self.log_dict(logged, on_step=False, on_epoch=True, batch_size=len(batch.g), sync_dist=True)
-        return terms["loss"] if self.automatic_optimization else None
+        if self.automatic_optimization:
+            return terms["loss"]
+        cast(torch.optim.Optimizer, self.optimizers()).step()
+        return None
 
     def on_train_epoch_end(self) -> None:
         if not self.automatic_optimization:
@@ -220,9 +222,8 @@ class ReconstructionModule(LightningModule):
 
     def configure_optimizers(self) -> Any:
         if not self.automatic_optimization:
-            # Lightning asks whether that was meant.
-            warnings.filterwarnings("ignore", message=".*configure_optimizers. returned .None.*")
-            return None
+            # Progress is counted in steps of an optimiser, so there is one, which has nothing to change.
+            return torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.0)
         parameters = self.reconstructor.parameters()
         optimizer = torch.optim.Adam(parameters, self.learning_rate, weight_decay=self.weight_decay, fused=True)
         epochs = self.trainer.max_epochs

@@ -79,7 +79,7 @@ def fit_mixture(
     from sklearn.cluster import KMeans
 
     means = torch.cat([posterior_mean(gaussian, part) for part in data])
-    found = KMeans(min(components, len(means)), n_init=1, random_state=seed).fit(means.cpu().numpy())
+    found = KMeans(min(components, len(means)), random_state=seed).fit(means.cpu().numpy())
     centres = torch.from_numpy(found.cluster_centers_).to(means)
     counts = torch.bincount(torch.from_numpy(found.labels_).long(), minlength=len(centres)).to(means)
     covariances = (gaussian.covariances / 2).expand(len(centres), -1, -1)

@@ -212,3 +212,15 @@ def test_images_too_large_for_a_covariance_are_refused():
         MixtureMean(dim_input=128 * 128)
     with pytest.raises(UserError, match="one component"):
         ConsistentNetwork(6, components=2, learned=True)
+
+
+def test_directions_that_no_operator_sees_keep_the_start(data):
+    """One operator: the fits stay finite, and what they add to A^+ y there is zero."""
+    _, parts = data
+    matrix = parts[0].matrix
+    hidden = torch.eye(6, dtype=torch.float64) - torch.linalg.pinv(matrix) @ matrix
+    gaussian = mixture.fit_gaussian(parts[:1], iterations=10)
+    found = mixture.fit_mixture(parts[:1], gaussian, components=3, iterations=5)
+    for fitted in (gaussian, found):
+        means = mixture.posterior_mean(fitted, parts[0])
+        assert bool(means.isfinite().all()) and float((means @ hidden).abs().max()) < 1e-6

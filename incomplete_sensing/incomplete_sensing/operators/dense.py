@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from incomplete_sensing.operators.base import OperatorFamily, apply_matrices
+from incomplete_sensing.matrix_table import apply_matrices
+from incomplete_sensing.operators.base import OperatorFamily
 from shared_utils import UserError
 
 

@@ -132,3 +132,9 @@ def test_published_recipes_run_on_their_layouts(tmp_path, name, capsys, run):
     assert status == 0 and "G = 40 operators" in printed
     assert ("almost every operator; these have structure" in printed) == (name != "mnist_cs")
     assert pretrained.load(tmp_path / "runs" / name).operators.num_operators == 40
+
+
+def test_a_fitted_method_is_trained_as_any_other(tmp_path, run, short, capsys):
+    arguments = short(tmp_path)[:-2]  # its network is a mixture, whatever the configuration says
+    assert run("train", "--config", "configs/digits_cs.yaml", *arguments, "--method", "gaussian") == 0
+    assert list(tmp_path.rglob("checkpoints/*.ckpt"))
