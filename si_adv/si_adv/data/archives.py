@@ -111,7 +111,8 @@ class AttackedClouds(CloudDataset):
         counts = {len(self._adv), len(self.labels), len(self.names)}
         if self._adv.ndim != 3 or self._adv.shape[2] != 3 or self._adv.dtype.kind != "f" or len(counts) > 1:
             raise UserError(f"{self.root}: 'adv' has shape {self._adv.shape} for {len(self.labels)} labels")
-        named = arrays.get("class_names", np.arange(self.labels.max(initial=0) + 1))
+        highest = int(self.labels.max(initial=0))
+        named = arrays["class_names"] if "class_names" in arrays else [f"class_{n}" for n in range(highest + 1)]
         self.class_names = tuple(str(name) for name in named)
 
     def _read(self, index: int) -> Geometry:
