@@ -30,6 +30,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
     try:
+        _remove_left_behind(path)  # before writing: a job that dies at every try must not fill the disk
         yield temporary
         with temporary.open("rb+") as stream:
             os.fsync(stream.fileno())
@@ -40,7 +41,6 @@ def replacing(path: str | Path) -> Iterator[Path]:
         if isinstance(error, OSError) and error.filename is None:
             error.filename = str(path)
         raise
-    _remove_left_behind(path)
     sync_folder(path.parent)
 
 
