@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from old_films_rtn import metrics
 from old_films_rtn.baselines import single_frames
+from old_films_rtn.defect_map import composited
 from old_films_rtn.flow import clip_flows
 from old_films_rtn.losses import Adversarial, discriminator_loss, generator_loss
 from old_films_rtn.models.discriminator import TemporalPatchDiscriminator
@@ -34,6 +35,9 @@ class RestorationModule(LightningModule):
     which validation and checkpoints use; 0 for none. checkpointing: recompute the transformers backwards.
     perceptual: VGG19's file; null trains without the term. perceptual_normalise: see ``PerceptualLoss``.
     adversarial: null trains without discriminator. The weights are of the generator's terms.
+    defect_weight: how much more than others a pixel of a true defect counts in the pixel term; so the mask of made clips
+    takes part in training. passes: 2 trains on every second batch as it is after a first pass, composited inside its defect
+    map, with the flow made again from that; validation goes through all passes.
 
     Logged: ``train_loss`` and its terms; ``val_psnr``, ``val_psnr_inside`` and ``val_psnr_outside`` of true defects, and
     ``val_mask_auroc``.
@@ -59,11 +63,15 @@ class RestorationModule(LightningModule):
         perceptual_normalise: bool = False,
         adversarial: Adversarial | None = None,
         discriminator_version: Literal[1, 2] = 2,
+        defect_weight: float = 0.0,
+        passes: int = 1,
         pixel_weight: float = 1.0,
         perceptual_weight: float = 1.0,
         adversarial_weight: float = 0.01,
     ) -> None:
         super().__init__()
+        if passes < 1 or defect_weight < 0:
+            raise UserError(f"model.passes {passes} must be at least 1, model.defect_weight {defect_weight} at least 0")
         self.save_hyperparameters()
         self.automatic_optimization = False
         options = {
@@ -126,10 +134,18 @@ class RestorationModule(LightningModule):
         restored, forward_mask, backward_mask = rtn(clip, *self.flows_of(batch))
         return restored, torch.maximum(forward_mask, backward_mask)
 
+    @torch.no_grad()
+    def passed(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """The batch after a pass: its clips composited inside their defect map."""
+        restored, _ = self.restore(self.best, batch)
+        return {**batch, "lq": composited(restored.float(), batch["lq"])}
+
     def training_step(self, batch: dict[str, Any] | None, batch_index: int) -> None:
         if batch is None:
             return  # every sample was corrupt; each has been named
         options: Any = self.hparams
+        for _ in range(batch_index % options.passes):
+            batch = self.passed(batch)
         target = batch["gt"]
         optimizers = self.optimizers()
         optimizers = optimizers if isinstance(optimizers, list) else [optimizers]
@@ -147,7 +163,8 @@ class RestorationModule(LightningModule):
             logged["train_discriminator"] = loss
             # The generator's step goes through the discriminator, and leaves it alone.
             self.discriminator.requires_grad_(False)
-        terms = {"pixel": options.pixel_weight * (restored.float() - target).abs().mean()}
+        weight = 1 + options.defect_weight * (batch["mask"] > metrics.DEFECT) if options.defect_weight else 1
+        terms = {"pixel": options.pixel_weight * (weight * (restored.float() - target).abs()).mean()}
         for perceptual in self._perceptual:
             value = perceptual(restored.flatten(0, 1), target.flatten(0, 1))
             terms["perceptual"] = options.perceptual_weight * value
@@ -178,6 +195,8 @@ class RestorationModule(LightningModule):
         return self.rtn if self.average is None else self.average
 
     def validation_step(self, batch: dict[str, Any], batch_index: int) -> None:
+        for _ in range(self.hparams["passes"] - 1):
+            batch = self.passed(batch)
         restored, mask = self.restore(self.best, batch)
         true = batch["mask"] > metrics.DEFECT
         logged = {}

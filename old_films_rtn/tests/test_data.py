@@ -8,8 +8,9 @@ import torch
 from old_films_rtn.data import degradation as film
 from old_films_rtn.data.clips import FilmClips, ProceduralClips, as_clip, collate, degrade_clip, find_clips
 from old_films_rtn.data.datamodule import FilmDataModule
+from old_films_rtn.data.drawn import DrawnTextures
 from old_films_rtn.data.procedural import IMAGES, make_scene
-from old_films_rtn.data.textures import DrawnTextures, TemplateTextures, inscribed_rectangle, shift
+from old_films_rtn.data.textures import TemplateTextures, inscribed_rectangle, shift
 from old_films_rtn.models.rtn import warp
 from shared_utils import UserError
 
@@ -256,3 +257,32 @@ def test_a_twentieth_of_the_clips_is_held_out(tmp_path):
     train = {name for name, _ in module.dataset("train").clips}
     val = {name for name, _ in module.dataset("val").clips}
     assert train and val and not train & val and len(train | val) == 4
+
+
+def test_lasting_lines_are_in_every_frame_and_flickering_ones_are_not():
+    kinds = {}
+    for kind in ("lasting scratches", "flickering scratches", "dirt", "hairs", "blotches"):
+        layers = DrawnTextures(2.0).of_kind(kind, np.random.default_rng(0), 6, 64, 96, 2.0)
+        hidden = [
+            np.max([layer.weight() for layer in frame], axis=0) if frame else np.zeros((64, 96)) for frame in layers
+        ]
+        kinds[kind] = np.stack(hidden)
+    lasting = (kinds["lasting scratches"] > 0.1).any(1).all(0)  # columns that have it in every frame
+    assert 3 <= lasting.sum() < 40
+    assert not (kinds["dirt"] > 0.1).all(0).any()
+    assert kinds["hairs"].any() and kinds["blotches"].any() and kinds["flickering scratches"].any()
+
+
+def test_defects_grow_with_their_size_and_the_default_draws_none_that_last():
+    def largest_run(scale):
+        layers = DrawnTextures().of_kind("dirt", np.random.default_rng(3), 8, 128, 128, scale)
+        masks = [(layer.weight() > 0.1).astype(np.uint8) for frame in layers for layer in frame]
+        stats = [cv2.connectedComponentsWithStats(mask)[2][1:, cv2.CC_STAT_AREA] for mask in masks]
+        return np.median(np.concatenate(stats))
+
+    assert largest_run(4.0) > 5 * largest_run(1.0)
+    drawn = DrawnTextures(0.0, lasting=30.0, largest=4.0).draw(np.random.default_rng(0), 3, 48, 48)
+    assert all(len(frame) > 10 for frame in drawn)
+    assert all(len(frame) < 5 for frame in DrawnTextures(0.0).draw(np.random.default_rng(0), 3, 48, 48))
+    with pytest.raises(UserError, match="largest"):
+        DrawnTextures(largest=0.5)

@@ -14,8 +14,8 @@ from old_films_rtn import pretrained
 from old_films_rtn.commands import restore
 from old_films_rtn.data.clips import degrade_clip
 from old_films_rtn.data.degradation import Degradation, FilmWear
+from old_films_rtn.data.drawn import DrawnTextures
 from old_films_rtn.data.procedural import make_scene
-from old_films_rtn.data.textures import DrawnTextures
 from old_films_rtn.flow import DIS, clip_flows
 from old_films_rtn.video.io import open_film
 from shared_utils import checkpoint

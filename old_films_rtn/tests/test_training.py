@@ -139,3 +139,39 @@ def test_two_processes_train_as_one_on_both_their_clips(scratch, undrawn):
         return sum(float((weights[a][name] - weights[b][name]).abs().sum()) for name in weights["one"])
 
     assert apart("one", "two") < 0.05 * apart("one", "half")
+
+
+def alone(module, logged):
+    """The module outside of a trainer: it steps with a rate of nothing, and what it logs is put into ``logged``."""
+    module.optimizers = lambda: torch.optim.SGD(module.rtn.parameters(), 0.0)
+    module.manual_backward, module.lr_schedulers = torch.Tensor.backward, list
+    module.log_dict = lambda values, **_: logged.update(values)
+    return module
+
+
+def test_a_pixel_of_a_true_defect_counts_more():
+    """Every pixel is off by one, a quarter of them in defects."""
+    for weight, expected in ((0.0, 1), (5.0, 1 + 5 / 4)):
+        torch.manual_seed(0)
+        logged = {}
+        module, given = alone(RestorationModule(8, 16, (1,), 1, defect_weight=weight), logged), batch()
+        given["mask"][..., :8, :] = 1
+        given["gt"] = module.restore(module.rtn, given)[0].detach() - 1
+        module.training_step(given, 0)
+        assert abs(float(logged["train_pixel"]) - expected) < 1e-5
+
+
+def test_every_second_batch_is_one_that_a_pass_has_restored():
+    torch.manual_seed(0)
+    module, given, seen = alone(RestorationModule(8, 16, (1,), 1, passes=2), {}), batch(), []
+    with torch.no_grad():
+        module.rtn.output.bias.fill_(0.3)
+    restore = module.restore
+    module.restore = lambda rtn, batch: seen.append(batch["lq"]) or restore(rtn, batch)
+    module.training_step(given, 0)
+    assert len(seen) == 1 and torch.equal(seen[0], given["lq"])
+    module.training_step(given, 1)
+    assert len(seen) == 3 and torch.equal(seen[1], given["lq"])
+    assert torch.allclose(seen[2], restore(module.rtn, given)[0], atol=1e-6)  # every pixel changed by more than allowed
+    with pytest.raises(UserError, match="passes 0 must be at least 1"):
+        RestorationModule(passes=0)

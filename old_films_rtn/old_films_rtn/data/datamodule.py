@@ -10,8 +10,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from old_films_rtn.data.clips import FilmClips, ProceduralClips, Textures, collate, find_clips
 from old_films_rtn.data.degradation import Degradation
+from old_films_rtn.data.drawn import DrawnTextures
 from old_films_rtn.data.procedural import Split
-from old_films_rtn.data.textures import DrawnTextures, TemplateTextures
+from old_films_rtn.data.textures import TemplateTextures
 from shared_utils import UserError, distributed
 from shared_utils.loading import EpochSampler
 
@@ -21,9 +22,10 @@ class FilmDataModule(LightningDataModule):
 
     root: clip folders (see ``find_clips``); None: made clips, whose flow is known. val_root: clips for validation and test;
     None: every twentieth clip of ``root`` is held out. textures: a folder of scratch templates; None: drawn ones.
-    defect_amount: of drawn contaminants. num_frames: of a training clip; eval_frames: of one in evaluation. crop: side of
-    the training square; eval_crop: None for whole frames. samples_per_epoch: training samples an epoch; eval_samples:
-    of validation, and of test. intervals: distances between frames. seed: of everything drawn for training.
+    defect_amount, lasting, largest: of drawn contaminants (see ``DrawnTextures``). num_frames: of a training clip;
+    eval_frames: of one in evaluation. crop: side of the training square; eval_crop: None for whole frames.
+    samples_per_epoch: training samples an epoch; eval_samples: of validation, and of test. intervals: distances between
+    frames. seed: of everything drawn for training.
     max_speed: of made clips, pixels a frame. degradation: which parts of the chain are used.
 
     Raises UserError where a folder is not there or holds nothing to train on.
@@ -35,6 +37,8 @@ class FilmDataModule(LightningDataModule):
         val_root: str | None = None,
         textures: str | None = None,
         defect_amount: float = 1.0,
+        lasting: float = 0.0,
+        largest: float = 1.0,
         num_frames: int = 7,
         eval_frames: int = 7,
         crop: int = 256,
@@ -53,14 +57,17 @@ class FilmDataModule(LightningDataModule):
             raise UserError(f"data.crop {crop} and data.eval_crop {eval_crop} must be multiples of 16")
         if num_frames < 2 or eval_frames < 1 or batch_size < 1:
             raise UserError("data.num_frames must be at least 2, eval_frames and batch_size at least 1")
-        self.root, self.val_root, self.textures, self.defect_amount = root, val_root, textures, defect_amount
+        self.root, self.val_root, self.textures = root, val_root, textures
+        self.defect_amount, self.lasting, self.largest = defect_amount, lasting, largest
         self.num_frames, self.eval_frames, self.crop, self.eval_crop = num_frames, eval_frames, crop, eval_crop
         self.batch_size, self.num_workers, self.samples_per_epoch = batch_size, num_workers, samples_per_epoch
         self.eval_samples, self.intervals, self.seed = tuple(eval_samples), tuple(intervals), seed
         self.max_speed, self.degradation = max_speed, degradation
 
     def _textures(self) -> Textures:
-        return DrawnTextures(self.defect_amount) if self.textures is None else TemplateTextures(self.textures)
+        if self.textures is not None:
+            return TemplateTextures(self.textures)
+        return DrawnTextures(self.defect_amount, self.lasting, self.largest)
 
     def dataset(self, split: Split) -> Dataset:
         """The samples of ``train``, ``val`` or ``test``."""

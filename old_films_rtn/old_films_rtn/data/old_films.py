@@ -12,7 +12,8 @@ from torch import Tensor
 
 from old_films_rtn.data import clips
 from old_films_rtn.data.degradation import Degradation, FilmWear
-from old_films_rtn.data.textures import DrawnTextures, TemplateTextures
+from old_films_rtn.data.drawn import DrawnTextures
+from old_films_rtn.data.textures import TemplateTextures
 from old_films_rtn.flow import DIS, clip_flows
 from old_films_rtn.video.images import fingerprint, write_image
 from shared_utils import UserError, distributed, files, work

@@ -1,4 +1,4 @@
-"""Contaminants: cut from scanned templates as published, or drawn (scratches, dust, hairs, blotches, stains).
+"""Contaminants, and those cut from scanned templates as published.
 
 A texture is (h, w) uint8, white where the film is clean. What lies over a clip is a list of layers for every frame.
 """
@@ -6,12 +6,10 @@ A texture is (h, w) uint8, white where the film is clean. What lies over a clip 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter
 
@@ -33,9 +31,6 @@ class Layer(NamedTuple):
     def weight(self) -> np.ndarray:
         """(h, w) float32 in [0, 1]: how much of the frame it hides."""
         return self.opacity * (1 - self.texture.astype(np.float32) / 255)
-
-
-# Templates -----------------------------------------------------------------------------------------------------------
 
 
 def inscribed_rectangle(width: float, height: float, angle: float) -> tuple[float, float]:
@@ -150,107 +145,4 @@ class TemplateTextures:
             group = groups[rng.integers(len(groups))]
             mode = "addition" if group == "011" else BLEND_MODES[rng.integers(3)]
             layers.append([Layer(self._crop(rng, group, size, line=False), mode, rng.uniform(0.6, 1))])
-        return layers
-
-
-# Drawn contaminants --------------------------------------------------------------------------------------------------
-
-
-def _soften(drawn: np.ndarray, sigma: float) -> np.ndarray:
-    return cv2.GaussianBlur(drawn, (0, 0), sigma) if sigma > 0.2 else drawn
-
-
-class DrawnTextures:
-    """Contaminants that are drawn: most dirt stays for one frame, scratches for many. Sizes grow with the frame's.
-
-    amount: factor on how many there are; at 1 about a twelfth of the area is hidden.
-    """
-
-    def __init__(self, amount: float = 1.0) -> None:
-        self.amount = amount
-
-    def draw(self, rng: np.random.Generator, frames: int, height: int, width: int) -> list[list[Layer]]:
-        """The layers of every frame of a clip."""
-        scale = max(1.0, min(height, width) / 96)
-        lines = self._scratches(rng, frames, height, width, scale)
-        layers = []
-        for drawn in lines:
-            frame = [drawn] if drawn is not None else []
-            for bright in (True, False):
-                spots = self._spots(rng, height, width, scale)
-                mode: BlendMode = "addition" if bright else ("subtract", "multiply")[rng.integers(2)]
-                frame.append(Layer(255 - spots, mode, rng.uniform(0.6, 1)))
-            if rng.random() < 0.25 * self.amount:
-                mode = BLEND_MODES[rng.integers(3)]
-                frame.append(Layer(255 - self._blotch(rng, height, width), mode, rng.uniform(0.3, 0.9)))
-            layers.append(frame)
-        return layers
-
-    def _spots(self, rng: np.random.Generator, height: int, width: int, scale: float) -> np.ndarray:
-        """Dust and hairs of one frame: (h, w) uint8, 255 where the film is hidden."""
-        drawn = np.zeros((height, width), np.uint8)
-        area = height * width / 64**2 / scale**2
-        for _ in range(rng.poisson(4 * self.amount * area)):
-            # An irregular blob: a polygon around a centre.
-            centre = rng.uniform((0, 0), (width, height))
-            angles = np.sort(rng.uniform(0, 2 * math.pi, 9))
-            radii = scale * rng.gamma(2.0, 1.1) * rng.uniform(0.5, 1.3, 9)
-            corners = centre + radii[:, None] * np.stack((np.cos(angles), rng.uniform(0.5, 1) * np.sin(angles)), 1)
-            cv2.fillPoly(drawn, [np.round(corners * 16).astype(np.int32)], int(rng.integers(120, 256)), cv2.LINE_AA, 4)
-        for _ in range(rng.poisson(0.35 * self.amount * area)):
-            points = rng.uniform((0, 0), (width, height)) + np.cumsum(
-                rng.normal(0, 1.2 * scale, (14, 2)) + rng.normal(0, 2.0 * scale, 2), axis=0
-            )
-            places = np.round(points * 16).astype(np.int32)
-            cv2.polylines(drawn, [places], False, int(rng.integers(140, 256)), max(1, round(scale)), cv2.LINE_AA, 4)
-        return _soften(drawn, rng.uniform(0, 0.8))
-
-    def _blotch(self, rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-        """A stain with a soft edge and uneven inside."""
-        drawn = np.zeros((height, width), np.float32)
-        centre = rng.uniform((0, 0), (width, height))
-        for _ in range(rng.integers(2, 6)):
-            place = centre + rng.normal(0, 0.06, 2) * min(height, width)
-            axes = np.maximum(rng.uniform(0.02, 0.1, 2) * min(height, width), 1)
-            cv2.ellipse(
-                drawn,
-                (tuple(map(float, place)), tuple(map(float, 2 * axes)), float(rng.uniform(0, 180))),
-                float(rng.uniform(0.5, 1)),
-                -1,
-            )
-        drawn = cv2.GaussianBlur(drawn, (0, 0), rng.uniform(0.01, 0.04) * min(height, width))
-        return np.clip(drawn * 255, 0, 255).astype(np.uint8)
-
-    def _scratches(
-        self, rng: np.random.Generator, frames: int, height: int, width: int, scale: float
-    ) -> Sequence[Layer | None]:
-        """Near-vertical lines over the clip: fixed, drifting or interrupted."""
-        count = rng.poisson(1.0 * self.amount * width / 64 / scale)
-        if not count:
-            return [None] * frames
-        mode, opacity = BLEND_MODES[rng.integers(3)], rng.uniform(0.6, 1)
-        lines = [
-            {
-                "x": rng.uniform(0, width),
-                "slope": rng.normal(0, 0.03),
-                "drift": rng.normal(0, 1.5) * (rng.random() < 0.6),
-                "shown": rng.uniform(0.4, 1),
-                "thickness": int(max(1, round(scale * rng.uniform(0.6, 1.6)))),
-                "strength": int(rng.integers(110, 256)),
-                "part": np.sort(rng.uniform(-0.5, 1.5, 2)) if rng.random() < 0.5 else np.array([0.0, 1.0]),
-            }
-            for _ in range(count)
-        ]
-        layers = []
-        for number in range(frames):
-            drawn = np.zeros((height, width), np.uint8)
-            for line in lines:
-                if rng.random() > line["shown"]:
-                    continue
-                ends = []
-                for y in line["part"] * height:
-                    x = line["x"] + line["drift"] * number + line["slope"] * y + rng.normal(0, 0.3)
-                    ends.append((round(x * 16), round(y * 16)))
-                cv2.line(drawn, ends[0], ends[1], line["strength"], line["thickness"], cv2.LINE_AA, 4)
-            layers.append(Layer(255 - _soften(drawn, 0.4), mode, opacity))
         return layers

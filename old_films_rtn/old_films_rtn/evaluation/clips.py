@@ -14,7 +14,8 @@ from old_films_rtn import baselines, metrics
 from old_films_rtn.baselines import Restore
 from old_films_rtn.data.clips import FilmClips, ProceduralClips, find_clips
 from old_films_rtn.data.degradation import Degradation, FilmWear
-from old_films_rtn.data.textures import DrawnTextures, TemplateTextures
+from old_films_rtn.data.drawn import DrawnTextures
+from old_films_rtn.data.textures import TemplateTextures
 from old_films_rtn.evaluation.parts import computed
 from old_films_rtn.flow import FlowSource, clip_flows
 from old_films_rtn.models.rtn import RTN

@@ -1,0 +1,224 @@
+"""Defects of every kind and size planted on real films: what is restored of them, and what is left alone beside them.
+
+    python benchmarks/planted.py --data ../../shared/data/old_films_rtn --ckpt bundled
+
+The scan itself is the truth, with the defects of its own, so numbers outside are of leaving alone. Sizes: of the
+generator's training frames (1x), and as large as on a film that was scanned at the size of the whole frame (film size).
+"""
+
+import sys
+import time
+from pathlib import Path
+
+from shared_utils import cli
+
+SCANS = ("train_robbery_1903", "archive_001", "market_street_1906", "archive_003")
+VIDEO, VIDEO_BEGINS = "remaster_clip/a-bomb_blast_effects_part.mp4", 60
+KINDS = ("lasting scratches", "flickering scratches", "dirt", "hairs", "blotches")
+COLUMNS = ("inside", "outside", "sharpness", "flicker", "changed outside", "CPU s")
+
+
+def planted(
+    data: str = "../../shared/data/old_films_rtn",
+    ckpt: str = "bundled",
+    passes: int | None = None,
+    everywhere: bool = False,
+    frames: int = 5,
+    crop: int = 192,
+    kinds: str = ",".join(KINDS),
+    films: int = 5,
+    out: str = "runs/planted",
+    figure: str | None = None,
+    seed: int = 0,
+) -> None:
+    """Print tables by kind and size, and of how well the maps find what was planted.
+
+    Args:
+        data: folder of the films.
+        ckpt: networks as --ckpt of restore.py takes them, with commas between; bundled is the one of the package.
+        passes: as for restore.py.
+        everywhere: as for restore.py.
+        frames: of every film.
+        crop: side of the square in the middle of the frames that is restored.
+        kinds: of defects, with commas between.
+        films: how many of the films.
+        out: folder for the rows of every film.
+        figure: a picture of the worst scratches to write.
+        seed: of the defects.
+    """
+    import numpy as np
+    import torch
+
+    from old_films_rtn import metrics, pretrained
+    from old_films_rtn.baselines import residual_map
+    from old_films_rtn.data.drawn import size_of
+    from old_films_rtn.flow import DIS, clip_flows
+    from shared_utils.logging import table, write_table
+
+    torch.set_num_threads(1)
+    options = {"passes": passes, "everywhere": everywhere}
+    networks = {name: pretrained.load(None if name == "bundled" else name) for name in ckpt.split(",")}
+    methods = {"input": lambda codes: (codes, None), "temporal median": temporal_median}
+    methods |= {name: restored_by(network, options) for name, network in networks.items()}
+    rows, scores, truth, shown = [], {name: [] for name in ("residual", *networks)}, [], []
+    for film, whole in real_films(Path(data), frames)[:films]:
+        height, width = whole.shape[1:]
+        top, left = ((side - min(crop, side)) // 2 // 16 * 16 for side in (height, width))
+        clean = whole[:, top : top + crop, left : left + crop]
+        clean = clean[:, : clean.shape[1] // 16 * 16, : clean.shape[2] // 16 * 16]
+        for kind in kinds.split(","):
+            for size, scale in (("1x", 1.0), ("film size", size_of(height, width))):
+                codes, defect = plant(clean, kind, scale, seed)
+                truth.append(defect.ravel())
+                clip = as_clip(codes)[None]
+                scores["residual"].append(residual_map(clip, *clip_flows(DIS(), clip)).numpy().ravel())
+                for name, method in methods.items():
+                    begun = time.process_time()
+                    restored, found = method(codes)
+                    spent = time.process_time() - begun
+                    if found is not None:
+                        scores[name].append(found.ravel())
+                    row = {"film": film, "defects": kind, "size": size, "method": name}
+                    rows.append(row | judged(restored, clean, codes, defect) | {"CPU s": spent / len(codes)})
+                    if (kind, size) == ("lasting scratches", "film size"):
+                        shown.append((film, name, restored, clean))
+                print(f"{film}, {kind}, {size}", file=sys.stderr, flush=True)
+    write_table(rows, Path(out) / "films")
+    table_rows = []
+    for kind in kinds.split(","):
+        for size in ("1x", "film size"):
+            for name in methods:
+                own = [row for row in rows if (row["defects"], row["size"], row["method"]) == (kind, size, name)]
+                means = {column: float(np.nanmean([row[column] for row in own])) for column in COLUMNS}
+                table_rows.append({"defects": kind, "size": size, "method": name, **means})
+    write_table(table_rows, Path(out) / "kinds")
+    print(table(table_rows, f"{len({row['film'] for row in rows})} real films, {frames} frames of {crop}x{crop}"))
+    truth = np.concatenate(truth)
+    found = [
+        {"map": name, **metrics.mask_scores(np.concatenate(maps), truth)._asdict()} for name, maps in scores.items()
+    ]
+    write_table(found, Path(out) / "maps")
+    print(table(found, "maps against what was planted"))
+    if figure:
+        draw(shown, list(methods), figure)
+
+
+def real_films(root, count):
+    """(name, frames (t, h, w) uint8) of every film. Raises UserError where one is missing."""
+    from itertools import islice
+
+    import numpy as np
+
+    from old_films_rtn.video.io import open_film
+
+    films = [(name, open_film(root / name), 0) for name in SCANS]
+    films.append(("remaster_clip", open_film(root / VIDEO), VIDEO_BEGINS))
+    return [
+        (name, np.stack([frame.luma for frame in islice(film.frames(), begin, begin + count)]))
+        for name, film, begin in films
+    ]
+
+
+class Planted:
+    """Defects of one kind and size, as ``data.clips`` takes them."""
+
+    def __init__(self, kind, scale):
+        from old_films_rtn.data.drawn import DrawnTextures
+
+        self.kind, self.scale, self.drawn = kind, scale, DrawnTextures(1.0)
+
+    def draw(self, rng, frames, height, width):
+        return self.drawn.of_kind(self.kind, rng, frames, height, width, self.scale)
+
+
+def plant(clean, kind, scale, seed):
+    """(codes (t, h, w) uint8, where a defect is, bool); drawn again where chance drew none."""
+    import numpy as np
+
+    from old_films_rtn import metrics
+    from old_films_rtn.data.clips import degrade_clip
+    from old_films_rtn.data.degradation import Degradation
+
+    plain = Degradation(sharpen_target=False, quality=0.0, flicker=False)
+    for again in range(100):
+        rng = np.random.default_rng((seed, KINDS.index(kind), again))
+        sample = degrade_clip(clean, Planted(kind, scale), plain, rng)
+        defect = sample["mask"][:, 0].numpy() > metrics.DEFECT
+        if defect.mean() > 0.001:
+            break
+    return ((sample["lq"][:, 0] + 1) * 127.5).round().byte().numpy(), defect
+
+
+def as_clip(codes):
+    from old_films_rtn.data import clips
+
+    return clips.as_clip(codes)
+
+
+def temporal_median(codes):
+    """The median of three frames along the flow, as codes."""
+    from old_films_rtn import baselines
+    from old_films_rtn.flow import DIS, clip_flows
+
+    clip = as_clip(codes)[None]
+    restored = baselines.temporal_median(clip, *clip_flows(DIS(), clip))
+    return ((restored[0, :, 0] + 1) * 127.5).round().clamp(0, 255).byte().numpy(), None
+
+
+def restored_by(network, options):
+    """A network as a method, through everything that restore.py does to a shot."""
+    del options
+    return lambda codes: network(codes)
+
+
+def judged(restored, clean, codes, defect):
+    """dB inside and outside; Laplacian energy outside and change from frame to frame over those of the film itself; and
+    the share of the pixels outside, away from defects, that are not what they were."""
+    import cv2
+    import numpy as np
+
+    error = (restored.astype(np.float64) - clean) ** 2
+
+    def decibels(where):
+        return float(10 * np.log10(255**2 / max(error[where].mean(), 1e-3)))
+
+    def sharp(clip):
+        maps = np.stack([cv2.Laplacian(frame.astype(np.float64), cv2.CV_64F) ** 2 for frame in clip])
+        return maps[~near].mean()
+
+    def steps(clip):
+        return np.abs(np.diff(clip.astype(np.float64), axis=0)).mean()
+
+    near = np.stack([cv2.dilate(frame.astype(np.uint8), np.ones((9, 9), np.uint8)) for frame in defect]).astype(bool)
+    near &= not near.all()
+    return {
+        "inside": decibels(defect),
+        "outside": decibels(~defect),
+        "sharpness": sharp(restored) / sharp(clean),
+        "flicker": steps(restored) / steps(clean),
+        "changed outside": float((restored != codes)[~near].mean()),
+    }
+
+
+def draw(shown, methods, path):
+    """A row a film: the middle frame of every method, and the film itself, labelled."""
+    from matplotlib.figure import Figure
+
+    from shared_utils.logging import save_figure
+
+    films = list(dict.fromkeys(film for film, *_ in shown))
+    figure = Figure(figsize=(2.6 * (len(methods) + 1), 2.75 * len(films)), layout="constrained")
+    axes = figure.subplots(len(films), len(methods) + 1, squeeze=False)
+    for row, film in zip(axes, films, strict=True):
+        pictures = {name: restored for other, name, restored, _ in shown if other == film}
+        pictures["the film itself"] = next(clean for other, _, _, clean in shown if other == film)
+        for axis, (name, clip) in zip(row, pictures.items(), strict=True):
+            axis.imshow(clip[len(clip) // 2], cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+            axis.set(xticks=[], yticks=[], title=name)
+        row[0].set_ylabel(film)
+    save_figure(figure, path)
+    print(f"{path}: lasting scratches of film size")
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(planted))
