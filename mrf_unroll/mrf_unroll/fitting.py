@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from mrf_unroll.models import BlochDecoder, Denoiser, MRFResNet
+from mrf_unroll.models import BlochDecoder, Denoiser, DictionaryEncoder, MRFResNet, UnrolledNetwork
 
 
 def _minimise(parameters, loss: Callable[[], Tensor], steps: int, rate: float, weight_decay: float = 0.0) -> None:
@@ -56,6 +56,55 @@ def fit_decoder(
     with torch.no_grad():
         every = torch.arange(len(atoms), device=device)
         return float(error(every).norm() * decoder.scale / atoms.norm())
+
+
+def fit_head(
+    network: UnrolledNetwork,
+    atoms: Tensor,
+    relaxation: Tensor,
+    steps: int = 3000,
+    rate: float = 3e-3,
+    noise: float = 0.05,
+    batch_size: int = 500,
+    seed: int = 0,
+) -> float:
+    """Train the head of a network's ``DictionaryEncoder`` on atoms (K, s) of PD = 1, to relaxation (K, 2), T1 and T2 in s.
+
+    Args:
+        noise: its l2 norm over that of the atom, at most; every sample draws a level up to it.
+
+    Returns:
+        Root mean square relative error of T1 and T2 of the atoms without noise.
+    """
+    encoder = network.encoder
+    assert isinstance(encoder, DictionaryEncoder)
+    head, device = encoder.head, network.alpha.device
+    kind = torch.complex64 if network.complex_valued else torch.float32
+    atoms, target = atoms.to(device, kind), relaxation.to(device, torch.float32).log()
+    norms = atoms.abs().square().sum(dim=1, keepdim=True).sqrt()
+    with torch.no_grad():
+        head.fit_normalisation(network.features(atoms[:, :, None, None])[..., 0, 0])
+    generator = torch.Generator().manual_seed(seed)
+
+    def errors(rows: Tensor, level: Tensor) -> Tensor:
+        """(rows, 3): of log T1, log T2 and log PD."""
+        draws = torch.randn(len(rows), atoms.shape[1], dtype=kind, generator=generator).to(device)
+        series = atoms[rows] + level * norms[rows] / atoms.shape[1] ** 0.5 * draws
+        # One slice, voxels along the height: the floor of the norm is a slice's, so every PD is 1.
+        logarithms, norm = head.logarithms(network.features(series.T[None, :, :, None]))
+        density = (logarithms[:, 2:] + norm.log())[0, 0]
+        return torch.cat([logarithms[0, :2, :, 0].T - target[rows], density], dim=1)
+
+    def loss() -> Tensor:
+        rows = torch.randint(len(atoms), (batch_size,), generator=generator)
+        level = noise * torch.rand(batch_size, 1, generator=generator)
+        return errors(rows.to(device), level.to(device)).square().mean()
+
+    with torch.enable_grad():
+        _minimise(list(head.parameters()), loss, steps, rate)
+    with torch.no_grad():
+        every = errors(torch.arange(len(atoms), device=device), torch.zeros(1, 1, device=device))
+    return float(every[:, :2].square().mean().sqrt())
 
 
 def fit_mrfresnet(

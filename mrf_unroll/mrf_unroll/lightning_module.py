@@ -12,11 +12,11 @@ from pytorch_lightning import LightningModule
 from torch import Tensor
 
 from mrf_unroll.data.measure import Batch
-from mrf_unroll.fitting import fit_decoder
+from mrf_unroll.fitting import fit_decoder, fit_head
 from mrf_unroll.losses import LossTerms, ProxNetLoss
 from mrf_unroll.metrics import NAMES, slice_nrmse
-from mrf_unroll.models import BlochDecoder, Iterates, MRFResNet
-from mrf_unroll.models.unrolled import StepRule
+from mrf_unroll.models import BlochDecoder, DictionaryEncoder, Iterates, MRFResNet
+from mrf_unroll.models.consistency import ConsistencyName, StepRule
 from mrf_unroll.operators import least_squares_scale
 from mrf_unroll.pretrained import load
 from mrf_unroll.protocol import Protocol
@@ -25,6 +25,9 @@ from shared_utils import UserError
 from shared_utils.checkpoint import import_state_dict
 
 log = logging.getLogger(__name__)
+
+# Of consistency: cg, in units of the operator's norm.
+_FIRST_PENALTY = 0.05
 
 
 class UnrolledModule(LightningModule):
@@ -35,12 +38,14 @@ class UnrolledModule(LightningModule):
 
     Args:
         protocol, complex_valued: of the data.
-        encoder, decoder_hidden, iterations, step_rule, positive, data_consistency: see ``Reconstructor``.
+        encoder, decoder_hidden, iterations, step_rule, positive, consistency: see ``Reconstructor``.
         initial_alpha: one number or T of them; None: the steps that minimise |A x - y|_W^2 along h on training data
-            (least squares), so that training starts at a sensible step whatever the trajectory.
+            (least squares), so that training starts at a sensible step whatever the trajectory; penalties start at
+            0.05 L.
         decoder_steps, decoder_rate: Adam steps with batches of 500 atoms and their cosine learning rate; the decoder
             is trained before, and frozen after.
-        map_weights, tsmi_weight, measurement_weight, intermediate: see ``ProxNetLoss``.
+        map_weights, tsmi_weight, measurement_weight, intermediate, masked: see ``ProxNetLoss``.
+        head_steps: of the head of encoder ``dictionary``, on atoms, before the training (``fit_head``).
         learning_rate, weight_decay, alpha_rate: of Adam, for encoder and alpha.
         one_cycle: one-cycle schedule over the whole training (alpha too); else a tenth of the rates from each of
             ``milestones`` (epochs) on.
@@ -56,13 +61,15 @@ class UnrolledModule(LightningModule):
         step_rule: StepRule = "softplus",
         initial_alpha: float | Sequence[float] | None = None,
         positive: bool = False,
-        data_consistency: bool = True,
+        consistency: ConsistencyName = "gradient",
         decoder_steps: int = 1200,
         decoder_rate: float = 1e-2,
         map_weights: Sequence[float] = (1.0, 20.0, 2.5),
         tsmi_weight: float = 0.01,
         measurement_weight: float = 0.0,
         intermediate: float = 0.1,
+        masked: bool = False,
+        head_steps: int = 3000,
         learning_rate: float = 2e-3,
         alpha_rate: float | None = None,
         weight_decay: float = 0.0,
@@ -76,7 +83,7 @@ class UnrolledModule(LightningModule):
         if one_cycle and milestones:
             raise UserError("milestones are for one_cycle: false")
         if initial_alpha is None and step_rule != "softplus":
-            initial_alpha = 2.0
+            initial_alpha = 2.0 if step_rule == "relu_plus_one" else math.log(math.expm1(_FIRST_PENALTY))
         self.protocol = protocol
         self.reconstructor = Reconstructor(
             encoder,
@@ -87,7 +94,7 @@ class UnrolledModule(LightningModule):
             complex_valued,
             not protocol.sequence.is_real,
             positive,
-            data_consistency,
+            consistency,
             len(protocol.sequence),
             protocol.sequence.as_config(),
             list(protocol.image_size),
@@ -100,8 +107,8 @@ class UnrolledModule(LightningModule):
                 if values.ndim and len(values) != iterations:
                     raise UserError(f"initial_alpha has {len(values)} values for {iterations} iterations")
                 self.reconstructor.network.alpha.copy_(values.expand(iterations))
-        self.loss = ProxNetLoss(tuple(map_weights), tsmi_weight, measurement_weight, intermediate)
-        self.decoder_steps, self.decoder_rate = decoder_steps, decoder_rate
+        self.loss = ProxNetLoss(tuple(map_weights), tsmi_weight, measurement_weight, intermediate, masked)
+        self.decoder_steps, self.decoder_rate, self.head_steps = decoder_steps, decoder_rate, head_steps
         self.learning_rate, self.weight_decay = learning_rate, weight_decay
         self.alpha_rate = learning_rate if alpha_rate is None else alpha_rate
         self.one_cycle, self.milestones = one_cycle, tuple(milestones)
@@ -148,6 +155,9 @@ class UnrolledModule(LightningModule):
             network.decoder.load_state_dict(decoder.state_dict())
         if isinstance(network.encoder, MRFResNet):
             network.encoder.fit_normalisation(network.features(atoms[:, :, None, None].to(self.device)).flatten(1))
+        if isinstance(network.encoder, DictionaryEncoder):
+            error = fit_head(network, atoms, relaxation.float(), self.head_steps)
+            log.info("head on the dictionary: T1 and T2 of its atoms to %.2f %%", 100 * error)
         protocol.to(self.device)
         some = Batch._make(None if value is None else value[:8].to(self.device) for value in training)
         with torch.no_grad():
@@ -177,6 +187,7 @@ class UnrolledModule(LightningModule):
             batch.energy,
             self.protocol.num_samples,
             self.reconstructor.network.decoder.scale,
+            batch.mask,
         )
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:

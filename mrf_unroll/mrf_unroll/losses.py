@@ -17,6 +17,15 @@ def map_loss(maps: Tensor, target: Tensor, weights: Sequence[float] = (1.0, 20.0
     return (errors * errors.new_tensor(weights)).sum()
 
 
+def masked_map_loss(maps: Tensor, target: Tensor, mask: Tensor, weights: Sequence[float] = (1.0, 20.0, 2.5)) -> Tensor:
+    """``map_loss`` over the voxels of mask (B, H, W), where there is something to relax, plus that of PD outside it."""
+    inside = mask[:, None].to(maps.dtype)
+    squares = (maps - target).square()
+    within = (squares * inside).sum(dim=(0, 2, 3)) / inside.sum().clamp_min(1)
+    outside = (squares[:, 2:] * (1 - inside)).sum() / (1 - inside).sum().clamp_min(1)
+    return (within * within.new_tensor(weights)).sum() + weights[2] * outside
+
+
 def tsmi_loss(tsmi: Tensor, target: Tensor) -> Tensor:
     """MSE over all elements of (B, s, H, W); of complex ones, the mean of |.|^2."""
     return (tsmi - target).abs().square().mean()
@@ -59,12 +68,15 @@ class ProxNetLoss(NamedTuple):
 
     Args:
         intermediate: weight of the map loss of every earlier iterate (0 as published).
+        masked: the errors of T1 and T2 count inside the object alone, for encoders whose T1 and T2 are never 0; as
+            published they count everywhere.
     """
 
     map_weights: Sequence[float] = (1.0, 20.0, 2.5)
     tsmi_weight: float = 0.001
     measurement_weight: float = 0.01
     intermediate: float = 0.0
+    masked: bool = False
 
     def __call__(
         self,
@@ -76,12 +88,20 @@ class ProxNetLoss(NamedTuple):
         energy: Tensor,
         num_samples: int,
         scale: Tensor | float = 1.0,
+        mask: Tensor | None = None,
     ) -> LossTerms:
         """maps (B, 3, H, W) and tsmi (B, s, H, W): the truth; the rest as in ``measurement_loss``, without noise.
 
-        scale: of the decoder; time series and measurements are compared in its units.
+        scale: of the decoder; time series and measurements are compared in its units. mask: (B, H, W), where ``masked``.
         """
-        last = map_loss(iterates.maps[-1], maps, self.map_weights)
+
+        def of_maps(found: Tensor) -> Tensor:
+            if self.masked:
+                assert mask is not None
+                return masked_map_loss(found, maps, mask, self.map_weights)
+            return map_loss(found, maps, self.map_weights)
+
+        last = of_maps(iterates.maps[-1])
         series = tsmi_loss(iterates.tsmi[-1] / scale, tsmi / scale)
         measured = torch.zeros((), device=maps.device)
         if self.measurement_weight:
@@ -89,5 +109,5 @@ class ProxNetLoss(NamedTuple):
             measured = (torch.stack(terms).mean() / scale**2).to(last.dtype)
         total = last + self.tsmi_weight * series + self.measurement_weight * measured
         for earlier in iterates.maps[:-1] if self.intermediate else ():
-            total = total + self.intermediate * map_loss(earlier, maps, self.map_weights)
+            total = total + self.intermediate * of_maps(earlier)
         return LossTerms(total, last, series, measured)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mrf_unroll.classical import zero_filled
 from mrf_unroll.models import BlochDecoder, Iterates, UnrolledNetwork, build_encoder
-from mrf_unroll.models.unrolled import StepRule
+from mrf_unroll.models.consistency import ConsistencyName, StepRule
 from mrf_unroll.operators import least_squares_scale
 from mrf_unroll.sequence import Sequence as Schedule
 from shared_utils import UserError
@@ -29,7 +29,7 @@ class Reconstructor(nn.Module, Exportable):
         encoder: ``{"name": ..., **options}`` of ``mrf_unroll.models``.
         decoder_hidden: width of the Bloch decoder.
         rank: s.
-        iterations, step_rule, complex_valued, positive, data_consistency: see ``UnrolledNetwork``.
+        iterations, step_rule, complex_valued, positive, consistency: see ``UnrolledNetwork``.
         num_pulses: N; 0 where the basis is not known, as of released weights.
         sequence: of the schedule, in plain values (``Sequence.as_config``).
         image_size, density, trajectory_sha256, operator_norm: of the training, for information.
@@ -51,7 +51,7 @@ class Reconstructor(nn.Module, Exportable):
         complex_valued: bool = False,
         complex_basis: bool = False,
         positive: bool = False,
-        data_consistency: bool = True,
+        consistency: ConsistencyName = "gradient",
         num_pulses: int = 0,
         sequence: dict[str, Any] | None = None,
         image_size: Sequence[int] | None = None,
@@ -73,7 +73,7 @@ class Reconstructor(nn.Module, Exportable):
             step_rule,
             complex_valued=complex_valued,
             positive=positive,
-            data_consistency=data_consistency,
+            consistency=consistency,
         )
         kind = torch.complex64 if complex_basis else torch.float32
         self.register_buffer("basis", torch.zeros(num_pulses, rank, dtype=kind))
@@ -123,7 +123,7 @@ class Reconstructor(nn.Module, Exportable):
         adjoint = adjoint if self.network.complex_valued or not adjoint.is_complex() else adjoint.real
         if gain is None:
             gain = self.choose_gain(adjoint, normal)
-        if not trained_trajectory and self.options["least_squares"]:
+        if not trained_trajectory and self.network.step_rule == "softplus" and self.options["least_squares"]:
             step = least_squares_scale(adjoint, normal)
             lipschitz = self.options["operator_norm"] * self.options["least_squares"] / float(step.mean())
         iterates = self.network(adjoint / gain, normal, lipschitz)

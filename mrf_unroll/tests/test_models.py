@@ -54,7 +54,7 @@ def test_one_iteration_is_an_end_to_end_network(problem):
 
 def test_without_data_consistency_the_measurements_are_seen_once(problem):
     adjoint, normal = problem
-    network = _network(iterations=3, data_consistency=False)
+    network = _network(iterations=3, consistency="none")
     found = network(adjoint, normal)
     torch.testing.assert_close(found.inputs[1], found.tsmi[0])
     torch.testing.assert_close(found.inputs[2], found.tsmi[1])
@@ -137,7 +137,7 @@ def test_positive_maps_are_never_below_zero(problem):
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda: build_encoder({"name": "resnext"}, 4), "no encoder resnext: known are resnet, unet"),
+        (lambda: build_encoder({"name": "resnext"}, 4), "no encoder resnext: known are dictionary, resnet, unet"),
         (lambda: build_encoder({"name": "resnet", "depth": 3}, 4), "encoder resnet: .*depth"),
         (lambda: _network(iterations=3, initial_alpha=[1.0, 2.0]), "3 iterations need as many values of alpha"),
         (lambda: UnrolledNetwork(ResNet(4), BlochDecoder(4, complex_valued=True)), "complex_valued: true"),

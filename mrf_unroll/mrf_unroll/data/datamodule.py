@@ -11,7 +11,7 @@ from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
 from mrf_unroll.data.measure import Batch, Measurer, random_symmetry
-from mrf_unroll.data.slices import Slice, map_folder_slices, procedural_slices
+from mrf_unroll.data.slices import Anatomy, Slice, map_folder_slices, procedural_slices
 from mrf_unroll.protocol import Protocol, ProtocolOptions
 from shared_utils import UserError
 
@@ -20,7 +20,7 @@ class FingerprintingDataModule(LightningDataModule):
     """Batches of slices, measured by simulation with one protocol.
 
     Args:
-        root: None for procedural heads; a folder of maps (.npz or .mat, a file a subject, see the README), or one
+        root: None for procedural slices; a folder of maps (.npz or .mat, a file a subject, see the README), or one
             such file.
         unit_t: ``ms`` or ``s``, of the maps' T1 and T2 where their file does not declare it.
         resample: scale the field of view to the protocol's image size; without it maps are cropped or padded.
@@ -28,7 +28,9 @@ class FingerprintingDataModule(LightningDataModule):
         protocol: the acquisition.
         noise, relative_noise: see ``Measurer``.
         complex_valued: slices keep their phase.
-        jitter: how far the tissues of procedural heads are from their usual T1, T2 and PD, at most.
+        anatomy: of procedural slices: ``randomised``, regions and heads of any T1, T2 and PD (``random_slice``), or
+            ``heads`` of seven listed tissues.
+        jitter: how far the tissues of ``heads`` are from their usual T1, T2 and PD, at most.
         num_train, num_val, num_test: subjects (of a folder: num_train is what is left).
         augment: flips, turns and gains, drawn in every step.
         seed: of heads, split and noise; None: the seed of the run.
@@ -44,6 +46,7 @@ class FingerprintingDataModule(LightningDataModule):
         noise: float = 0.01,
         relative_noise: bool = True,
         complex_valued: bool = False,
+        anatomy: Anatomy = "randomised",
         jitter: float = 0.05,
         num_train: int = 64,
         num_val: int = 8,
@@ -67,6 +70,7 @@ class FingerprintingDataModule(LightningDataModule):
         self.root, self.unit_t, self.resample, self.variants = root, unit_t, resample, variants
         self.protocol_options = protocol
         self.noise, self.relative_noise, self.complex_valued = noise, relative_noise, complex_valued
+        self.anatomy: Anatomy = anatomy
         self.jitter = jitter
         self.num_train, self.num_val, self.num_test = num_train, num_val, num_test
         self.augment, self.batch_size, self.num_workers = augment, batch_size, num_workers
@@ -94,7 +98,8 @@ class FingerprintingDataModule(LightningDataModule):
         if self.root is None:
             counts = {"train": self.num_train, "val": self.num_val, "test": self.num_test}
             return {
-                split: procedural_slices(split, count, size, self.seed, self.jitter) for split, count in counts.items()
+                split: procedural_slices(split, count, size, self.seed, self.anatomy, self.jitter)
+                for split, count in counts.items()
             }
         return map_folder_slices(
             self.root, size, self.unit_t, self.resample, self.seed, self.num_val, self.num_test, self.variants

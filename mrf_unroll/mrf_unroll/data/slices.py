@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from mrf_unroll.data.maps import read_maps
 from mrf_unroll.data.phantoms import head_phantom, vary_maps
+from mrf_unroll.data.randomised import random_slice
 from shared_utils import UserError
 
 log = logging.getLogger(__name__)
@@ -41,12 +42,21 @@ class Slice(NamedTuple):
 SPLITS = ("train", "val", "test")
 
 
-def procedural_slices(split: str, count: int, size: int, seed: int, jitter: float = 0.05) -> list[Slice]:
-    """``count`` heads of ``size`` pixels, a subject each; the splits draw from generators of their own."""
+Anatomy = Literal["randomised", "heads"]
+
+
+def procedural_slices(
+    split: str, count: int, size: int, seed: int, anatomy: Anatomy = "heads", jitter: float = 0.05
+) -> list[Slice]:
+    """``count`` slices of ``size`` pixels, a subject each; the splits draw from generators of their own.
+
+    Args:
+        anatomy: ``heads`` of the listed tissues (+- ``jitter``); ``randomised``: tissue from anywhere (``random_slice``).
+    """
     slices = []
     for number in range(count):
         rng = np.random.default_rng((seed, SPLITS.index(split), number))
-        head = head_phantom(size, rng, jitter)
+        head = head_phantom(size, rng, jitter) if anatomy == "heads" else random_slice(size, rng)
         slices.append(Slice(head.maps, head.mask, smooth_phase(size, rng), f"{split}{number}"))
     return slices
 

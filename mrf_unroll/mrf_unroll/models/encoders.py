@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mrf_unroll.models.dictionary_encoder import DictionaryEncoder
 from shared_utils import UserError
 from shared_utils.checkpoint import Exportable
 
@@ -135,7 +136,9 @@ class MRFResNet(nn.Module, Exportable):
         """Take mean and deviation from atoms (K, c)."""
         unit = atoms / atoms.norm(dim=1, keepdim=True).clamp_min(1e-12)
         self.mean.copy_(unit.mean(dim=0))
-        self.deviation.copy_(unit.std(dim=0).clamp_min(1e-6))
+        spread = unit.std(dim=0)
+        # A channel that is the same in all atoms (imaginary parts of real ones) keeps its scale.
+        self.deviation.copy_(torch.where(spread > 1e-4, spread, torch.ones_like(spread)))
 
     def forward(self, x: Tensor) -> Tensor:
         norm = x.norm(dim=1, keepdim=True)
@@ -181,7 +184,13 @@ class DnCNN(nn.Module):
         return self.mrfnet(self.denoiser(x))
 
 
-ENCODERS: dict[str, type[nn.Module]] = {"resnet": ResNet, "unet": UNet, "mrfresnet": MRFResNet, "dncnn": DnCNN}
+ENCODERS: dict[str, type[nn.Module]] = {
+    "dictionary": DictionaryEncoder,
+    "resnet": ResNet,
+    "unet": UNet,
+    "mrfresnet": MRFResNet,
+    "dncnn": DnCNN,
+}
 
 
 def build_encoder(options: dict[str, Any], in_channels: int) -> nn.Module:

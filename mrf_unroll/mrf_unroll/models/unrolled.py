@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from mrf_unroll.models.bloch import BlochDecoder
+from mrf_unroll.models.consistency import CONSISTENCIES, STEP_RULES, ConsistencyName, Normal, StepRule
+from mrf_unroll.models.dictionary_encoder import DictionaryEncoder
 from shared_utils import UserError
-
-StepRule = Literal["relu_plus_one", "softplus"]
 
 
 class Iterates(NamedTuple):
@@ -24,9 +24,9 @@ class Iterates(NamedTuple):
 
 
 class UnrolledNetwork(nn.Module):
-    """ProxNet / PGD-Net: T times a gradient step on |A x - y|^2 / 2, then m = encoder(g), x = decoder(m).
+    """T times data consistency g, maps m = encoder(g), time series x: three parts that can be exchanged.
 
-    With h = A^H W y,
+    As published (ProxNet / PGD-Net), with h = A^H W y:
 
         g_0 = step_0 h,    g_t = x_{t-1} - step_t (A^H W A x_{t-1} - h),    m_t = encoder(g_t),    x_t = decoder(m_t)
 
@@ -34,16 +34,18 @@ class UnrolledNetwork(nn.Module):
 
     Args:
         encoder: (B, c, H, W) real -> (B, 3, H, W), shared by the iterations; c = s for real time series, 2 s
-            otherwise.
+            otherwise. The x_t of a ``DictionaryEncoder`` is its denoised series.
         decoder: frozen; its parameters take no gradient.
-        step_rule: ``relu_plus_one``, relu(alpha_t) + 1 (published); ``softplus``, softplus(alpha_t) / L with L the
-            norm of the normal operator, so that learnt steps carry over to another trajectory or number of samples.
+        step_rule: what the learnt alpha_t means: ``relu_plus_one``, a step relu(alpha_t) + 1 (published); ``softplus``, a
+            step softplus(alpha_t) / L with L the norm of the normal operator, so that learnt steps carry over to
+            another trajectory or number of samples; ``penalty``, softplus(alpha_t) L, of ``cg``.
         initial_alpha: one number, or one an iteration.
         complex_valued: the object has a phase. The encoder sees real and imaginary part of g, turned by the phase of
             its first component, and x_t takes the phase that fits g_t best: that of <decoder(m_t), g_t> in every
             voxel.
         positive: maps through softplus, so that they are never below zero; as published they are unconstrained.
-        data_consistency: False leaves the gradient step out after the first iteration (the ablation).
+        consistency: ``gradient`` (published), ``cg`` (conjugate gradients) or ``none`` after the first iteration (the
+            ablation).
     """
 
     def __init__(
@@ -55,7 +57,7 @@ class UnrolledNetwork(nn.Module):
         initial_alpha: float | Sequence[float] = 2.0,
         complex_valued: bool = False,
         positive: bool = False,
-        data_consistency: bool = True,
+        consistency: ConsistencyName = "gradient",
     ) -> None:
         super().__init__()
         alpha = torch.as_tensor(initial_alpha, dtype=torch.float32)
@@ -63,21 +65,26 @@ class UnrolledNetwork(nn.Module):
             raise UserError(f"{iterations} iterations need as many values of alpha (or one), got {alpha.numel()}")
         if decoder.complex_valued and not complex_valued:
             raise UserError("a complex basis needs complex_valued: true")
+        for name, known in ((step_rule, STEP_RULES), (consistency, CONSISTENCIES)):
+            if name not in known:
+                raise UserError(f"no {name} here: known are {', '.join(known)}")
+        if (consistency == "cg") != (step_rule == "penalty"):
+            raise UserError("consistency: cg and step_rule: penalty belong together")
+        if positive and isinstance(encoder, DictionaryEncoder):
+            raise UserError("the maps of encoder dictionary are positive by themselves: leave positive out")
         self.encoder, self.decoder = encoder, decoder.requires_grad_(False)
         self.alpha = nn.Parameter(alpha.clone() if alpha.ndim else alpha.repeat(iterations))
         self.step_rule: StepRule = step_rule
         self.complex_valued, self.positive = complex_valued, positive
-        self.data_consistency = data_consistency
+        self.consistency = CONSISTENCIES[consistency]()
 
     @property
     def iterations(self) -> int:
         return len(self.alpha)
 
     def steps(self, lipschitz: float | Tensor = 1.0) -> Tensor:
-        """The T step sizes on an operator A^H W A of norm ``lipschitz``."""
-        if self.step_rule == "relu_plus_one":
-            return torch.relu(self.alpha) + 1
-        return functional.softplus(self.alpha) / lipschitz
+        """The T step sizes (penalties) on an operator A^H W A of norm ``lipschitz``."""
+        return STEP_RULES[self.step_rule](self.alpha, lipschitz)
 
     def features(self, g: Tensor) -> Tensor:
         """What the encoder is given of g (B, s, H, W): (B, c, H, W) real, in units of the decoder's atoms."""
@@ -88,7 +95,13 @@ class UnrolledNetwork(nn.Module):
         return torch.cat([turned.real, turned.imag], dim=1)
 
     def encode(self, g: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, s, H, W) -> maps (B, 3, H, W) and the time series on the Bloch manifold (B, s, H, W)."""
+        """(B, s, H, W) -> maps (B, 3, H, W) and the time series (B, s, H, W): on the Bloch manifold, or denoised."""
+        if isinstance(self.encoder, DictionaryEncoder):
+            series = self.encoder.series(self.features(g))
+            maps = self.encoder.head(series)
+            if self.complex_valued:
+                series = torch.complex(*series.float().chunk(2, dim=1)) * _unit(g[:, :1])
+            return maps, self.decoder.scale * (series if series.is_complex() else series.float())
         maps = self.encoder(self.features(g))
         if self.positive:
             maps = functional.softplus(maps, beta=10.0)
@@ -98,26 +111,24 @@ class UnrolledNetwork(nn.Module):
             tsmi = tsmi * _unit((g * tsmi.conj()).sum(dim=1, keepdim=True))
         return maps, tsmi
 
-    def forward(self, adjoint: Tensor, normal: Callable[[Tensor], Tensor], lipschitz: float | Tensor = 1.0) -> Iterates:
+    def forward(self, adjoint: Tensor, normal: Normal, lipschitz: float | Tensor = 1.0) -> Iterates:
         """Reconstruct.
 
         Args:
             adjoint: h = A^H W y, (B, s, H, W), real unless ``complex_valued``.
             normal: x -> A^H W A x of the same shapes.
-            lipschitz: norm of ``normal`` (used by ``softplus`` alone).
+            lipschitz: norm of ``normal`` (not used by ``relu_plus_one``).
         """
         steps = self.steps(lipschitz)
         iterates = Iterates([], [], [])
         tsmi = torch.zeros_like(adjoint)
         for t in range(self.iterations):
-            if t == 0:
-                g = steps[0] * adjoint
-            elif self.data_consistency:
-                # Fourier transforms stay in single precision under autocast.
-                with torch.autocast(adjoint.device.type, enabled=False):
-                    g = tsmi - steps[t] * (normal(tsmi) - adjoint)
-            else:
-                g = tsmi
+            # Fourier transforms stay in single precision under autocast.
+            with torch.autocast(adjoint.device.type, enabled=False):
+                if t == 0:
+                    g = self.consistency.first(adjoint, normal, steps[0], lipschitz)
+                else:
+                    g = self.consistency(tsmi, adjoint, normal, steps[t])
             maps, tsmi = self.encode(g)
             for kept, value in zip(iterates, (g, maps, tsmi), strict=True):
                 kept.append(value)
