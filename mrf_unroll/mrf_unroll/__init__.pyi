@@ -20,6 +20,7 @@ from .dictionary import linear_grid as linear_grid
 from .dictionary import log_grid as log_grid
 from .epg import fisp_atoms as fisp_atoms
 from .epg import fisp_signal as fisp_signal
+from .locally_low_rank import locally_low_rank as locally_low_rank
 from .losses import ProxNetLoss as ProxNetLoss
 from .metrics import data_consistency as data_consistency
 from .metrics import map_errors as map_errors

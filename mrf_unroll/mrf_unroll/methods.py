@@ -16,6 +16,7 @@ from torch import Tensor
 
 from mrf_unroll import classical
 from mrf_unroll.dictionary import Dictionary
+from mrf_unroll.locally_low_rank import locally_low_rank
 from mrf_unroll.metrics import map_errors
 from mrf_unroll.models import Denoiser, MRFResNet
 from mrf_unroll.operators import least_squares_scale
@@ -39,10 +40,11 @@ def match_maps(dictionary: Dictionary, tsmi: Tensor, refine: bool = False) -> Te
     return torch.stack([torch.as_tensor(one).to(torch.float32) for one in maps], dim=1)
 
 
-# What each classical method can be tuned in. lam is in units of L, and of the data for a total variation.
+# What each classical method can be tuned in. lam is in units of L, and of the data but for low_rank.
 GRIDS: dict[str, dict[str, Sequence[Any]]] = {
     "svd_mrf": {},
     "low_rank": {"lam": (0.0, 1e-3, 3e-3, 1e-2, 3e-2), "iterations": (10, 20, 40, 80)},
+    "llr": {"lam": (0.003, 0.01, 0.03, 0.1), "iterations": (100,)},
     "lrtv": {"lam": (1e-3, 2e-3, 4e-3, 8e-3), "iterations": (200,)},
     "pnp_admm": {"gamma": (0.003, 0.01, 0.03, 0.1), "iterations": (20,)},
     "mrfresnet": {},
@@ -50,6 +52,7 @@ GRIDS: dict[str, dict[str, Sequence[Any]]] = {
 TITLES = {
     "svd_mrf": "zero-filled + DM",
     "low_rank": "low-rank CG + DM",
+    "llr": "locally low rank + DM",
     "lrtv": "LRTV + DM",
     "pnp_admm": "PnP-ADMM + DM",
     "mrfresnet": "low-rank CG + MRF-ResNet",
@@ -61,6 +64,7 @@ TITLES = {
 DEFAULTS: dict[str, dict[str, Any]] = {
     "svd_mrf": {"refine": False},
     "low_rank": {"lam": 3e-3, "iterations": 20, "refine": False},
+    "llr": {"lam": 0.03, "iterations": 100, "block": 6, "refine": False},
     "lrtv": {"lam": 3e-3, "iterations": 200, "refine": False},
     "pnp_admm": {"gamma": 0.1, "iterations": 20, "refine": False},
     "mrfresnet": {"lam": 3e-3, "iterations": 20},
@@ -72,7 +76,7 @@ class Classical:
     """A classical reconstruction of the time series, then dictionary matching (or MRF-ResNet).
 
     Args:
-        name: ``svd_mrf``, ``low_rank``, ``lrtv``, ``pnp_admm`` or ``mrfresnet``.
+        name: ``svd_mrf``, ``low_rank``, ``llr``, ``lrtv``, ``pnp_admm`` or ``mrfresnet``.
         options: as in ``DEFAULTS``.
         network: the denoiser of ``pnp_admm``, the voxelwise network of ``mrfresnet``.
     """
@@ -113,7 +117,10 @@ class Classical:
             return classical.conjugate_gradient(normal, adjoint, options["lam"] * lipschitz, options["iterations"]).x
         # Beyond the quadratic, lam and the denoiser depend on the scale of x, which they are given as about one.
         scale = self.scale(adjoint, normal)
-        if self.name == "lrtv":
+        if self.name == "llr":
+            lam, iterations, block = options["lam"] * lipschitz, options["iterations"], options["block"]
+            found = locally_low_rank(adjoint / scale, normal, lipschitz, lam, iterations, block)
+        elif self.name == "lrtv":
             found = classical.lrtv(
                 adjoint / scale, normal, options["lam"] * lipschitz, iterations=options["iterations"]
             )

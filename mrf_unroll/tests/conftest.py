@@ -37,6 +37,7 @@ def few_settings():
 
     few = {
         "low_rank": {"lam": (0.0, 3e-3), "iterations": (10, 20)},
+        "llr": {"lam": (0.01, 0.05), "iterations": (20,)},
         "lrtv": {"lam": (2e-3, 8e-3), "iterations": (40,)},
         "pnp_admm": {"gamma": (0.01, 0.1), "iterations": (10,)},
     }

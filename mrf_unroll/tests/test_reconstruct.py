@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("undrawn")
 
 def test_a_scan_is_reconstructed_with_a_report(trained, scan, small_dictionary, tmp_path):
     beside = scan.with_name("scan_maps.npz")
-    for method in ("unrolled", "unet", "svd_mrf", "low_rank", "lrtv", "pnp_admm", "mrfresnet"):
+    for method in ("unrolled", "unet", "svd_mrf", "low_rank", "llr", "lrtv", "pnp_admm", "mrfresnet"):
         out = tmp_path / method
         own = ("--ckpt", trained, "--method", method, "--reference", beside)
         own += () if method in ("unrolled", "unet") else ("--dictionary", small_dictionary)

@@ -40,6 +40,7 @@ def test_every_method_stands_in_the_table(trained):
         "true time series + DM (floor)",
         "zero-filled + DM",
         "low-rank CG + DM",
+        "locally low rank + DM",
         "LRTV + DM",
         "PnP-ADMM + DM",
         "low-rank CG + MRF-ResNet",

@@ -23,7 +23,7 @@ def evaluate(
     Args:
         ckpt: a run's folder, a checkpoint of it, an exported folder, or a hub id; several with commas between them (seeds)
             are averaged. Without it, the network that is bundled with the package.
-        methods: all, or names with commas between them: floor, svd_mrf, low_rank, lrtv, pnp_admm, mrfresnet, unrolled
+        methods: all, or names with commas between them: floor, svd_mrf, low_rank, llr, lrtv, pnp_admm, mrfresnet, unrolled
             and the baselines that were trained beside it (unet, ...).
         data: other anatomy to test on, a file or a folder of maps, brought to the network's image size; without it, the
             test split of the training's data.
