@@ -14,8 +14,8 @@ ORDER = ("unrolled", "unet", "low_rank", "svd_mrf")
 CLAIM = (
     "At the same undersampling the unrolled network is better than a U-Net trained end to end, the U-Net than low-rank"
     " inversion with dictionary matching, and that than zero-filled matching, in the NRMSE of T1 and of T2 and in every"
-    " seed; LRTV, PnP-ADMM and MRF-ResNet are worse than the unrolled network too, although they are tuned on the training"
-    " slices; and leaving data consistency out makes it worse."
+    " seed; LRTV, locally low rank, PnP-ADMM and MRF-ResNet are worse than the unrolled network too, although they are tuned"
+    " on the training slices; and leaving data consistency out makes it worse."
 )
 
 
@@ -45,7 +45,7 @@ def judge(tables: Sequence[list[dict[str, Any]]], seeds: Sequence[int]) -> Claim
         holds=not failed,
         verdict="; ".join(failed or holding),
         tables=[
-            Table("Errors on test heads that training has not seen, mean over the seeds", average(tables)),
+            Table("Errors on test slices that training has not seen, mean over the seeds", average(tables)),
             Table("T1 and T2 NRMSE by seed", [_by_seed(name, by_seed, seeds) for name in by_seed[0]]),
         ],
         figures=[

@@ -28,6 +28,26 @@ def map_sums(maps: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
     return torch.stack(rows)
 
 
+# Bins of true T1 and T2, in s: fat and short T1, white matter, grey matter, between, fluid; short T2 to fluid's.
+TISSUE_EDGES = ((0.0, 0.6, 1.0, 1.6, 2.6, float("inf")), (0.0, 0.06, 0.12, 0.3, float("inf")))
+
+
+def tissue_sums(maps: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
+    """``map_sums`` of the voxels in every bin of true T1 and T2 (``TISSUE_EDGES``): (T1 bins, T2 bins, M, 7)."""
+    t1_edges, t2_edges = (truth.new_tensor(edges[1:-1]) for edges in TISSUE_EDGES)
+    bins = [
+        torch.bucketize(truth[:, place].contiguous(), edges, right=True)
+        for place, edges in enumerate((t1_edges, t2_edges))
+    ]
+    shape = [len(edges) - 1 for edges in TISSUE_EDGES]
+    sums = [
+        map_sums(maps, truth, mask.bool() & (bins[0] == one) & (bins[1] == other))
+        for one in range(shape[0])
+        for other in range(shape[1])
+    ]
+    return torch.stack(sums).reshape(*shape, truth.shape[1], len(_SUMS))
+
+
 def errors_of_sums(sums: Tensor, names: Sequence[str] = NAMES) -> dict[str, float]:
     """MAE, MAPE in percent, RMSE, NRMSE = |e|_2 / |truth|_2 and bias (mean of maps - truth): ``{"T1_MAE": ...}``."""
     errors: dict[str, float] = {}

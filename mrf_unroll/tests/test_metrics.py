@@ -2,7 +2,15 @@
 
 import torch
 
-from mrf_unroll.metrics import data_consistency, errors_of_sums, map_errors, map_sums, slice_nrmse, tsmi_errors
+from mrf_unroll.metrics import (
+    data_consistency,
+    errors_of_sums,
+    map_errors,
+    map_sums,
+    slice_nrmse,
+    tissue_sums,
+    tsmi_errors,
+)
 
 
 def _maps():
@@ -59,3 +67,14 @@ def test_psnr_of_complex_series_uses_the_largest_magnitude_inside():
 def test_data_consistency_is_relative():
     measured = torch.randn(2, 3, 4, dtype=torch.complex64)
     torch.testing.assert_close(data_consistency(1.5 * measured, measured), torch.tensor([0.5, 0.5]))
+
+
+def test_errors_by_tissue_add_up_to_those_of_all_voxels():
+    torch.manual_seed(0)
+    truth = torch.stack([4.5 * torch.rand(2, 9, 9), torch.rand(2, 9, 9), torch.rand(2, 9, 9)], dim=1)
+    maps, mask = truth + 0.1 * torch.randn_like(truth), torch.rand(2, 9, 9) < 0.7
+    sums = tissue_sums(maps, truth, mask)
+    torch.testing.assert_close(sums.sum(dim=(0, 1)), map_sums(maps, truth, mask))
+    assert (sums[..., 0, 0] > 0).sum() > 10
+    one = mask & (truth[:, 0] >= 1.0) & (truth[:, 0] < 1.6) & (truth[:, 1] >= 0.3)
+    torch.testing.assert_close(sums[2, 3], map_sums(maps, truth, one))

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from mrf_unroll.data.discs import disc_tissues, discs
 from mrf_unroll.data.phantoms import TISSUES, Head
 from mrf_unroll.data.randomised import averaged, random_head, random_regions, random_slice, random_tissue
 from mrf_unroll.data.slices import procedural_slices
@@ -48,3 +49,19 @@ def test_splits_do_not_share_slices():
     train, test = (procedural_slices(split, 2, 24, 0, "randomised") for split in ("train", "test"))
     every = [one.maps for one in (*train, *test)]
     assert not any(np.array_equal(a, b) for i, a in enumerate(every) for b in every[:i])
+
+
+def test_discs_cover_the_plane_of_t1_and_t2():
+    slices = discs(48)
+    assert len(slices) == 6 and len(set(disc_tissues())) == len(disc_tissues())
+    found = {
+        tuple(np.round(one.maps[:2, row, column], 4))
+        for one in slices
+        for row, column in zip(*np.nonzero(one.mask), strict=True)
+    }
+    assert set(np.float32(np.round(disc_tissues(), 4)).flatten()) <= {value for pair in found for value in pair}
+    for t1, t2 in disc_tissues():
+        size = sum(
+            int((np.abs(one.maps[:2] - np.array([t1, t2])[:, None, None]).max(axis=0) < 1e-4).sum()) for one in slices
+        )
+        assert size > 30, (t1, t2, size)

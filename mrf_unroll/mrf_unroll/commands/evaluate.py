@@ -25,8 +25,9 @@ def evaluate(
             are averaged. Without it, the network that is bundled with the package.
         methods: all, or names with commas between them: floor, svd_mrf, low_rank, llr, lrtv, pnp_admm, mrfresnet, unrolled
             and the baselines that were trained beside it (unet, ...).
-        data: other anatomy to test on, a file or a folder of maps, brought to the network's image size; without it, the
-            test split of the training's data.
+        data: other anatomy to test on: a file or a folder of maps, brought to the network's image size; discs, tissue from
+            all over the plane of T1 and T2; heads, of seven listed tissues. Without it, the test split of the training's
+            data.
         unit_t: ms or s, of these maps, where their file does not declare it.
         protocol: options of the acquisition that are not as in training, such as {samples: 32} or {trajectory: file.npz}.
             The networks are not trained again; classical methods are tuned again, on training slices so measured.

@@ -11,6 +11,7 @@ import torch
 from scipy.ndimage import binary_fill_holes
 from torch.nn import functional
 
+from mrf_unroll.data.discs import discs
 from mrf_unroll.data.maps import read_maps
 from mrf_unroll.data.phantoms import head_phantom, vary_maps
 from mrf_unroll.data.randomised import random_slice
@@ -59,6 +60,14 @@ def procedural_slices(
         head = head_phantom(size, rng, jitter) if anatomy == "heads" else random_slice(size, rng)
         slices.append(Slice(head.maps, head.mask, smooth_phase(size, rng), f"{split}{number}"))
     return slices
+
+
+def disc_slices(size: int) -> list[Slice]:
+    """The slices of ``discs`` of ``size`` pixels, without a phase."""
+    return [
+        Slice(one.maps, one.mask, np.zeros(one.mask.shape, np.float32), f"discs{number}")
+        for number, one in enumerate(discs(size))
+    ]
 
 
 def smooth_phase(size: int, rng: np.random.Generator) -> np.ndarray:

@@ -14,7 +14,7 @@ from mrf_unroll.data.measure import Batch
 from mrf_unroll.data.slices import Slice
 from mrf_unroll.evaluation.runs import Memory, Parts, Record, measured, run_study
 from mrf_unroll.evaluation.study import Study, available_methods, open_study, title
-from mrf_unroll.evaluation.tables import average, summary, write_scores
+from mrf_unroll.evaluation.tables import average, by_tissue, summary, write_scores
 from mrf_unroll.metrics import NAMES, errors_of_sums, map_sums
 from shared_utils import UserError, distributed, files, logging
 
@@ -58,8 +58,8 @@ def compare(
 
     Args:
         sources: see ``pretrained.load``.
-        out: folder of ``methods.csv``, ``methods.md``, ``scores.csv``, ``results.json`` (what a claim is judged by) and
-            ``figures``.
+        out: folder of ``methods.csv``, ``methods.md``, ``scores.csv``, ``tissue.csv`` (errors by T1 and T2),
+            ``results.json`` (what a claim is judged by) and ``figures``.
         methods: None for all there are.
         slices: to test on; the test split of each network's own data where None.
         limit: at most this many slices.
@@ -92,6 +92,7 @@ def compare(
         out = Path(out)
         logging.write_table(comparison.rows(), out / "methods")
         write_scores(scored, out / "scores.csv")
+        logging.write_table(by_tissue(record for _, record in scored), out / "tissue")
         _draw(*first, out / "figures")
         files.write_json({"seeds": seeds, "tables": tables}, out / RESULTS)
     return comparison

@@ -16,7 +16,7 @@ from mrf_unroll.data.measure import Batch
 from mrf_unroll.data.slices import Slice
 from mrf_unroll.evaluation.study import Method, Study, build_methods, tune_methods
 from mrf_unroll.methods import Result, match_maps
-from mrf_unroll.metrics import data_consistency, map_sums, tsmi_errors
+from mrf_unroll.metrics import data_consistency, map_sums, tissue_sums, tsmi_errors
 from shared_utils.logging import progress
 
 
@@ -50,11 +50,12 @@ class Memory:
 
 @dataclass
 class Record:
-    """One method on one slice: ``sums`` of ``map_sums``, of the time series (|e|^2, |truth|^2), and the rest."""
+    """One method on one slice: ``map_sums`` of all voxels and by tissue, of the time series (|e|^2, |truth|^2), and the rest."""
 
     method: str
     subject: str
     sums: Tensor
+    tissue: Tensor
     series: tuple[float, float]
     consistency: float
     seconds: float
@@ -112,6 +113,7 @@ def measure(
                 name,
                 one.subject,
                 map_sums(result.maps, batch.maps, batch.mask),
+                tissue_sums(result.maps, batch.maps, batch.mask),
                 (errors**2 * truth, truth),
                 float(data_consistency(protocol.operator(result.tsmi), batch.kspace)),
                 seconds,
@@ -125,6 +127,7 @@ def _stacked(records: Sequence[Record]) -> dict[str, Any]:
     """The records of a slice as the arrays of a part, a row a method."""
     arrays: dict[str, Any] = {
         "sums": torch.stack([record.sums for record in records]),
+        "tissue": torch.stack([record.tissue for record in records]),
         "series": np.array([record.series for record in records]),
         "consistency": np.array([record.consistency for record in records]),
         "seconds": np.array([record.seconds for record in records]),
@@ -141,6 +144,7 @@ def _records(arrays: Mapping[str, np.ndarray], names: Sequence[str], one: Slice)
             name,
             one.subject,
             torch.from_numpy(arrays["sums"][row]),
+            torch.from_numpy(arrays["tissue"][row]),
             (float(arrays["series"][row, 0]), float(arrays["series"][row, 1])),
             float(arrays["consistency"][row]),
             float(arrays["seconds"][row]),

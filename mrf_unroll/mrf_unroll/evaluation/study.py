@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mrf_unroll.arrays import file_digest
 from mrf_unroll.data.datamodule import FingerprintingDataModule
-from mrf_unroll.data.slices import Slice, map_files, read_slices
+from mrf_unroll.data.slices import Slice, disc_slices, map_files, procedural_slices, read_slices
 from mrf_unroll.methods import GRIDS, TITLES, Classical, Learnt, Result, tune
 from mrf_unroll.pretrained import Trained, load, load_with_baselines
 from shared_utils import UserError
@@ -23,6 +23,12 @@ log = logging.getLogger(__name__)
 Method = Callable[[Tensor, Any, float], Result]
 FLOOR = "floor"
 _TUNING_SLICES = 8
+
+# Anatomy to test on that is neither a file's nor the training's: discs over the plane of T1 and T2, heads of listed tissue.
+PROCEDURAL: dict[str, Callable[[int], list[Slice]]] = {
+    "discs": lambda size: disc_slices(size),
+    "heads": lambda size: procedural_slices("test", 12, size, 0),
+}
 
 
 @dataclass
@@ -134,10 +140,16 @@ def title(name: str) -> str:
 
 
 def real_slices(source: str | Path | None, maps: str | Path | None, unit_t: str | None) -> list[Slice] | None:
-    """The slices of ``maps`` (a file or a folder), resampled to the image size of the network at ``source``; None without."""
+    """The slices of ``maps``, at the image size of the network at ``source``; None without.
+
+    Args:
+        maps: a file or a folder, resampled; or one of ``PROCEDURAL``.
+    """
     if maps is None:
         return None
     size = load(source).options["image_size"][0]
+    if maps in PROCEDURAL:
+        return PROCEDURAL[str(maps)](size)
     return [one for file in map_files(maps) for one in read_slices(file, size, unit_t, resample=True)]
 
 
@@ -171,4 +183,6 @@ def describe(
 
 
 def _digests(root: str | Path | None) -> dict[str, str] | None:
+    if root in PROCEDURAL:
+        return {str(root): "procedural"}
     return None if root is None else {path.name: file_digest(path) for path in map_files(root)}

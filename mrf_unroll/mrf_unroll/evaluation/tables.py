@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Sequence
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 
 from mrf_unroll.evaluation.runs import Record
 from mrf_unroll.evaluation.study import Study, title
-from mrf_unroll.metrics import NAMES, errors_of_sums
+from mrf_unroll.metrics import NAMES, TISSUE_EDGES, errors_of_sums
 from shared_utils import files
 
 
@@ -70,3 +71,27 @@ def write_scores(records: Iterable[tuple[int, Record]], path: Path) -> None:
                     *(f"{record.consistency:.6g}", f"{record.seconds:.4g}"),
                 ]
             )
+
+
+def by_tissue(records: Iterable[Record]) -> list[dict[str, Any]]:
+    """A row a method and bin of true T1 and T2 that has voxels: NRMSE of each map, pooled over its voxels."""
+    pooled: dict[str, torch.Tensor] = {}
+    for record in records:
+        pooled[record.method] = pooled.get(record.method, torch.zeros((), dtype=torch.float64)) + record.tissue
+    ranges = [[_range_ms(low, high) for low, high in pairwise(edges)] for edges in TISSUE_EDGES]
+    rows = []
+    for one, other in product(range(len(ranges[0])), range(len(ranges[1]))):
+        for method, sums in pooled.items():
+            own = sums[one, other]
+            voxels = int(own[0, 0])
+            if not voxels:
+                continue
+            errors = errors_of_sums(own)
+            row: dict[str, Any] = {"T1 [ms]": ranges[0][one], "T2 [ms]": ranges[1][other], "method": title(method)}
+            row |= {f"{name} NRMSE": errors[f"{name}_NRMSE"] for name in NAMES}
+            rows.append({**row, "voxels": voxels})
+    return rows
+
+
+def _range_ms(low: float, high: float) -> str:
+    return f"{1000 * low:g} to {1000 * high:g}" if np.isfinite(high) else f"above {1000 * low:g}"
