@@ -20,6 +20,7 @@ PUBLISHED: dict[str, Any] = {
     "recovered_overlap": 1.0,
     "refine_lost_box": "none",
     "published_bounds": True,
+    "published_aspect": True,
 }
 """Options of ``Tracker`` that make it the published one in frame, id and state."""
 

@@ -72,6 +72,8 @@ class Tracker:
         max_aspect: boxes wider than so many heights are tracked but not reported. 1.6; None for other things than people.
         clip_boxes: report boxes clipped to the image.
         published_bounds: compare y with the image's width, as the published code does.
+        published_aspect: the filter takes every measured aspect ratio for uncertain by 0.1, as published, and not by a
+            twentieth of it, as the height: its boxes lag behind in width.
 
     Raises:
         UserError: an option out of its range.
@@ -102,6 +104,7 @@ class Tracker:
         max_aspect: float | None = 1.6,
         clip_boxes: bool = False,
         published_bounds: bool = False,
+        published_aspect: bool = False,
     ) -> None:
         check({name: value for name, value in locals().items() if name not in ("self", "stages")})
         height, width = image_size
@@ -109,14 +112,12 @@ class Tracker:
         self.conf_threshold, self.new_threshold = conf_threshold, new_threshold
         self.low_threshold = conf_threshold if low_threshold is None else min(low_threshold, conf_threshold)
         self.reid, self.occlusion = reid, occlusion
-        self.stages = tuple(
-            standard(first, reid_threshold, iou_threshold, fair_iou, low_threshold is not None)
-            if stages is None
-            else stages
-        )
+        if stages is None:
+            stages = standard(first, reid_threshold, iou_threshold, fair_iou, low_threshold is not None)
+        self.stages = tuple(stages)
         kinds = np.arange(len(_KINDS))
         self._takes = [np.isin(kinds, [_KINDS[name] for name in stage.tracks]) for stage in self.stages]
-        self.noise = MeasurementNoise(measurement_noise)
+        self.noise = MeasurementNoise(measurement_noise, relative=not published_aspect)
         self.max_time_lost = int(frame_rate / 30 * track_buffer)
         self.occlusion_threshold = occlusion_threshold
         self.recovery_window = (
@@ -215,7 +216,9 @@ class Tracker:
             rows.mean[pool], rows.blocks[pool] = kalman.move_camera(rows.mean[pool], rows.blocks[pool], motion)
         rows.mean[self.lost, 7] = 0
         moving = pool[kinds != _NEW]
-        rows.mean[moving], rows.blocks[moving] = kalman.predict(rows.mean[moving], rows.blocks[moving])
+        rows.mean[moving], rows.blocks[moving] = kalman.predict(
+            rows.mean[moving], rows.blocks[moving], relative=self.noise.relative
+        )
 
     def _associate(
         self, pool: np.ndarray, kinds: np.ndarray, found: admission.Admitted, sure: np.ndarray
@@ -240,6 +243,7 @@ class Tracker:
                 found.scores[j],
                 embeddings,
                 self.noise.factors,
+                self.noise.relative,
             )
             cost = stage.cost(candidates)
             if found.classes is not None:
@@ -269,7 +273,7 @@ class Tracker:
         steady = sure & ~was_lost & rows.confirmed[taken]
         self.noise.learn(rows.mean[taken[steady]], rows.blocks[taken[steady]], measurements[steady])
         rows.mean[taken], rows.blocks[taken] = kalman.update(
-            rows.mean[taken], rows.blocks[taken], measurements, noise=self.noise.factors
+            rows.mean[taken], rows.blocks[taken], measurements, noise=self.noise.factors, relative=self.noise.relative
         )
         rows.last_frame[taken] = self.frame
         rows.confirmed[taken] = True
@@ -288,7 +292,7 @@ class Tracker:
         if not count:
             return _NOBODY
         started = rows.take(count)
-        rows.mean[started], rows.blocks[started] = kalman.initiate(measurements[chosen])
+        rows.mean[started], rows.blocks[started] = kalman.initiate(measurements[chosen], relative=self.noise.relative)
         rows.ids[started] = np.arange(self.next_id, self.next_id + count)
         self.next_id += count
         rows.score[started] = found.scores[chosen]
@@ -348,7 +352,11 @@ class Tracker:
         if self.refine_lost_box == "kalman" and moved.any():
             chosen = hidden[moved]
             rows.mean[chosen], rows.blocks[chosen] = kalman.update(
-                rows.mean[chosen], rows.blocks[chosen], kalman.to_measurements(refined[moved]), noise=REFINEMENT_NOISE
+                rows.mean[chosen],
+                rows.blocks[chosen],
+                kalman.to_measurements(refined[moved]),
+                noise=REFINEMENT_NOISE,
+                relative=self.noise.relative,
             )
             boxes = self._boxes(hidden)
         elif self.refine_lost_box == "centre" and recovered.any():
