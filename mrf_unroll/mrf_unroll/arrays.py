@@ -97,6 +97,27 @@ def require(content: Mapping[str, np.ndarray], source: str | Path, *keys: str, f
             raise UserError(f"{source} has no entry {key} (it has {', '.join(content) or 'none'}): {fix}")
 
 
+def numbers(content: Mapping[str, Any], key: str, source: str | Path, kind: type = float) -> np.ndarray:
+    """The entry ``key`` as an array of numbers of ``kind`` (float, complex).
+
+    Raises:
+        UserError: for text, objects, and complex numbers where real ones are meant.
+    """
+    value = np.asarray(content[key])
+    if value.dtype.kind not in ("biufc" if kind is complex else "biuf"):
+        held = {"c": "complex numbers", "U": "text", "S": "text", "T": "text"}.get(value.dtype.kind, str(value.dtype))
+        raise UserError(f"{source}: {key} holds {held}: store {'complex' if kind is complex else 'real'} numbers")
+    return value.astype(np.complex128 if kind is complex else np.float64)
+
+
+def number(content: Mapping[str, Any], key: str, source: str | Path) -> float:
+    """The one number of the entry ``key``; UserError where it holds several or none."""
+    value = numbers(content, key, source).reshape(-1)
+    if len(value) != 1:
+        raise UserError(f"{source}: {key} holds {len(value)} numbers: store one")
+    return float(value[0])
+
+
 def write_arrays(path: str | Path, entries: Mapping[str, Any]) -> None:
     """Write an .npz, or HDF5 (group /mrf) where the name ends in .h5 or .hdf5, whole or not at all; None is left out."""
     entries = {name: value for name, value in entries.items() if value is not None}

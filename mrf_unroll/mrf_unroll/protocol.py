@@ -8,17 +8,19 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from mrf_unroll import coils, trajectory
-from mrf_unroll.arrays import load_arrays
+from mrf_unroll.arrays import load_arrays, numbers
 from mrf_unroll.dictionary import Dictionary, log_grid
 from mrf_unroll.operators import CartesianMaskOperator, FrameOperator, SubspaceOperator, ToeplitzNormal, operator_norm
 from mrf_unroll.schedules import read_schedule
 from mrf_unroll.sequence import Sequence
 from shared_utils import UserError
+
+# Of sampling positions, in cycles per pixel.
+_ROUNDING = 1e-5
 
 
 @dataclass(frozen=True)
@@ -195,12 +197,15 @@ def read_trajectory(path: str | Path) -> Tensor:
     named = [name for name in ("traj", "k", "Coords") if name in content]
     if not named:
         raise UserError(f"{path} has no trajectory: expected traj (P, 2) or (N, P, 2), or Coords (2, P)")
-    value = torch.as_tensor(np.asarray(content[named[0]], dtype=np.float32))
+    value = torch.as_tensor(numbers(content, named[0], path))
     if named[0] == "Coords" and value.ndim == 2:
         value = value.T.contiguous()
-    if value.ndim not in (2, 3) or value.shape[-1] != 2:
+    if value.ndim not in (2, 3) or value.shape[-1] != 2 or not value.numel():
         raise UserError(f"{path}: {named[0]} has shape {tuple(value.shape)}, expected (P, 2) or (N, P, 2)")
-    largest = float(value.abs().max())
-    if not largest <= 0.5:
-        raise UserError(f"{path}: |k| reaches {largest:.3g}, beyond 0.5 cycles per pixel: divide radians by 2 pi")
-    return value
+    trajectory.check_positions(value.numpy(), path)
+    return value.float()
+
+
+def same_positions(one: Tensor, other: Tensor) -> bool:
+    """Whether two trajectories (N, P, 2) differ by rounding at most."""
+    return one.shape == other.shape and float((one - other).abs().max()) < _ROUNDING

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mrf_unroll.arrays import require
+from mrf_unroll.arrays import number, numbers, require
 from shared_utils import UserError
 
 
@@ -48,6 +48,12 @@ class Sequence:
             object.__setattr__(self, name, value)
         if not len(self.fa_deg):
             raise UserError("the schedule has no pulse")
+        for name, least in (("tr_ms", 0.5), ("te_ms", 0.02), ("ti_ms", 0.5)):
+            value = np.ravel(0.0 if getattr(self, name) is None else getattr(self, name))
+            if 0 < value.max() < least:
+                raise UserError(
+                    f"the schedule's {name} is {value.max():.3g} ms at most, which looks like seconds: multiply by 1000"
+                )
         late = np.flatnonzero(self.te_ms > self.tr_ms)
         if len(late):
             n = late[0]
@@ -123,15 +129,19 @@ class Sequence:
             UserError: naming ``source``, where an entry is missing.
         """
         require(content, source, "fa_deg", "tr_ms", "te_ms", fix="add the schedule in degrees and ms")
-        ti = float(content.get("ti_ms", np.nan))
-        return cls.of(
-            content["fa_deg"],
-            content["tr_ms"],
-            content["te_ms"],
-            ti if np.isfinite(ti) else None,
-            content.get("phase_deg", 0.0),
-            float(content.get("inversion_efficiency", 1.0)),
-        )
+        require(content, source, "ti_ms", fix="add the inversion time in ms, nan where there is no inversion")
+        angles, tr, te = (numbers(content, name, source) for name in ("fa_deg", "tr_ms", "te_ms"))
+        phase = numbers(content, "phase_deg", source) if "phase_deg" in content else 0.0
+        efficiency = number(content, "inversion_efficiency", source) if "inversion_efficiency" in content else 1.0
+        ti = number(content, "ti_ms", source)
+        if np.isinf(ti):
+            raise UserError(f"{source}: ti_ms is {ti}: give ms, or nan where there is no inversion")
+        largest = float(np.abs(angles).max(initial=0))
+        if 0 < largest <= 2 * np.pi * 1.001:
+            raise UserError(
+                f"{source}: fa_deg reaches {largest:.3g} only, which looks like radians: multiply by 180 / pi"
+            )
+        return cls.of(angles, tr, te, None if np.isnan(ti) else ti, phase, efficiency)
 
     def as_config(self) -> dict[str, Any]:
         """The schedule in plain values, as a network's configuration holds it."""

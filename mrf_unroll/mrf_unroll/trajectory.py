@@ -6,10 +6,13 @@ Trajectories are (N, P, 2): frame, sample, (ky, kx) in cycles/pixel within [-0.5
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
+import numpy as np
 import torch
 
 from mrf_unroll.nufft import Nufft
+from shared_utils import UserError
 
 GOLDEN_ANGLE_DEG = 222.4922
 
@@ -42,6 +45,27 @@ def radial(num_frames: int, num_samples: int) -> torch.Tensor:
     """(N, P, 2) one full line through the centre a frame, from -0.5 to below 0.5, turned by the golden angle."""
     line = torch.arange(num_samples, dtype=torch.float64) / num_samples - 0.5
     return rotate(torch.stack([torch.zeros_like(line), line], dim=1), golden_angles(num_frames))
+
+
+def check_positions(trajectory: np.ndarray, source: str | Path) -> None:
+    """Raise UserError, with what the values look like, where a position is not finite or lies beyond 0.5 cycles/pixel."""
+    if not np.isfinite(trajectory).all():
+        raise UserError(f"{source}: traj has values that are not finite: correct the file")
+    largest = float(np.abs(trajectory).max(initial=0))
+    if largest <= 0.5 + 1e-6:
+        return
+    if largest <= 0.7:
+        fix = (
+            f"the samples reach beyond the grid of the image: reconstruct {2 * largest:.3g} times as many pixels in the same"
+            f" field of view (divide traj by {2 * largest:.4g}, multiply image_size by it), or leave those samples out"
+        )
+    elif largest <= 1.01:
+        fix = "it looks scaled to 1: multiply traj by 0.5"
+    elif largest <= math.pi * 1.01:
+        fix = "it looks like radians, divide traj by 2 pi"
+    else:
+        fix = "divide traj by the image size (pixels)"
+    raise UserError(f"{source}: |k| reaches {largest:.4g}, beyond 0.5 cycles/pixel: {fix}")
 
 
 # Gridded masks ------------------------------------------------------------------------------------------------------------

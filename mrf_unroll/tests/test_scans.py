@@ -40,9 +40,10 @@ def test_a_scan_comes_back(scan, scratch, name):
 def test_what_a_scan_may_lack(scan, scratch):
     write_scan("full.npz", scan)
     content = dict(np.load("full.npz"))
-    for name in ("csm", "dcf", "noise_std", "phase_deg", "ti_ms", "sequence_sha256", "inversion_efficiency"):
+    for name in ("csm", "dcf", "noise_std", "phase_deg", "sequence_sha256", "inversion_efficiency"):
         content.pop(name)
     content["kspace"], content["tr_ms"], content["image_size"] = content["kspace"][0], 12.0, 8
+    content["ti_ms"] = np.nan
     np.savez("bare.npz", **content)
     bare = read_scan("bare.npz")
     assert bare.kspace.shape == (1, 5, 11) and bare.coil_maps is None and bare.dcf is None
@@ -68,6 +69,31 @@ def test_what_a_scan_may_lack(scan, scratch):
         ({"dcf": lambda v: -v}, "weights that are negative"),
         ({"dcf": lambda v: v[:2]}, r"dcf \(2, 11\) does not fit"),
         ({"image_size": lambda v: np.array([0, 9])}, "at least 2"),
+        ({"image_size": lambda v: np.array([np.nan, 9])}, "two whole numbers"),
+        ({"image_size": lambda v: np.array([8.5, 9])}, "two whole numbers"),
+        ({"image_size": lambda v: np.array([8, 9, 1])}, "two whole numbers"),
+        ({"image_size": lambda v: np.array([8, 10**9])}, "more than 2048 pixels"),
+        ({"image_size": lambda v: np.array(["8", "9"])}, "image_size holds text"),
+        ({"fa_deg": np.deg2rad}, "looks like radians: multiply by 180 / pi"),
+        ({"fa_deg": lambda v: np.array(["ten"] * 5)}, "fa_deg holds text"),
+        (
+            {"tr_ms": lambda v: v / 1000, "te_ms": lambda v: v / 1000},
+            "tr_ms is 0.012 ms at most, which looks like seconds",
+        ),
+        ({"te_ms": lambda v: v / 1000}, "te_ms is 0.002 ms at most, which looks like seconds"),
+        ({"ti_ms": lambda v: v / 1000}, "ti_ms is 0.018 ms at most, which looks like seconds"),
+        ({"ti_ms": None}, "no entry ti_ms .* nan where there is no inversion"),
+        ({"ti_ms": lambda v: np.array([18.0, 20.0])}, "ti_ms holds 2 numbers"),
+        ({"ti_ms": lambda v: np.array(np.inf)}, "ti_ms is inf"),
+        ({"noise_std": lambda v: np.array(["quiet"])}, "noise_std holds text"),
+        ({"traj": lambda v: v * (0.502 / np.abs(v).max())}, "beyond the grid of the image: reconstruct 1 times as many|divide traj by 1.004"),
+        ({"traj": lambda v: v * (1.0 / np.abs(v).max())}, "scaled to 1: multiply traj by 0.5"),
+        ({"kspace": lambda v: v[:0]}, "is empty: it needs a coil"),
+        ({"kspace": lambda v: v * 0}, "kspace is 0 everywhere"),
+        ({"kspace": lambda v: v.astype(complex) * 1e200}, "single precision"),
+        ({"kspace": lambda v: v.astype(str)}, "kspace holds text"),
+        ({"csm": lambda v: v * 0}, "csm is 0 everywhere"),
+        ({"dcf": lambda v: v * 0}, "dcf is 0 everywhere"),
     ],
 )
 def test_a_scan_that_cannot_be_right_is_named(scan, scratch, change, message):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mrf_unroll.arrays import Arrays, load_arrays, require, write_arrays
+from mrf_unroll.arrays import Arrays, load_arrays, numbers, require, write_arrays
 from shared_utils import UserError
 
 log = logging.getLogger(__name__)
@@ -54,7 +54,8 @@ def read_maps(path: str | Path, unit_t: str | None = None) -> Maps:
             if declared is None
             else f"{path}: unit_t is {declared!r}: it must be ms or s"
         )
-    arrays = {name: _slices(value, name, path) for name, value in given.items()}
+    kinds = {name: complex if np.iscomplexobj(value) else float for name, value in given.items()}
+    arrays = {name: _slices(numbers(given, name, path, kinds[name]), name, path) for name in given}
     shape = arrays["T1"].shape
     for name, value in arrays.items():
         if value.shape != shape:

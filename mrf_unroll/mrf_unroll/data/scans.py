@@ -7,17 +7,20 @@ refused in one sentence that names the entry and the fix.
 from __future__ import annotations
 
 import logging
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from mrf_unroll.arrays import load_arrays, require, write_arrays
+from mrf_unroll.arrays import load_arrays, number, numbers, require, write_arrays
 from mrf_unroll.sequence import Sequence
+from mrf_unroll.trajectory import check_positions
 from shared_utils import UserError
 
 log = logging.getLogger(__name__)
+
+# Of an image in pixels: what no slice has.
+_LARGEST_SIDE = 2048
 
 
 @dataclass(frozen=True)
@@ -55,41 +58,47 @@ def read_scan(path: str | Path) -> Scan:
     content = load_arrays(path)
     require(content, path, "kspace", "traj", "image_size", fix="a scan has kspace, traj, image_size and its schedule")
     kspace = np.asarray(content["kspace"])
+    if kspace.dtype.kind in "biuf":
+        raise UserError(f"{path}: kspace is not complex: store complex samples")
+    kspace = numbers(content, "kspace", path, complex)
     kspace = kspace[None] if kspace.ndim == 2 else kspace
-    trajectory = check_trajectory(content["traj"], path)
+    trajectory = check_trajectory(numbers(content, "traj", path), path)
     if kspace.ndim != 3 or kspace.shape[1:] != trajectory.shape[:2]:
         raise UserError(
             f"{path}: kspace {kspace.shape} and traj {trajectory.shape} disagree: kspace is (coils, frames, samples), traj"
             " (frames, samples, 2)"
         )
-    if not np.iscomplexobj(kspace):
-        raise UserError(f"{path}: kspace is not complex: store complex samples")
+    if not kspace.size:
+        raise UserError(f"{path}: kspace {kspace.shape} is empty: it needs a coil, a frame and a sample at least")
     if not np.isfinite(kspace).all():
         raise UserError(
             f"{path}: {int((~np.isfinite(kspace)).sum())} samples of kspace are not finite: correct the file"
         )
-    size = np.ravel(content["image_size"])
-    image_size = (int(size[0]), int(size[-1]))
-    if min(image_size) < 2:
-        raise UserError(f"{path}: image_size {image_size}: height and width must be at least 2")
+    largest = float(np.abs(kspace).max())
+    if not largest:
+        raise UserError(f"{path}: kspace is 0 everywhere: nothing was measured")
+    if not 1e-30 < largest < 1e30:
+        raise UserError(f"{path}: kspace reaches {largest:.3g}: scale it so that single precision holds it")
+    image_size = _image_size(numbers(content, "image_size", path), path)
     sequence = Sequence.from_arrays(content, path)
     if len(sequence) != len(trajectory):
         raise UserError(
             f"{path}: the schedule has {len(sequence)} pulses, kspace {len(trajectory)} frames: they must agree"
         )
-    coil_maps = content.get("csm")
-    if coil_maps is not None:
-        coil_maps = _checked_coil_maps(np.asarray(coil_maps), len(kspace), image_size, path)
-    dcf = content.get("dcf")
-    if dcf is not None:
-        dcf = np.asarray(dcf, dtype=np.float32)
+    coil_maps = None
+    if "csm" in content:
+        coil_maps = _checked_coil_maps(numbers(content, "csm", path, complex), len(kspace), image_size, path)
+    dcf = None
+    if "dcf" in content:
+        dcf = numbers(content, "dcf", path).astype(np.float32)
         if dcf.shape != trajectory.shape[:2]:
             raise UserError(
                 f"{path}: dcf {dcf.shape} does not fit traj {trajectory.shape}: it must be (frames, samples)"
             )
         if not (np.isfinite(dcf).all() and (dcf >= 0).all()):
             raise UserError(f"{path}: dcf has weights that are negative or not finite: leave it out, or correct it")
-    noise = content.get("noise_std")
+        if not dcf.any():
+            raise UserError(f"{path}: dcf is 0 everywhere: leave it out, or correct it")
     return Scan(
         kspace.astype(np.complex64),
         trajectory,
@@ -97,29 +106,30 @@ def read_scan(path: str | Path) -> Scan:
         sequence,
         coil_maps,
         dcf,
-        None if noise is None else float(np.ravel(noise)[0]),
+        number(content, "noise_std", path) if "noise_std" in content else None,
     )
 
 
 def check_trajectory(value: np.ndarray, source: str | Path) -> np.ndarray:
     """(N, P, 2) float32, or UserError for another shape, values not finite, and |k| beyond 0.5 cycles/pixel."""
-    trajectory = np.asarray(value, dtype=np.float64)
-    if trajectory.ndim != 3 or trajectory.shape[2] != 2:
-        raise UserError(f"{source}: traj has shape {trajectory.shape}, expected (frames, samples, 2)")
-    if not np.isfinite(trajectory).all():
-        raise UserError(f"{source}: traj has values that are not finite: correct the file")
-    largest = float(np.abs(trajectory).max(initial=0))
-    if largest > 0.5 + 1e-6:
-        radians = largest <= math.pi * 1.01
+    if value.ndim != 3 or value.shape[2] != 2:
+        raise UserError(f"{source}: traj has shape {value.shape}, expected (frames, samples, 2)")
+    check_positions(value, source)
+    return value.astype(np.float32)
+
+
+def _image_size(value: np.ndarray, path: str | Path) -> tuple[int, int]:
+    """Height and width of one or two whole numbers."""
+    size = value.reshape(-1)
+    if len(size) not in (1, 2) or not np.isfinite(size).all() or (size != np.round(size)).any():
+        raise UserError(f"{path}: image_size {value.tolist()}: it must be height and width, two whole numbers")
+    if size.min() < 2:
+        raise UserError(f"{path}: image_size {size.tolist()}: height and width must be at least 2")
+    if size.max() > _LARGEST_SIDE:
         raise UserError(
-            f"{source}: |k| reaches {largest:.4g}, beyond 0.5 cycles/pixel"
-            + (
-                ": it looks like radians, divide traj by 2 pi"
-                if radians
-                else ": divide traj by the image size (pixels)"
-            )
+            f"{path}: image_size {size.tolist()}: more than {_LARGEST_SIDE} pixels a side: is it in units of length?"
         )
-    return trajectory.astype(np.float32)
+    return int(size[0]), int(size[-1])
 
 
 def _checked_coil_maps(
@@ -131,6 +141,8 @@ def _checked_coil_maps(
         )
     if not np.isfinite(coil_maps).all():
         raise UserError(f"{path}: csm has values that are not finite: set them to 0 outside the object")
+    if not coil_maps.any():
+        raise UserError(f"{path}: csm is 0 everywhere: leave it out, so that it is estimated")
     total = np.sqrt((np.abs(coil_maps) ** 2).sum(axis=0))
     inside = total > 0.05 * total.max()
     if inside.any() and np.abs(total[inside] - 1).max() > 0.05:
