@@ -38,7 +38,7 @@ BUNDLED = Path(__file__).parent / "weights" / "rtn_procedural.safetensors"
 class Restorer:
     """A restoration network, RAFT where it has one, and the way from a film's frames to its restored frames.
 
-    >>> restored, masks = load("net_G_200000.pth")(frames)  # (t, h, w) uint8 or uint16, any size
+    >>> restored, defects = load("net_G_200000.pth")(frames)  # (t, h, w) uint8 or uint16, any size
     """
 
     def __init__(self, rtn: RTN, raft: RAFT | None = None) -> None:
@@ -60,6 +60,11 @@ class Restorer:
         """Pixels around a tile that can change what is inside it."""
         return halo(self.rtn.forward_transformer)
 
+    @property
+    def passes(self) -> int:
+        """How often a film goes through it where nothing else is asked for: networks of our form, twice."""
+        return 1 if self.rtn.tanh_residual else 2
+
     def cell(
         self, device: torch.device | str = "cpu", precision: str = "fp32", tile: int | None = None
     ) -> RestorationCell:
@@ -71,6 +76,7 @@ class Restorer:
         frames: np.ndarray,
         how: Compositing = Compositing(),  # noqa: B008 (frozen)
         *,
+        passes: int | None = None,
         flow: str = "auto",
         black_white: tuple[int, int] | None = None,
         device: torch.device | str = "cpu",
@@ -80,27 +86,31 @@ class Restorer:
         Args:
             frames: (t, h, w) luma codes, uint8 or uint16.
             how: what of the network's output goes back into the picture.
+            passes: how often the shot goes through the network, each time with the flow of what the last one restored;
+                ``passes`` where not given.
             flow: see ``flow_source``.
             black_white: the codes of black and white; the whole range of the type where not given.
             device: where to compute.
 
         Returns:
-            The restored codes (t, h, w), of the same type, and the masks (t, h, w) float32 in [0, 1], near 1 on defects.
+            The restored codes (t, h, w), of the same type, and the defect maps (t, h, w) uint8, 255 on defects and 0 where
+            the codes are what they were.
         """
         height, width = frames.shape[1:]
         black_white = black_white or (0, np.iinfo(frames.dtype).max)
-        clip = [
-            torch.from_numpy(padded(to_unit(frame, black_white))).to(device).expand(1, 3, -1, -1) for frame in frames
-        ]
-        source = self.flow(flow)
+        source, cell = self.flow(flow), self.cell(device)
         if isinstance(source, RAFT):
             source.to(device)
-        restored, masks = np.empty_like(frames), np.empty(frames.shape, np.float32)
-        for result in restore_shot(self.cell(device), clip, source, chunk=max(1, len(clip))):
-            output, mask = result.planes(height, width)
-            restored[result.index] = composite(frames[result.index], black_white, output, mask, how)
-            masks[result.index] = mask
-        return restored, masks
+        restored, defects = frames, np.empty(frames.shape, np.uint8)
+        for left in reversed(range(passes or self.passes)):
+            units = (to_unit(codes, black_white) for codes in restored)
+            clip = [torch.from_numpy(padded(unit)).to(device).expand(1, 3, -1, -1) for unit in units]
+            restored = np.empty_like(frames)
+            for result in restore_shot(cell, clip, source, chunk=max(1, len(clip))):
+                output, luma = result.plane(height, width), frames[result.index]
+                after = composite(luma, black_white, output, how.between if left else how)
+                restored[result.index], defects[result.index] = after.codes, after.defects
+        return restored, defects
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write ``model.safetensors`` and ``config.json`` into a folder."""

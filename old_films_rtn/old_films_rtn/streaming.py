@@ -24,26 +24,21 @@ from shared_utils import UserError
 
 
 class Restored(NamedTuple):
-    """One frame: index in the shot; output (1, c, h, w); mask (1, 1, h, w), the larger of both directions, at the ends
-    of the shot that of the direction that has one; without neighbours zeros."""
+    """One frame: index in the shot; output (1, c, h, w)."""
 
     index: int
     output: Tensor
-    mask: Tensor
 
-    def planes(self, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-        """Output (mean over its channels) and mask, (h, w) float32, without the padding."""
-        output = self.output[0].float().mean(0)[:height, :width].cpu().numpy()
-        return output, self.mask[0, 0, :height, :width].cpu().numpy()
+    def plane(self, height: int, width: int) -> np.ndarray:
+        """Mean over the output's channels, (h, w) float32, without the padding."""
+        return self.output[0].float().mean(0)[:height, :width].cpu().numpy()
 
 
 class Cell(Protocol):
     """What a recurrence repeats: a step in a direction, and the decoder that joins both."""
 
-    def step(
-        self, direction: Direction, state: Any, x_previous: Tensor | None, x: Tensor, flow: Tensor | None
-    ) -> tuple[Any, Tensor | None]:
-        """The new state and the mask, from the neighbour's state (None: there is no neighbour)."""
+    def step(self, direction: Direction, state: Any, x_previous: Tensor | None, x: Tensor, flow: Tensor | None) -> Any:
+        """The new state, from the neighbour's state (None: there is no neighbour)."""
         ...
 
     def decode(self, x: Tensor, backward: Any, forward: Any) -> Tensor: ...
@@ -63,14 +58,14 @@ class RestorationCell:
 
     def step(
         self, direction: Direction, state: Tensor | None, x_previous: Tensor | None, x: Tensor, flow: Tensor | None
-    ) -> tuple[Tensor, Tensor | None]:
+    ) -> Tensor:
         """See ``Cell``; the state is the hidden state (1, channels, h, w)."""
         with self.runner.autocast():
             if state is None or x_previous is None or flow is None:
-                fused, mask = self.model.embed(x, direction), None
+                fused = self.model.embed(x, direction)
             else:
-                fused, mask = self.model.aggregate(direction, state, x_previous, x, flow)
-        return self.runner(lambda part: self.model.restore(direction, part), fused), mask
+                fused, _ = self.model.aggregate(direction, state, x_previous, x, flow)
+        return self.runner(lambda part: self.model.restore(direction, part), fused)
 
     def decode(self, x: Tensor, backward: Tensor, forward: Tensor) -> Tensor:
         """The restored frame (1, c, h, w), float32."""
@@ -112,19 +107,18 @@ def restore_shot(
             entering, first = swept.get(f"backward_{end:06d}", frames[0].device), end
         else:
             entering, first = None, min(t, end + (lookahead or 0))
-        behind: dict[int, tuple[Any, Tensor | None]] = {}
+        behind: dict[int, Any] = {}
         for i in reversed(range(start, first)):
             neighbour = None if entering is None else frames[i + 1]
             flow = None if entering is None else flows.pair(i)[1]
-            entering, mask = cell.step("backward", entering, neighbour, frames[i], flow)
+            entering = cell.step("backward", entering, neighbour, frames[i], flow)
             if i < end:
-                behind[i] = entering, mask
+                behind[i] = entering
         for i in range(start, end):
             x = frames[i]
             flow = flows.pair(i - 1)[0] if i else None
-            forward, ahead_mask = cell.step("forward", forward, frames[i - 1] if i else None, x, flow)
-            backward, behind_mask = behind.pop(i)
-            yield Restored(i, cell.decode(x, backward, forward), _joined(x, ahead_mask, behind_mask))
+            forward = cell.step("forward", forward, frames[i - 1] if i else None, x, flow)
+            yield Restored(i, cell.decode(x, behind.pop(i), forward))
         flows.forget(end - 1)
         if spill is not None and end < t:
             spill.put(f"forward_{end:06d}", forward)
@@ -143,15 +137,10 @@ def _sweep(cell: Cell, frames: Frames, flows: PairFlows, spill: Spill, chunk: in
     state = None if begun == t else spill.get(f"backward_{begun:06d}", frames[0].device)
     for i in reversed(range(finished + chunk, begun)):
         neighbour, flow = (None, None) if state is None else (frames[i + 1], flows.pair(i)[1])
-        state, _ = cell.step("backward", state, neighbour, frames[i], flow)
+        state = cell.step("backward", state, neighbour, frames[i], flow)
         if i % chunk == 0:
             flows.write(i)
             spill.put(f"backward_{i:06d}", state)
-
-
-def _joined(x: Tensor, *masks: Tensor | None) -> Tensor:
-    present = [mask.float() for mask in masks if mask is not None]
-    return torch.stack(present).amax(0) if present else x.new_zeros(1, 1, *x.shape[-2:])
 
 
 def window_schedule(length: int, window: int = 20, step: int = 10) -> list[tuple[int, int, int]]:
@@ -180,17 +169,15 @@ def restore_windows(
     """
     flows = PairFlows(source, frames)
     for start, stop, kept in window_schedule(len(frames), window, step):
-        behind: dict[int, tuple[Any, Tensor | None]] = {}
+        behind: dict[int, Any] = {}
         state = None
         for i in reversed(range(kept, stop)):
             neighbour, flow = (None, None) if state is None else (frames[i + 1], flows.pair(i)[1])
-            state, mask = cell.step("backward", state, neighbour, frames[i], flow)
-            behind[i] = state, mask
+            behind[i] = state = cell.step("backward", state, neighbour, frames[i], flow)
         state = None
         for i in range(start, stop):
             neighbour, flow = (None, None) if state is None else (frames[i - 1], flows.pair(i - 1)[0])
-            state, ahead_mask = cell.step("forward", state, neighbour, frames[i], flow)
+            state = cell.step("forward", state, neighbour, frames[i], flow)
             if i >= kept:
-                backward, behind_mask = behind.pop(i)
-                yield Restored(i, cell.decode(frames[i], backward, state), _joined(frames[i], ahead_mask, behind_mask))
+                yield Restored(i, cell.decode(frames[i], behind.pop(i), state))
         flows.forget(start + step)

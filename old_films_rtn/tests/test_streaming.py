@@ -59,19 +59,11 @@ def test_the_result_does_not_depend_on_the_chunk(model, frames, whole, chunk, tm
     assert difference(restored, whole[0]) < 1e-5
 
 
-def test_the_mask_is_the_larger_of_both_directions_and_at_the_ends_of_the_one_there_is(model, frames, whole):
-    forward, backward = whole[1:]
-    masks = [result.mask for result in restore_shot(RestorationCell(model), frames, DIS())]
-    assert torch.allclose(masks[4], torch.maximum(forward[:, 4], backward[:, 4]), atol=1e-6)
-    assert torch.allclose(masks[0], backward[:, 0], atol=1e-6)
-    assert torch.allclose(masks[-1], forward[:, -1], atol=1e-6)
-
-
 def test_a_shot_of_one_frame_is_restored_without_neighbours(model, frames):
     (result,) = restore_shot(RestorationCell(model), frames[:1], DIS())
     with torch.no_grad():
         expected = model(frames[0][:, None], *clip_flows(DIS(), frames[0][:, None]))[0][:, 0]
-    assert torch.allclose(result.output, expected, atol=1e-6) and not result.mask.any()
+    assert torch.allclose(result.output, expected, atol=1e-6)
 
 
 def test_look_ahead_is_exact_as_soon_as_it_reaches_the_end_and_close_before(model, frames, whole, tmp_path):

@@ -27,10 +27,10 @@ class ColourCell:
 
     def step(
         self, direction: Direction, state: Tensor | None, x_previous: Tensor | None, x: Tensor, flow: Tensor | None
-    ) -> tuple[Tensor, None]:
-        """The state is hidden state and carried colour (1, channels + 3, h, w); there is no mask."""
+    ) -> Tensor:
+        """The state is hidden state and carried colour (1, channels + 3, h, w)."""
         with self.runner.autocast():
-            return self.model.step(direction, state, x_previous, x, flow, self.runner), None
+            return self.model.step(direction, state, x_previous, x, flow, self.runner)
 
     def decode(self, x: Tensor, backward: Tensor, forward: Tensor) -> Tensor:
         """a and b (1, 2, h, w), divided by ``AB_SCALE``."""
@@ -45,9 +45,9 @@ class CarryCell:
 
     def step(
         self, direction: Direction, state: Tensor | None, x_previous: Tensor | None, x: Tensor, flow: Tensor | None
-    ) -> tuple[Tensor, None]:
+    ) -> Tensor:
         """The state is the carried colour (1, 3, h, w)."""
-        return self.model.carry(state, x_previous, x, flow), None
+        return self.model.carry(state, x_previous, x, flow)
 
     def decode(self, x: Tensor, backward: Tensor, forward: Tensor) -> Tensor:
         """a and b (1, 2, h, w), divided by ``AB_SCALE``."""

@@ -59,7 +59,8 @@ def colorize(
 
     if keyframes is None:
         raise UserError("give --keyframes, a folder with the frames that are in colour")
-    source, plan = open_film(film), plans.Plan.of(arguments)
+    plan = plans.Plan.of(arguments)
+    source = open_film(film)
     target = plans.output_of(source, out, "colour")
     if plans.nothing_to_do(target, source, plan):
         return

@@ -10,9 +10,12 @@ def restore(
     out: str | None = None,
     ckpt: str | None = None,
     flow: str = "auto",
+    passes: int | None = None,
     strength: float = 1.0,
+    mask: str | None = None,
     mask_threshold: float | None = None,
     only_masked: bool = False,
+    everywhere: bool = False,
     protect: str | None = None,
     max_change: float | None = None,
     grain: float = 0.0,
@@ -44,14 +47,19 @@ def restore(
         ckpt: a run of train.py or a checkpoint of it, a released net_G_*.pth, an imported or exported folder, a
             .safetensors, or a hub id; the small bundled network where not given.
         flow: auto (RAFT where the checkpoint has it, else dis), checkpoint, raft:FILE, dis (OpenCV) or none.
+        passes: how often the film goes through the network, each time with the flow of what the last one restored; 2 where
+            not given, 1 for the authors' checkpoints.
         strength: share of the change that is made, 0 to 1.
-        mask_threshold: from which value of the mask a pixel counts as a defect; three quarters of the way from each frame's
-            median to 1 where not given.
-        only_masked: change nothing but defects; everything else comes back bit for bit.
+        mask: where to restore, instead of where the network finds defects: what --masks wrote, corrected by hand; an image,
+            white on defects, or a folder of one for every frame.
+        mask_threshold: from which change on a pixel is a defect, as a share of the range from black to white; 0.04 where not
+            given.
+        only_masked: change nothing but defects; everything else comes back bit for bit. What is done anyway.
+        everywhere: make what the network changes outside defects, too: grain and flicker go.
         protect: an image, white where nothing may change, or a folder of one for every frame.
         max_change: largest change of a pixel, as a share of the range from black to white.
-        grain: share of the removed grain that is put back outside defects, 0 to 1.
-        masks: write the defect masks to this video or folder.
+        grain: with everywhere, share of the removed grain that is put back outside defects, 0 to 1.
+        masks: write the defect maps to this video or folder, white where the picture was changed.
         side_by_side: write a video or folder of before and after, side by side.
         report: write a CSV with the defects of every frame.
         cuts: auto, off, or a CSV of first frames; what auto finds is written beside the report as REPORT.cuts.csv.
@@ -73,13 +81,13 @@ def restore(
         overwrite: replace what is at the output.
     """
     arguments = dict(locals())
-    from old_films_rtn.compositing import Compositing
     from old_films_rtn.inference import plan as plans
     from old_films_rtn.inference.extras import Extras
     from old_films_rtn.video.io import open_film
 
-    plans.check_shares(strength=strength, mask_threshold=mask_threshold, grain=grain, max_change=max_change)
-    source, plan = open_film(film), plans.Plan.of(arguments)
+    plan = plans.Plan.of(arguments)
+    plans.check_choice(only_masked, everywhere, grain, mask, mask_threshold)
+    source = open_film(film)
     target = plans.output_of(source, out, "restored")
     extras = Extras(masks, side_by_side, report)
     extras.check(source, overwrite or resume)
@@ -87,14 +95,18 @@ def restore(
         return
 
     from old_films_rtn import pretrained
+    from old_films_rtn.compositing import Compositing
+    from old_films_rtn.defect_map import THRESHOLD
     from old_films_rtn.inference.pipeline import process_film
     from old_films_rtn.inference.restoration import Restoration
     from old_films_rtn.inference.source import Clip
 
     process = Restoration(
         pretrained.load(ckpt),
-        Compositing(strength, mask_threshold, only_masked, max_change, grain),
+        Compositing(strength, THRESHOLD if mask_threshold is None else mask_threshold, everywhere, max_change, grain),
+        passes=passes,
         protect=protect,
+        mask=mask,
         extras=extras,
         repeats=dedup == "auto",
         published_windows=windowing == "published",

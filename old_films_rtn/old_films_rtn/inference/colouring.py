@@ -50,6 +50,7 @@ class Colouring:
 
     description = "colouring"
     repeats = False
+    passes = 1
     frames = ColourFrames
 
     def __init__(self, colourer: Colourer, keys: Keys) -> None:
@@ -89,11 +90,11 @@ class Colouring:
         """Whether one of the frames first to end is given in colour."""
         return any(first <= index < end for index in self.keys.files)
 
-    def shot(self, shot: Shot, stream: Stream) -> Iterator[int]:
+    def shot(self, shot: Shot, stream: Stream) -> Iterator[None]:
         """See ``Process``."""
         if not self.has_colour(shot.first, shot.end):
             log.warning("no key-frame in the shot of frames %d to %d: it stays as it is", shot.first, shot.end - 1)
-            yield from shot.originals
+            yield from (None for _ in shot.originals)
             return
         frames = shot.lumas
         assert isinstance(frames, ColourFrames)
@@ -103,7 +104,7 @@ class Colouring:
         for result in stream.frames(shot):
             rgb = coloured(result, frames.lightness(result.index))
             shot.keep("colour", shot.first + result.index, encoded(np.rint(rgb * 65535).astype(np.uint16)))
-            yield result.index + 1
+            yield
 
     def assemble(self, kept: KeptFilm, out: Path, plan: Plan) -> str:
         """See ``Process``."""

@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 @dataclass
 class Shot:
     """One shot being worked on: its frames are first to end of the clip, which begins ``skipped`` frames into the film;
-    ``folder`` holds what is kept of it."""
+    ``folder`` holds what is kept of it. passed: how many passes through the network it has behind it."""
 
     number: int
     first: int
@@ -39,6 +39,7 @@ class Shot:
     repeats: list[int]
     folder: Path
     lumas: Lumas
+    passed: int = 0
     _unsynced: list[Path] = field(default_factory=list)
 
     @cached_property
@@ -57,13 +58,16 @@ class Shot:
     @property
     def scratch(self) -> Path:
         """The folder of the states that do not stay in memory."""
-        return self.folder / "scratch"
+        return self.folder / f"scratch_{self.passed}"
 
     @property
     def finished(self) -> int:
-        """How many originals an earlier run has finished."""
-        marker = self.folder / "finished.json"
-        return files.read_json(marker, "count of finished frames") if marker.is_file() else 0
+        """How many originals an earlier run has finished in this pass."""
+        return files.read_json(self._marker, "count of finished frames") if self._marker.is_file() else 0
+
+    @property
+    def _marker(self) -> Path:
+        return self.folder / f"finished_{self.passed}.json"
 
     def keep(self, kind: str, index: int, content: bytes) -> None:
         """Keep what a frame of the clip became; safe on disk from the next ``finish`` on."""
@@ -71,13 +75,19 @@ class Shot:
         path.write_bytes(content)
         self._unsynced.append(path)
 
+    def keep_pass(self, lumas: Lumas, index: int, codes: np.ndarray) -> None:
+        """Keep what a pass made of a frame of the clip; safe on disk from the next ``finish`` on."""
+        lumas.put(index - self.first, codes)
+        if lumas.path not in self._unsynced:
+            self._unsynced.append(lumas.path)
+
     def finish(self, originals: int) -> None:
-        """Record that so many originals are finished, and all that is kept of them on disk."""
+        """Record that so many originals are finished in this pass, and all that is kept of them on disk."""
         for path in self._unsynced:
             with path.open("rb") as file:
                 os.fsync(file.fileno())
         self._unsynced.clear()
-        files.write_json(originals, self.folder / "finished.json")
+        files.write_json(originals, self._marker)
 
 
 class KeptFilm:
@@ -96,16 +106,21 @@ class KeptFilm:
         self.shots = Shots(**files.read_json(path, "list of shots"))
 
     def process(
-        self, process: Callable[[Shot], Iterator[int]], frames: type[Lumas], device: torch.device, description: str
+        self,
+        process: Callable[[Shot], Iterator[None]],
+        frames: type[Lumas],
+        device: torch.device,
+        description: str,
+        passes: int = 1,
     ) -> None:
-        """``process`` every shot of this rank that is not done; it yields the number of originals it has finished.
+        """``process`` every shot of this rank that is not done; it yields for every original and pass that it finishes.
 
         frames: how the network sees the frames of a shot.
         """
         spans = self.shots.spans()
         missing = {number for number in distributed.share(range(len(spans))) if not self.work.has(_part(number))}
 
-        def finished_frames() -> Iterator[int]:
+        def finished_frames() -> Iterator[None]:
             decoded = self.clip.frames()
             for number, (first, end) in enumerate(spans):
                 if number not in missing:
@@ -119,14 +134,16 @@ class KeptFilm:
                 lumas.chosen = [index - first for index in shot.originals]
                 yield from process(shot)
                 shot.finish(len(shot.originals))
-                lumas.path.unlink()
-                shutil.rmtree(shot.scratch, ignore_errors=True)
+                for raw in folder.glob("*.raw"):
+                    raw.unlink()
+                for scratch in folder.glob("scratch_*"):
+                    shutil.rmtree(scratch, ignore_errors=True)
                 self.work.mark(_part(number))
 
         originals = sum(
             sum(self.shots.repeats[index] == index for index in range(*spans[number])) for number in missing
         )
-        for _ in progress(finished_frames(), description, total=originals):
+        for _ in progress(finished_frames(), description, total=passes * originals):
             pass
         distributed.barrier()
 

@@ -83,8 +83,13 @@ class Process(Protocol):
         """Raise UserError for what does not fit the film; ``kept`` once its shots are known."""
         ...
 
-    def shot(self, shot: Shot, stream: Stream) -> Iterator[int]:
-        """Keep what the frames of a shot became; yields the number of originals that are kept."""
+    @property
+    def passes(self) -> int:
+        """How often a shot goes through the network."""
+        ...
+
+    def shot(self, shot: Shot, stream: Stream) -> Iterator[None]:
+        """Keep what the frames of a shot became; yields once for every original and pass."""
         ...
 
     def assemble(self, kept: KeptFilm, out: Path, plan: Plan) -> str:
@@ -112,7 +117,9 @@ def process_film(process: Process, clip: Clip, out: Path, plan: Plan) -> None:
             _check_again(parts, out, clip, plan)
             kept = KeptFilm(parts, clip, plan.cuts, process.repeats)
             process.check(clip, size, kept)
-            kept.process(lambda shot: process.shot(shot, stream), process.frames, place, process.description)
+            kept.process(
+                lambda shot: process.shot(shot, stream), process.frames, place, process.description, process.passes
+            )
             if distributed.rank() == 0:
                 print(process.assemble(kept, out, plan))
             parts.remove()

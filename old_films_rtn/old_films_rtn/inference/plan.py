@@ -40,7 +40,9 @@ class Plan:
 
     @classmethod
     def of(cls, arguments: Mapping[str, Any]) -> Plan:
-        """The plan among the arguments of a verb. Raises UserError for a part of a film that is not one."""
+        """The plan among the arguments of a verb. Raises UserError for a part of a film that is not one, and for every
+        number out of its range."""
+        check_numbers(arguments)
         known = {field.name for field in fields(cls)} & set(arguments)
         return cls(span=span(arguments["frames"]), **{name: arguments[name] for name in known})
 
@@ -77,13 +79,44 @@ def span(frames: str | None) -> tuple[int, int | None]:
     return pair
 
 
-def check_shares(mask_threshold: float | None = None, max_change: float | None = None, **shares: float) -> None:
-    """Raise UserError for a share outside [0, 1]; a mask threshold above 1 is allowed: no pixel is a defect then."""
-    for name, value in {**shares, "max_change": 0.0 if max_change is None else max_change}.items():
-        if not 0 <= value <= 1:
-            raise UserError(f"--{name} is a share between 0 and 1, got {value}")
-    if mask_threshold is not None and mask_threshold < 0:
-        raise UserError(f"--mask_threshold is at least 0, got {mask_threshold}")
+RANGES = {
+    "strength": (0, 1),
+    "mask_threshold": (0, None),  # above 1 nothing is a defect
+    "max_change": (0, 1),
+    "grain": (0, 1),
+    "passes": (1, None),
+    "short_side": (16, None),
+    "chunk": (1, None),
+    "lookahead": (0, None),
+    "tile": (16, None),
+    "memory": (0.1, None),
+    "crf": (0, 63),
+    "rate": (0.1, 1000),
+    "first_frame": (0, None),
+    "preview": (0, None),
+}
+
+
+def check_numbers(arguments: Mapping[str, Any]) -> None:
+    """Raise UserError for a number that is out of its range."""
+    for name, (low, high) in RANGES.items():
+        value = arguments.get(name)
+        if value is None or (value >= low and (high is None or value <= high)):
+            continue
+        allowed = f"at least {low}" if high is None else f"between {low} and {high}"
+        raise UserError(f"--{name.replace('_', '-')} is {allowed}, got {value}")
+
+
+def check_choice(only_masked: bool, everywhere: bool, grain: float, mask: str | None, threshold: float | None) -> None:
+    """Raise UserError for arguments that contradict each other."""
+    if only_masked and everywhere:
+        raise UserError(
+            "--only-masked changes nothing but defects and --everywhere what is outside, too: give one of them"
+        )
+    if grain and not everywhere:
+        raise UserError("--grain puts back what only --everywhere takes away outside defects: give both, or neither")
+    if mask is not None and threshold is not None:
+        raise UserError("--mask says where the defects are, and --mask-threshold how they are found: give one of them")
 
 
 def output_of(film: Film, out: str | None, suffix: str) -> Path:

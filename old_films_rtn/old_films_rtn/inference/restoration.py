@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from old_films_rtn.compositing import Compositing, composite, report
+from old_films_rtn.compositing import Composite, Compositing, composite, report
 from old_films_rtn.flow import FlowSource
 from old_films_rtn.inference.extras import Extras
 from old_films_rtn.inference.kept import KeptFilm, Shot
@@ -41,16 +41,21 @@ class Restoration:
         restorer: Restorer,
         how: Compositing,
         *,
+        passes: int | None = None,
         protect: str | None = None,
+        mask: str | None = None,
         extras: Extras | None = None,
         repeats: bool = True,
         published_windows: bool = False,
     ) -> None:
-        """how: what of the network's output goes back. protect: an image or a folder (see ``Protection``). extras: what is
+        """how: what of the network's output goes back. passes: how often the film goes through it; as the network says where
+        not given. protect: an image or a folder (see ``FrameMasks``). mask: the same, of the defects. extras: what is
         written beside the film. repeats: restore repeated frames once. published_windows: windows of 20 frames every 10.
         """
         self.restorer, self.how, self.extras = restorer, how, extras or Extras()
-        self.protection = Protection(protect) if protect else None
+        self.passes = restorer.passes if passes is None else passes
+        self.protection = FrameMasks(protect) if protect else None
+        self.given = FrameMasks(mask) if mask else None
         self.repeats, self.published_windows = repeats, published_windows
 
     @property
@@ -63,7 +68,9 @@ class Restoration:
         return {
             "weights": weights_digest(self.restorer.state_dict()),
             "compositing": asdict(self.how),
+            "passes": self.passes,
             "protect": self.protection and fingerprint(self.protection.files),
+            "mask": self.given and fingerprint(self.given.files),
             "dedup": self.repeats,
             "windowing": "published" if self.published_windows else "streaming",
         }
@@ -78,34 +85,64 @@ class Restoration:
 
     def check(self, clip: Clip, size: tuple[int, int], kept: KeptFilm | None = None) -> None:
         """See ``Process``."""
-        if self.protection is not None and kept is not None:
-            length = kept.shots.length
-            self.protection.check(size, length if clip.end else clip.first + length)
+        for masks in (self.protection, self.given):
+            if masks is not None:
+                masks.check(clip, size, None if kept is None else kept.shots.length)
 
-    def shot(self, shot: Shot, stream: Stream) -> Iterator[int]:
+    def shot(self, shot: Shot, stream: Stream) -> Iterator[None]:
         """See ``Process``."""
-        if self.published_windows:
-            yield from self.keep(shot, restore_windows(stream.cell, shot.lumas, stream.source))
-        else:
-            yield from self.keep(shot, stream.frames(shot))
+        original = shot.lumas
+        for number in range(self.passes):
+            shot = replace(shot, passed=number)
+            after = original.after_pass(number + 1) if number < self.passes - 1 else None
+            for result in self._results(shot, stream):
+                index = shot.originals[result.index]
+                output = result.plane(*original.size)
+                if after is None:
+                    self._keep(shot, index, original, output)
+                else:
+                    # What is protected is so in the end; the next pass is free to see it restored.
+                    made = self._composite(index, index - shot.first, original, output, self.how.between)
+                    shot.keep_pass(after, index, made.codes)
+                yield
+            if after is not None:
+                shot.finish(len(shot.originals))
+                shot = replace(shot, lumas=after)
 
-    def keep(self, shot: Shot, restored: Iterable[Restored]) -> Iterator[int]:
-        """Keep every frame of a shot that ``restored`` (its originals) shows; yields how many originals are kept."""
-        for result in restored:
-            output, mask = result.planes(*shot.lumas.size)
-            for index in shot.shown_by[shot.originals[result.index]]:
-                before, black_white = shot.lumas.codes(index - shot.first), shot.lumas.black_white
-                protected = None if self.protection is None else self.protection.mask(shot.skipped + index)
-                after = composite(before, black_white, output, mask, self.how, protected)
-                row = report(before, after, black_white, mask, self.how.threshold(mask))
-                shot.keep("luma", index, encoded(after))
-                shot.keep("mask", index, encoded(np.rint(mask * 255).astype(np.uint8)))
-                shot.keep("report", index, json.dumps(row).encode())
-            yield result.index + 1
+    def _results(self, shot: Shot, stream: Stream) -> Iterable[Restored]:
+        if shot.finished == len(shot.originals):
+            return ()
+        if self.published_windows:
+            return restore_windows(stream.cell, shot.lumas, stream.source)
+        return stream.frames(shot)
+
+    def _composite(
+        self,
+        index: int,
+        place: int,
+        lumas: Lumas,
+        output: np.ndarray,
+        how: Compositing,
+        protect: np.ndarray | None = None,
+    ) -> Composite:
+        """A frame of the clip, at ``place`` in its shot."""
+        given = None if self.given is None else self.given.mask(index)
+        return composite(lumas.codes(place), lumas.black_white, output, how, protect, given)
+
+    def _keep(self, shot: Shot, original_index: int, lumas: Lumas, output: np.ndarray) -> None:
+        """Keep a frame and the repeats that show it."""
+        for index in shot.shown_by[original_index]:
+            place = index - shot.first
+            protect = None if self.protection is None else self.protection.mask(index)
+            after = self._composite(index, place, lumas, output, self.how, protect)
+            row = report(lumas.codes(place), after, lumas.black_white)
+            shot.keep("luma", index, encoded(after.codes))
+            shot.keep("mask", index, encoded(after.defects))
+            shot.keep("report", index, json.dumps(row).encode())
 
     def assemble(self, kept: KeptFilm, out: Path, plan: Plan) -> str:
         """See ``Process``."""
-        warn_of_dull_masks(kept)
+        warn_of_defects_everywhere(kept)
         with self.extras.open(kept, plan) as extras:
 
             def change(index: int, frame: Frame) -> Frame:
@@ -120,35 +157,47 @@ class Restoration:
         return f"{out}: {shots.length} frames in {len(shots.starts)} shots, {repeated} of them repeats"
 
 
-class Protection:
-    """Areas that stay as they are: white in one image for the whole film, or in an image for every frame."""
+class FrameMasks:
+    """Areas of a film's frames: white in one image for the whole film, or in an image for every frame of it, or of the part
+    that is worked on."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self.files = FrameFolder(self.path).files
+        if not self.path.exists():
+            raise UserError(f"{self.path} not found: give an image, white where it counts, or a folder of one a frame")
+        self.files, self.skipped = FrameFolder(self.path).files, 0
 
-    def check(self, size: tuple[int, int], length: int) -> None:
-        """Raise UserError unless it fits the film: size of the first image, number of images."""
-        if len(self.files) not in (1, length):
-            raise UserError(f"{self.path} holds {len(self.files)} masks for {length} frames: give one, or one a frame")
-        if (found := self.mask(0).shape) != size:
+    def check(self, clip: Clip, size: tuple[int, int], length: int | None) -> None:
+        """Raise UserError unless it fits the film: size of the first image and, once the number of frames that are worked
+        on is known, number of images."""
+        if (found := _read(self.files[0]).shape) != size:
             raise UserError(
                 f"{self.path} is {found[1]}x{found[0]}, the film {size[1]}x{size[0]}: draw it in the film's size"
             )
+        if length is None:
+            return
+        count, whole = len(self.files), clip.first + length
+        fits = count in (1, length) or (count == whole if clip.end is None else count >= whole)
+        if not fits:
+            raise UserError(f"{self.path} holds {count} masks for {length} frames: give one, or one a frame")
+        self.skipped = 0 if count == length else clip.first
 
     def mask(self, index: int) -> np.ndarray:
-        """(h, w) float32 in [0, 1]."""
-        file = self.files[index if len(self.files) > 1 else 0]
-        frame = Frame(index, read_image(file), index)
-        return frame.luma.astype(np.float32) / frame.black_white[1]
+        """(h, w) float32 in [0, 1] of a frame of the clip."""
+        return _read(self.files[self.skipped + index if len(self.files) > 1 else 0])
 
 
-def warn_of_dull_masks(kept: KeptFilm) -> None:
-    """Warn where the masks say nothing."""
+def _read(file: Path) -> np.ndarray:
+    frame = Frame(0, read_image(file), 0)
+    return frame.luma.astype(np.float32) / frame.black_white[1]
+
+
+def warn_of_defects_everywhere(kept: KeptFilm) -> None:
+    """Warn where the map says nothing."""
     step = max(1, kept.shots.length // 50)
-    middle = [kept.report(index) for index in range(0, kept.shots.length, step)]
-    if all(0.4 < row["mean_mask"] < 0.6 and row["spread_mask"] < 0.05 for row in middle):
+    areas = [kept.report(index)["area"] for index in range(0, kept.shots.length, step)]
+    if np.median(areas) > 0.5:
         log.warning(
-            "the masks are near 0.5 everywhere: this model does not find defects; the masks, the report and --only-masked "
-            "mean nothing with it"
+            "this network changes more than half of the picture, so the defect map says little: give --everywhere to make all "
+            "its changes, or a higher --mask-threshold"
         )

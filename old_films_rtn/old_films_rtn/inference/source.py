@@ -69,6 +69,19 @@ class Lumas:
                 self.size, self.kind, self.black_white = (height, width), luma.dtype, frame.black_white
                 file.write(luma.tobytes())
 
+    def after_pass(self, number: int) -> Lumas:
+        """The same frames as a pass restored them, to be filled by ``put``; those of an interrupted run are kept."""
+        other = Lumas(self.path.with_name(f"pass_{number}.raw"), self.device)
+        other.chosen, other.size, other.kind, other.black_white = self.chosen, self.size, self.kind, self.black_white
+        other.path.touch()
+        return other
+
+    def put(self, index: int, codes: np.ndarray) -> None:
+        """Set the luma codes of a frame of the shot."""
+        with self.path.open("r+b") as file:
+            file.seek(index * codes.nbytes)
+            file.write(codes.tobytes())
+
     def codes(self, index: int) -> np.ndarray:
         """(h, w) luma codes of a frame of the shot."""
         count = int(np.prod(self.size))
