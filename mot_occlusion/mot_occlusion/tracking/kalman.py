@@ -124,10 +124,12 @@ def gating_distance(
     only_position: bool = False,
     std_position: float = STD_POSITION,
     noise: float | np.ndarray = 1.0,
-    relative: bool = False,
 ) -> np.ndarray:
-    """Squared Mahalanobis distance (n, m) of measurements (m, 4) to the tracks, in all four values or in cx, cy."""
-    expected, variance = project(mean, blocks, std_position, noise, relative)
+    """Squared Mahalanobis distance (n, m) of measurements (m, 4) to the tracks, in all four values or in cx, cy.
+
+    With the published deviation of the aspect ratio always: who is half covered is still the same person.
+    """
+    expected, variance = project(mean, blocks, std_position, noise)
     precision = 1 / variance
     values = np.ascontiguousarray(measurements.T)  # rows of it are read once a track
     distance = np.zeros((len(mean), len(measurements)))

@@ -24,7 +24,7 @@ class Candidates(NamedTuple):
     """What a stage compares: n tracks, predicted into this frame, and m detections.
 
     mean (n, 8), blocks (n, 3, 4): see ``kalman``; features (n, D): unit embeddings of the tracks. boxes (m, 4) x1, y1, x2,
-    y2; scores (m,); embeddings (m, D), or None where this frame has none. noise, relative: see ``kalman``.
+    y2; scores (m,); embeddings (m, D), or None where this frame has none. noise: see ``kalman.project``.
     """
 
     mean: np.ndarray
@@ -34,7 +34,6 @@ class Candidates(NamedTuple):
     scores: np.ndarray
     embeddings: np.ndarray | None
     noise: float | np.ndarray = 1.0
-    relative: bool = False
 
     @property
     def track_boxes(self) -> np.ndarray:
@@ -44,8 +43,7 @@ class Candidates(NamedTuple):
     @property
     def gating(self) -> np.ndarray:
         """Squared Mahalanobis distances (n, m)."""
-        measurements = kalman.to_measurements(self.boxes)
-        return kalman.gating_distance(self.mean, self.blocks, measurements, noise=self.noise, relative=self.relative)
+        return kalman.gating_distance(self.mean, self.blocks, kalman.to_measurements(self.boxes), noise=self.noise)
 
 
 @dataclass(frozen=True)

@@ -243,7 +243,6 @@ class Tracker:
                 found.scores[j],
                 embeddings,
                 self.noise.factors,
-                self.noise.relative,
             )
             cost = stage.cost(candidates)
             if found.classes is not None:

@@ -193,6 +193,15 @@ def test_a_box_follows_a_width_that_changes():
     assert narrow(published_aspect=True) > 0.1
 
 
+def test_somebody_half_covered_is_still_recognised():
+    """The gate of re-identification stays the published one: a box cut to two thirds of its width passes it."""
+    recognise = stages.Stage(stages.appearance, 0.4, ("seen", "lost"))
+    tracker = Tracker(SIZE, stages=[recognise])
+    for right in [140.0] * 20 + [126.0]:
+        found = Detections(np.array([[100, 50, right, 150]]), np.array([0.9]), np.eye(1, 8))
+        assert tracker.update(found).ids.tolist() == [1]
+
+
 # Occlusion ---------------------------------------------------------------------------------------------------------
 
 
