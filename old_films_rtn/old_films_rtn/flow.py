@@ -6,6 +6,7 @@ frames' features: (n, 2, h, w), in pixels, where each pixel of a is in b. ``RAFT
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, Protocol
 
@@ -13,6 +14,8 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor
+
+from old_films_rtn.models.raft import Features
 
 
 class FlowSource(Protocol):
@@ -55,6 +58,21 @@ class NoFlow:
         return a.new_zeros(a.shape[0], 2, *a.shape[-2:], dtype=torch.float32)
 
 
+def pair_flows(source: FlowSource, pairs: Sequence[tuple[Any, Any]]) -> list[tuple[Tensor, Tensor]]:
+    """(forward, backward) of every pair (earlier, later) of frames' features: where the pixels of the later frame are in the
+    earlier one, and the other way. RAFT gets them as one batch."""
+    if not pairs or not isinstance(pairs[0][0], Features):
+        return [(source.flow(later, earlier), source.flow(earlier, later)) for earlier, later in pairs]
+    earlier, later = (Features.joined(side) for side in zip(*pairs, strict=True))
+    both = source.flow(Features.joined((later, earlier)), Features.joined((earlier, later)))
+    forward, backward = (flows.chunk(len(pairs)) for flows in both.chunk(2))
+    return list(zip(forward, backward, strict=True))
+
+
+AT_ONCE = 2
+"""Pairs in a batch: with both directions four flows, more gain nothing."""
+
+
 def clip_flows(source: FlowSource, clip: Tensor) -> tuple[Tensor, Tensor]:
     """(forward, backward) flows (n, t - 1, 2, h, w) of a clip (n, t, c, h, w): frame i + 1 -> i, and i -> i + 1."""
     encoded = [source.features(clip[:, index]) for index in range(clip.shape[1])]
@@ -62,6 +80,7 @@ def clip_flows(source: FlowSource, clip: Tensor) -> tuple[Tensor, Tensor]:
     if not pairs:
         empty = clip.new_zeros(clip.shape[0], 0, 2, *clip.shape[-2:])
         return empty, empty
-    forward = torch.stack([source.flow(later, earlier) for earlier, later in pairs], dim=1)
-    backward = torch.stack([source.flow(earlier, later) for earlier, later in pairs], dim=1)
+    starts = range(0, len(pairs), AT_ONCE)
+    both = [flows for start in starts for flows in pair_flows(source, pairs[start : start + AT_ONCE])]
+    forward, backward = (torch.stack(flows, dim=1) for flows in zip(*both, strict=True))
     return forward, backward

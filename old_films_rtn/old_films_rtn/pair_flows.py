@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from old_films_rtn.flow import FlowSource
+from old_films_rtn.flow import AT_ONCE, FlowSource, pair_flows
 from shared_utils import checkpoint
 
 
@@ -59,9 +59,12 @@ class PairFlows:
                 stored = self.spill.get(f"flows_{start:06d}", self.frames[i].device)
                 self._flows |= {start + at: (both[:1], both[1:]) for at, both in enumerate(stored)}
         if i not in self._flows:
-            a, b = self._encoded(i), self._encoded(i + 1)
-            self._features = {i: a, i + 1: b}
-            self._flows[i] = self.source.flow(b, a), self.source.flow(a, b)
+            # Recurrences ask for what is missing backwards, so the pairs before are the next ones.
+            missing = [at for at in range(i, max(-1, i - AT_ONCE), -1) if at not in self._flows]
+            wanted = {at: self._encoded(at) for at in range(min(missing), i + 2)}
+            found = pair_flows(self.source, [(wanted[at], wanted[at + 1]) for at in missing])
+            self._flows |= dict(zip(missing, found, strict=True))
+            self._features = wanted
         return self._flows[i]
 
     def write(self, start: int) -> None:
@@ -69,7 +72,7 @@ class PairFlows:
         end = min(start + self.chunk, len(self.frames) - 1)
         if self.spill is not None and start < end:
             self.spill.put(f"flows_{start:06d}", torch.stack([torch.cat(self.pair(i)) for i in range(start, end)]))
-        self._flows = {}
+        self._flows = {i: flows for i, flows in self._flows.items() if i < start}
 
     def forget(self, before: int) -> None:
         """Drop the flows of the pairs before ``before``, in memory and in the spill."""

@@ -1,5 +1,7 @@
 """Streaming is exact: chunks, tiles, windows and interruptions do not show in the result."""
 
+from itertools import pairwise
+
 import films
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ import torch
 
 from old_films_rtn import tiles
 from old_films_rtn.flow import DIS, NoFlow, clip_flows
-from old_films_rtn.models.raft import RAFT
+from old_films_rtn.models.raft import RAFT, Features, volume_bytes
 from old_films_rtn.models.rtn import RTN
 from old_films_rtn.models.swin import RestorationTransformer
 from old_films_rtn.pair_flows import PairFlows
@@ -202,10 +204,48 @@ def test_dis_follows_a_shift_and_encodes_every_frame_once(frames):
             calls.append(1)
             return super().features(frames)
 
-    flows = PairFlows(Counting(), frames)
-    for i in range(8):
-        flows.pair(i)
-    assert len(calls) == 9
+    for order in (range(8), reversed(range(8))):
+        flows = PairFlows(Counting(), frames)
+        for i in order:
+            flows.pair(i)
+        assert len(calls) == 9
+        calls.clear()
+
+
+def test_raft_in_batches_of_pairs_and_directions_is_exact(frames):
+    torch.manual_seed(0)
+    raft, sizes = RAFT(), []
+    encoded = [raft.features(frame) for frame in frames[:4]]
+    alone = [(raft.flow(b, a, 2), raft.flow(a, b, 2)) for a, b in pairwise(encoded)]
+
+    class Counting:
+        features = staticmethod(raft.features)
+
+        @staticmethod
+        def flow(a, b):
+            sizes.append(len(a.matching))
+            return raft.flow(a, b, 2)
+
+    flows = PairFlows(Counting(), frames[:4])
+    together = {i: flows.pair(i) for i in (2, 1, 0)}
+    assert sizes == [4, 2]
+    for i, expected in enumerate(alone):
+        assert all(torch.allclose(*each, atol=1e-4) for each in zip(together[i], expected, strict=True))
+    whole = clip_flows(Counting(), torch.stack(frames[:4], 1))
+    assert all(torch.allclose(whole[0][:, i], forward, atol=1e-4) for i, (forward, _) in enumerate(alone))
+    assert all(torch.allclose(whole[1][:, i], backward, atol=1e-4) for i, (_, backward) in enumerate(alone))
+
+
+def test_raft_takes_as_many_pairs_at_a_time_as_their_volumes_have_room(frames, monkeypatch):
+    torch.manual_seed(0)
+    raft, sizes = RAFT(), []
+    a, b = (Features.joined([raft.features(frame)] * 5) for frame in frames[:2])
+    expected, coarse = raft.flow(a, b, 1), raft.coarse
+    monkeypatch.setattr(raft, "coarse", lambda a, *rest: sizes.append(len(a.matching)) or coarse(a, *rest))
+    for room, expected_sizes in ((2.5, [2, 2, 1]), (0.5, [1] * 5)):
+        sizes.clear()
+        raft.volume_limit = int(room * volume_bytes(a))
+        assert torch.allclose(raft.flow(a, b, 1), expected, atol=1e-3) and sizes == expected_sizes
 
 
 def test_flow_sources_by_name(tmp_path):

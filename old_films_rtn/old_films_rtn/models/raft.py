@@ -8,6 +8,7 @@ plain order of work, to rounding.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -28,6 +29,16 @@ class Features(NamedTuple):
     """(n, 256, h/8, w/8): the first state of the recurrent unit and its constant input."""
     size: tuple[int, int]
     """Height and width of the frames, before they were padded."""
+
+    @classmethod
+    def joined(cls, several: Sequence[Features]) -> Features:
+        """Those of several sets of frames of one size as one set."""
+        matching, context, sizes = zip(*several, strict=True)
+        return cls(torch.cat(matching), torch.cat(context), sizes[0])
+
+    def part(self, start: int, end: int) -> Features:
+        """Those of the frames start to end."""
+        return Features(self.matching[start:end], self.context[start:end], self.size)
 
 
 def _normalisation(kind: str, channels: int) -> nn.Module:
@@ -234,6 +245,11 @@ def upsample(flow: Tensor, mask: Tensor) -> Tensor:
     return (weights * neighbours).sum(dim=2).permute(0, 1, 4, 2, 5, 3).reshape(n, 2, 8 * height, 8 * width)
 
 
+def volume_bytes(features: Features) -> int:
+    """What the correlation volume of a pair takes, with its levels."""
+    return 4 * 4 * features.matching.shape[-2:].numel() ** 2 // 3
+
+
 class RAFT(nn.Module):
     """Flow between frames. Never trained here: no gradients, and batch normalisation always by its stored statistics.
 
@@ -266,17 +282,25 @@ class RAFT(nn.Module):
 
     @torch.no_grad()
     def flow(self, a: Features, b: Features, iterations: int = 24) -> Tensor:
-        """(n, 2, h, w), pixels: where each pixel of the frames ``a`` is in the frames ``b``."""
+        """(n, 2, h, w), pixels: where each pixel of the frames ``a`` is in the frames ``b``.
+
+        So many pairs at a time as ``volume_limit`` leaves room for: convolutions of four pairs are faster than four of one.
+        """
         height, width = a.size
-        return upsample(*self.coarse(a, b, iterations))[..., :height, :width]
+        count = len(a.matching)
+        at_once = max(1, min(count, self.volume_limit // volume_bytes(a)))
+        flows = [
+            upsample(*self.coarse(a.part(start, start + at_once), b.part(start, start + at_once), iterations))
+            for start in range(0, count, at_once)
+        ]
+        return torch.cat(flows)[..., :height, :width]
 
     @torch.no_grad()
     def coarse(self, a: Features, b: Features, iterations: int = 24) -> tuple[Tensor, Tensor]:
         """Flow at an eighth of the size, in pixels of that size (n, 2, h/8, w/8), and the mask for ``upsample``."""
         n, _, height, width = a.matching.shape
         with torch.autocast(a.matching.device.type, enabled=False):
-            volume_bytes = 4 * 4 / 3 * (height * width) ** 2
-            Correlation = CorrelationVolume if volume_bytes <= self.volume_limit else CorrelationOnDemand
+            Correlation = CorrelationVolume if volume_bytes(a) <= self.volume_limit else CorrelationOnDemand
             correlation = Correlation(a.matching, b.matching)
             state, context = torch.tanh(a.context[:, :128]), torch.relu(a.context[:, 128:])
             constant = self.update_block.gru.constant(context)
