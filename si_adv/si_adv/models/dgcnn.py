@@ -13,7 +13,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from si_adv.geometry import gather, knn_features
-from si_adv.models.pointwise import as_stored, check_clouds, folded, max_over_points, pointwise
+from si_adv.models.pointwise import (
+    as_stored,
+    check_clouds,
+    folded,
+    max_over_points,
+    pointwise,
+    trains_from_moments,
+    update_running,
+)
 
 _SLOPE = 0.2
 
@@ -35,6 +43,28 @@ def _max_over_edges(x: Tensor, indices: Tensor) -> Tensor:
             winner = torch.where(candidate > best, indices[..., rank : rank + 1], winner)
             best = torch.maximum(best, candidate)
     return x.gather(1, winner)
+
+
+def _edge_moments(x: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean (2C,) and covariance (2C, 2C) of (x_j, x_i) over all edges: (B, N, C), (B, N, k), without (B, N, k, C) values.
+
+    A point counts as often as it is a neighbour; with its own neighbours it enters by their sum.
+    """
+    batch, num_points, channels = x.shape
+    rows = x.reshape(-1, channels)
+    start = torch.arange(batch, device=x.device)[:, None, None] * num_points
+    neighbours = (indices + start).view(-1, indices.shape[-1])
+    shift = rows.detach().mean(0)  # products of what lies round 0: nothing cancels
+    rows = rows - shift
+    count = torch.bincount(neighbours.flatten(), minlength=len(rows)).to(x.dtype)[:, None]
+    sums = F.embedding_bag(neighbours, rows, mode="sum")
+    edges = neighbours.numel()
+    mean = torch.cat(((count * rows).sum(0), indices.shape[-1] * rows.sum(0))) / edges
+    of_neighbours = (count * rows).T @ rows
+    across = sums.T @ rows
+    of_centres = indices.shape[-1] * rows.T @ rows
+    second = torch.cat((torch.cat((of_neighbours, across), 1), torch.cat((across.T, of_centres), 1)))
+    return mean + shift.repeat(2), second / edges - mean[:, None] * mean
 
 
 class DGCNN(nn.Module):
@@ -81,10 +111,25 @@ class DGCNN(nn.Module):
     def _edge_convolution(self, x: Tensor, layer: nn.Sequential) -> Tensor:
         """Largest response over the edges (x_j - x_i, x_i) of a point: (B, N, in) -> (B, N, out).
 
-        The convolution is linear, W (x_j - x_i, x_i) = W_a x_j + (W_b - W_a) x_i, and its activation increasing: in
-        evaluation it runs once a point and only W_a x_j enters the maximum.
+        The convolution is linear, W (x_j - x_i, x_i) = W_a x_j + (W_b - W_a) x_i, and its activation increasing: it runs
+        once a point and only W_a x_j enters the maximum. In training so as well, with the statistics of the norm from
+        moments of the points (``_edge_moments``).
         """
+        conv, norm = layer[0], layer[1]
         indices = knn_features(x.transpose(1, 2), self.k)
+        if trains_from_moments(x, norm, layer, *layer):
+            weight = conv.weight.flatten(1)
+            of_neighbour, of_centre = weight[:, : x.shape[2]], weight[:, x.shape[2] :]
+            both = torch.cat((of_neighbour, of_centre - of_neighbour), 1)
+            centre, covariance = _edge_moments(x, indices)
+            mean, variance = both @ centre, ((both @ covariance) * both).sum(1)
+            update_running(norm, mean, variance, indices.numel())
+            scale = norm.weight * torch.rsqrt(variance + norm.eps)
+            scaled = both * scale[:, None]
+            of_neighbour, of_centre = scaled.chunk(2, 1)
+            bias = norm.bias - mean * scale
+            response = _max_over_edges(F.linear(x, of_neighbour), indices) + F.linear(x, of_centre, bias)
+            return F.leaky_relu(response, _SLOPE)
         if as_stored(layer, *layer):
             neighbours = gather(x, indices)
             centres = x[:, :, None].expand_as(neighbours)

@@ -119,7 +119,7 @@ def pointwise_max(x: Tensor, conv: nn.Module, norm: nn.Module) -> Tensor:
     Only one point a channel decides the maximum. With a gradient to take, that point is found first and its value
     computed again from its own row, so the backward touches ``out`` rows instead of an (N, out) matrix.
     """
-    if _trains_from_moments(x, conv, norm):
+    if trains_from_moments(x, norm, conv):
         return _training_max(x, conv, norm)
     if as_stored(conv, norm):
         return max_over_points(norm(conv(_published_order(x))))
@@ -131,14 +131,26 @@ def pointwise_max(x: Tensor, conv: nn.Module, norm: nn.Module) -> Tensor:
     return (gather(x, _argmax(values)) * weight).sum(-1) + bias
 
 
-def _trains_from_moments(x: Tensor, conv: nn.Module, norm: nn.Module) -> bool:
-    """Whether ``_training_max`` stands in for the stored layers: an ordinary batch norm in training, in full precision.
+def trains_from_moments(x: Tensor, norm: nn.Module, *others: nn.Module) -> bool:
+    """Whether moments may stand in for the stored layers: an ordinary batch norm in training, in full precision.
 
-    Not where the norm gathers its statistics from other processes, averages them in another way, or has a hook.
+    Not where the norm gathers its statistics from other processes, averages them in another way, or where it or one of
+    the ``others`` has a hook.
     """
-    hooked = any(module._forward_hooks or module._forward_pre_hooks for module in (conv, norm))
-    plain = type(norm) is nn.BatchNorm1d and norm.affine and norm.momentum is not None and norm.track_running_stats
+    hooked = any(module._forward_hooks or module._forward_pre_hooks for module in (norm, *others))
+    ordinary = type(norm) in (nn.BatchNorm1d, nn.BatchNorm2d)
+    plain = ordinary and norm.affine and norm.momentum is not None and norm.track_running_stats
     return plain and norm.training and not hooked and not torch.is_autocast_enabled(x.device.type)
+
+
+@torch.no_grad()
+def update_running(norm: nn.Module, mean: Tensor, variance: Tensor, count: int) -> None:
+    """What a batch norm in training does to its running statistics, given those of a batch of ``count`` values."""
+    assert isinstance(norm, nn.modules.batchnorm._BatchNorm) and norm.momentum is not None
+    assert norm.running_mean is not None and norm.running_var is not None and norm.num_batches_tracked is not None
+    norm.num_batches_tracked += 1
+    norm.running_mean.lerp_(mean, norm.momentum)
+    norm.running_var.lerp_(variance * (count / max(count - 1, 1)), norm.momentum)
 
 
 def _training_max(x: Tensor, conv: nn.Module, norm: nn.Module) -> Tensor:
@@ -147,8 +159,7 @@ def _training_max(x: Tensor, conv: nn.Module, norm: nn.Module) -> Tensor:
     The norm is increasing or decreasing in each channel, so the deciding point is known before it; and mean and variance
     of w.x + b over all points are w.m + b and w.Cw, with m and C the mean and covariance of the rows of x.
     """
-    assert isinstance(conv, _Conv) and isinstance(norm, nn.BatchNorm1d) and norm.momentum is not None
-    assert norm.running_mean is not None and norm.running_var is not None and norm.num_batches_tracked is not None
+    assert isinstance(conv, _Conv) and isinstance(norm, nn.BatchNorm1d)
     weight, rows = conv.weight.flatten(1), x.flatten(0, -2)
     centre = rows.mean(0)
     centred = rows - centre
@@ -158,9 +169,7 @@ def _training_max(x: Tensor, conv: nn.Module, norm: nn.Module) -> Tensor:
     with torch.no_grad():
         signed = weight * torch.where(norm.weight < 0, -1.0, 1.0)[:, None]
         deciding = _argmax(torch.bmm(signed.expand(len(x), -1, -1), x.transpose(1, 2)))
-        norm.num_batches_tracked += 1
-        norm.running_mean.lerp_(mean, norm.momentum)
-        norm.running_var.lerp_(variance * (len(rows) / max(len(rows) - 1, 1)), norm.momentum)
+    update_running(norm, mean, variance, len(rows))
     # The bias drops out, with a gradient of zero: distributed training wants one for every parameter.
     largest = (gather(x, deciding) * weight).sum(-1) + bias - mean
     return largest * torch.rsqrt(variance + norm.eps) * norm.weight + norm.bias
