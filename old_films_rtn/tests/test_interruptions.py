@@ -51,7 +51,8 @@ def stop_at_the_assembly(monkeypatch):
     monkeypatch.setattr(restoration, "write_film", interrupt)
 
 
-def test_killed_half_way_and_resumed_the_file_is_the_same(tmp_path, model, processes, capsys):
+@pytest.mark.parametrize("passed", [0, 1])
+def test_killed_half_way_through_a_pass_and_resumed_the_file_is_the_same(tmp_path, model, processes, capsys, passed):
     source = films.write_video(tmp_path / "a.mp4", [*films.moving(14), *films.moving(5, 9)])
     arguments = [source, "--ckpt", model, "--chunk", 4, "--device", "cpu"]
     assert run(*arguments, "--out", tmp_path / "whole.mp4") == 0
@@ -63,7 +64,7 @@ def test_killed_half_way_and_resumed_the_file_is_the_same(tmp_path, model, proce
         "finish = Shot.finish\n"
         "def finish_and_wait(shot, originals):\n"
         "    finish(shot, originals)\n"
-        "    if originals >= 8:\n"
+        f"    if originals >= 8 and shot.passed == {passed}:\n"
         "        print('here', flush=True)\n"
         "        time.sleep(600)\n"
         "Shot.finish = finish_and_wait\n"
@@ -206,3 +207,19 @@ def test_several_starts_at_once_leave_one_whole_film(tmp_path, film, processes):
     assert run(*alone) == 0
     assert np.array_equal(pictures(tmp_path / "out"), pictures(tmp_path / "alone"))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["alone", "in", "out"]
+
+
+def test_work_goes_on_under_another_name_where_it_is_the_same_job(tmp_path, film, monkeypatch, capsys):
+    with monkeypatch.context() as patched:
+        stop_at_the_assembly(patched)
+        assert run(*film) != 0
+    assert (tmp_path / ".out.work").is_dir()
+    named = [*film[:2], tmp_path / "other", *film[3:]]
+    with monkeypatch.context() as patched:
+        patched.setattr(Restoration, "shot", None)  # nothing is computed again
+        assert run(*named, "--strength", 0.5, "--resume") != 0  # another job begins anew, and leaves the first alone
+        assert (tmp_path / ".out.work").is_dir()
+        capsys.readouterr()
+        assert run(*[*film[:2], tmp_path / "third", *film[3:]], "--resume") == 0
+    assert not (tmp_path / ".out.work").exists() and not (tmp_path / ".third.work").exists()
+    assert len(pictures(tmp_path / "third")) == 12

@@ -19,6 +19,7 @@ def restore(
     protect: str | None = None,
     max_change: float | None = None,
     grain: float = 0.0,
+    preview: int | None = None,
     masks: str | None = None,
     side_by_side: str | None = None,
     report: str | None = None,
@@ -59,6 +60,7 @@ def restore(
         protect: an image, white where nothing may change, or a folder of one for every frame.
         max_change: largest change of a pixel, as a share of the range from black to white.
         grain: with everywhere, share of the removed grain that is put back outside defects, 0 to 1.
+        preview: write only this frame, before, after and its defect map, as one image to out; in seconds.
         masks: write the defect maps to this video or folder, white where the picture was changed.
         side_by_side: write a video or folder of before and after, side by side.
         report: write a CSV with the defects of every frame.
@@ -88,22 +90,29 @@ def restore(
     plan = plans.Plan.of(arguments)
     plans.check_choice(only_masked, everywhere, grain, mask, mask_threshold)
     source = open_film(film)
-    target = plans.output_of(source, out, "restored")
+    target = plans.output_of(source, out, "restored" if preview is None else f"preview_{preview}.png")
     extras = Extras(masks, side_by_side, report)
     extras.check(source, overwrite or resume)
-    if plans.nothing_to_do(target, source, plan):
+    if plans.nothing_to_do(target, source, plan, image=preview is not None):
         return
 
     from old_films_rtn import pretrained
     from old_films_rtn.compositing import Compositing
     from old_films_rtn.defect_map import THRESHOLD
     from old_films_rtn.inference.pipeline import process_film
+    from old_films_rtn.inference.preview import preview as show
     from old_films_rtn.inference.restoration import Restoration
     from old_films_rtn.inference.source import Clip
 
+    threshold = THRESHOLD if mask_threshold is None else mask_threshold
+    how = Compositing(strength, threshold, everywhere, max_change, grain)
+    restorer, clip = pretrained.load(ckpt), Clip(source, *plan.span, short_side)
+    if preview is not None:
+        print(show(restorer, clip, preview, target, how, passes, flow, device))
+        return
     process = Restoration(
-        pretrained.load(ckpt),
-        Compositing(strength, THRESHOLD if mask_threshold is None else mask_threshold, everywhere, max_change, grain),
+        restorer,
+        how,
         passes=passes,
         protect=protect,
         mask=mask,
@@ -111,7 +120,7 @@ def restore(
         repeats=dedup == "auto",
         published_windows=windowing == "published",
     )
-    process_film(process, Clip(source, *plan.span, short_side), target, plan)
+    process_film(process, clip, target, plan)
 
 
 def main(argv: list[str] | None = None) -> int:

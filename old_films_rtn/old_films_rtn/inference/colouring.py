@@ -24,6 +24,7 @@ from old_films_rtn.pretrained import Colourer, flow_source
 from old_films_rtn.streaming import Cell
 from old_films_rtn.video.frame import Frame
 from old_films_rtn.video.images import encoded
+from old_films_rtn.video.io import rehearse
 from shared_utils.checkpoint import weights_digest
 
 log = logging.getLogger(__name__)
@@ -85,6 +86,10 @@ class Colouring:
                 self.keys.ab(index, size)
         elif (clip.first, clip.end) == (0, None):
             self.keys.check(kept.shots.length)
+
+    def rehearse(self, clip: Clip, first: Frame, out: Path, plan: Plan) -> None:
+        """See ``Process``."""
+        rehearse(out, clip.film, first.with_colour(first.rgb(16) / np.float32(65535)), **plan.video)
 
     def has_colour(self, first: int, end: int) -> bool:
         """Whether one of the frames first to end is given in colour."""

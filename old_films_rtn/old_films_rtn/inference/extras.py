@@ -14,7 +14,7 @@ import numpy as np
 from old_films_rtn.inference.plan import Plan
 from old_films_rtn.video.folder import FolderWriter
 from old_films_rtn.video.frame import Frame
-from old_films_rtn.video.io import Film, check_output, open_output
+from old_films_rtn.video.io import Film, check_output, open_output, rehearse
 from old_films_rtn.video.shots import write_cuts
 from old_films_rtn.video.writer import VideoWriter
 from shared_utils import files
@@ -41,6 +41,16 @@ class Extras:
                 check_output(Path(path), film, overwrite)
         if self.report is not None:
             files.refuse_existing(self.report, overwrite)
+
+    def rehearse(self, film: Film, first: Frame, plan: Plan) -> None:
+        """Raise UserError where one cannot be written; first: the first frame of the film."""
+        if self.masks is not None:
+            rehearse(self.masks, film, Frame(0, np.zeros(first.size, np.uint8), first.pts, first.name), **plan.beside)
+        if self.side_by_side is not None:
+            beside = np.concatenate([first.rgb(), first.rgb()], axis=1)
+            rehearse(self.side_by_side, film, Frame(0, beside, first.pts, first.name), **plan.beside)
+        if self.report is not None:
+            files.check_writable(self.report)
 
     @contextmanager
     def open(self, kept: KeptFilm, plan: Plan) -> Iterator[OpenExtras]:

@@ -6,6 +6,8 @@ the result of a resumed run is that of an unbroken one: files are only put toget
 
 from __future__ import annotations
 
+import json
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,15 +16,17 @@ from typing import Any, Protocol
 import torch
 
 from old_films_rtn.flow import FlowSource
-from old_films_rtn.inference import memory
+from old_films_rtn.inference import memory, outlook
 from old_films_rtn.inference.kept import KeptFilm, Shot
 from old_films_rtn.inference.plan import Plan
 from old_films_rtn.inference.source import Clip, Lumas
 from old_films_rtn.streaming import Cell, Restored, restore_shot
 from old_films_rtn.video.frame import Frame
 from old_films_rtn.video.io import check_output, open_output
-from shared_utils import UserError, distributed, work
+from shared_utils import UserError, distributed, files, work
 from shared_utils.logging import progress
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,10 @@ class Process(Protocol):
         """How often a shot goes through the network."""
         ...
 
+    def rehearse(self, clip: Clip, first: Frame, out: Path, plan: Plan) -> None:
+        """Raise UserError where an output cannot be written; first: the first frame of the clip."""
+        ...
+
     def shot(self, shot: Shot, stream: Stream) -> Iterator[None]:
         """Keep what the frames of a shot became; yields once for every original and pass."""
         ...
@@ -104,8 +112,10 @@ def process_film(process: Process, clip: Clip, out: Path, plan: Plan) -> None:
         UserError: something does not fit the film, an interrupted run is there and neither ``plan.resume`` nor
             ``plan.overwrite`` says what to do with it, it was another job, or another process writes ``out``.
     """
-    size = clip.size()
+    first = clip.first_frame()
+    size, sample = first.size, 1 if first.bits == 8 else 2
     process.check(clip, size)
+    process.rehearse(clip, first, out, plan)
     with distributed.process_group():
         place = distributed.choose_device(plan.device)
         source = memory.flow_within(process.flow(plan.flow), place, plan.memory)
@@ -113,16 +123,44 @@ def process_film(process: Process, clip: Clip, out: Path, plan: Plan) -> None:
         tile = plan.tile or memory.tile_for(size, plan.memory, process.halo)
         stream = Stream(process.cell(place, plan.precision, tile), source, chunk, plan.lookahead)
         job = {"film": clip.fingerprint(), **plan.job(), "chunk": chunk, **process.job()}
+        if plan.resume:
+            adopt(out, job)
         with work.begin(work.beside_file(out), job, resume=plan.resume, overwrite=plan.overwrite) as parts:
             _check_again(parts, out, clip, plan)
             kept = KeptFilm(parts, clip, plan.cuts, process.repeats)
             process.check(clip, size, kept)
+            needed, least = (
+                outlook.disk_bytes(kept.shots, size, sample, chunk, ahead, process.passes)
+                for ahead in (plan.lookahead, 0)
+            )
+            outlook.check_disk(parts.folder, needed, least)
+            log.info(
+                "%d frames in %d shots of %dx%d, %d passes, up to %s on disk",
+                *(kept.shots.length, len(kept.shots.starts), *size[::-1], process.passes, outlook.gigabytes(needed)),
+            )
             kept.process(
                 lambda shot: process.shot(shot, stream), process.frames, place, process.description, process.passes
             )
             if distributed.rank() == 0:
                 print(process.assemble(kept, out, plan))
             parts.remove()
+
+
+def adopt(out: Path, job: dict[str, Any]) -> None:
+    """Take over the work of an interrupted run under another output name, in the same folder, where it is the same job."""
+    folder = work.beside_file(out)
+    if folder.exists() or distributed.rank() != 0:
+        return
+    for other in sorted(out.parent.glob(".*.work")):
+        description = other / work.DESCRIPTION
+        if not description.is_file():
+            continue
+        begun = files.read_json(description, "job description")
+        if begun.get("job") == json.loads(json.dumps(job)):
+            with files.lock(other / work.LOCK, str(other)):
+                other.rename(folder)
+            log.info("going on with what was begun for %s", other.name.removeprefix(".").removesuffix(".work"))
+            return
 
 
 def _check_again(parts: work.Work, out: Path, clip: Clip, plan: Plan) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from old_films_rtn.video.images import IMAGE_SUFFIXES, fingerprint
 from old_films_rtn.video.io import Film, check_output
 from old_films_rtn.video.writer import CONTAINERS
-from shared_utils import UserError
+from shared_utils import UserError, files
 
 log = logging.getLogger(__name__)
 
@@ -120,10 +120,13 @@ def check_choice(only_masked: bool, everywhere: bool, grain: float, mask: str | 
 
 
 def output_of(film: Film, out: str | None, suffix: str) -> Path:
-    """``out``; where not given ``film_restored.mp4`` for ``film.mp4``, a folder for a folder or an image. AVI becomes MKV."""
+    """``out``; where not given ``film_restored.mp4`` for ``film.mp4``, a folder for a folder or an image. AVI becomes MKV.
+    suffix: "restored"; with an ending, the output is an image."""
     if out is not None:
         return Path(out)
     path = film.path
+    if suffix.endswith(".png"):
+        return path.resolve().with_name(f"{path.resolve().stem}_{suffix}")
     if path.is_dir():
         return path.resolve().with_name(f"{path.resolve().name}_{suffix}")
     if path.suffix.lower() in IMAGE_SUFFIXES:
@@ -132,8 +135,11 @@ def output_of(film: Film, out: str | None, suffix: str) -> Path:
     return path.with_name(f"{path.stem}_{suffix}{'.mkv' if container == '.avi' else container}")
 
 
-def nothing_to_do(out: Path, film: Film, plan: Plan) -> bool:
-    """Whether ``--resume`` finds the output finished. Raises UserError where the output may not be written."""
+def nothing_to_do(out: Path, film: Film, plan: Plan, image: bool = False) -> bool:
+    """Whether ``--resume`` finds the output finished; image: it is one. Raises UserError where it may not be written."""
+    if image:
+        files.refuse_existing(out, plan.overwrite)
+        return False
     there = out.is_file() or (out.is_dir() and any(out.iterdir()))
     if plan.resume and there:
         from shared_utils import work  # loads torch

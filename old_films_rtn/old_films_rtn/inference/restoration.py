@@ -24,6 +24,7 @@ from old_films_rtn.streaming import Cell, Restored, restore_windows
 from old_films_rtn.video.folder import FrameFolder
 from old_films_rtn.video.frame import Frame
 from old_films_rtn.video.images import encoded, fingerprint, read_image
+from old_films_rtn.video.io import rehearse
 from shared_utils import UserError
 from shared_utils.checkpoint import weights_digest
 
@@ -88,6 +89,11 @@ class Restoration:
         for masks in (self.protection, self.given):
             if masks is not None:
                 masks.check(clip, size, None if kept is None else kept.shots.length)
+
+    def rehearse(self, clip: Clip, first: Frame, out: Path, plan: Plan) -> None:
+        """See ``Process``."""
+        self.extras.rehearse(clip.film, first, plan)
+        rehearse(out, clip.film, first, **plan.video)
 
     def shot(self, shot: Shot, stream: Stream) -> Iterator[None]:
         """See ``Process``."""

@@ -41,12 +41,12 @@ class Clip:
         """Changes when the files of the film do."""
         return fingerprint(self.film.files if isinstance(self.film, FrameFolder) else [self.film.path])
 
-    def size(self) -> tuple[int, int]:
-        """(height, width) of the frames. Raises UserError where there are none."""
+    def first_frame(self) -> Frame:
+        """The first frame. Raises UserError where there is none."""
         first = next(self.frames(), None)
         if first is None:
             raise UserError(f"{self.film.path} has no frame {self.first}: give --frames inside the film")
-        return first.size
+        return first
 
 
 class Lumas:

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from old_films_rtn.video.folder import FolderWriter, FrameFolder
+from old_films_rtn.video.frame import Frame
 from old_films_rtn.video.images import IMAGE_SUFFIXES
 from old_films_rtn.video.reader import VideoFile
 from old_films_rtn.video.writer import CONTAINERS, VideoWriter
-from shared_utils import UserError
+from shared_utils import UserError, files
 
 Film = VideoFile | FrameFolder
 
@@ -39,6 +40,15 @@ def open_output(path: str | Path, like: Film, *, overwrite: bool = False, **opti
     if path.suffix.lower() in CONTAINERS:
         return VideoWriter(path, like, **options)
     return FolderWriter(path, like if isinstance(like, FrameFolder) else None)
+
+
+def rehearse(path: str | Path, like: Film, frame: Frame, **options: Any) -> None:
+    """Write one frame as ``open_output`` would, and keep nothing. Raises UserError where that fails."""
+    path = Path(path)
+    if path.suffix.lower() in CONTAINERS:
+        VideoWriter(path, like, **options).rehearse(frame)
+    else:
+        files.check_writable(path)
 
 
 def check_output(path: Path, like: Film, overwrite: bool) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -12,11 +14,14 @@ import av
 import av.codec
 import av.container
 import av.error
+import av.filter
 import numpy as np
 from av.sidedata.sidedata import Type
 
 from old_films_rtn.video.frame import Frame
 from shared_utils import UserError
+
+log = logging.getLogger(__name__)
 
 # The luma of these lies alone in the first plane, in the low bits of little-endian words.
 _LUMA_FIRST = re.compile(r"(yuvj?4\d\dp|yuva4\d\dp|gray)(\d+le)?|nv12|nv21|nv16")
@@ -26,13 +31,13 @@ class VideoFile:
     """A video file: its frames, and what a copy of it has to keep.
 
     damage: after ``frames`` has run to its end, what was wrong with the file (None: nothing). origin: time stamp of the
-    first frame, once it has been read.
+    first frame, once it has been read. interlaced: whether pictures were, of which ``frames`` gives deinterlaced ones.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.damage: str | None = None
-        self.origin = 0
+        self.origin, self.interlaced = 0, False
         with self.open() as container:
             if not container.streams.video:
                 raise UserError(f"{path} has no picture in it: give a video file")
@@ -54,6 +59,22 @@ class VideoFile:
         except av.error.FFmpegError as error:
             raise UserError(f"{self.path} is not a video that can be read ({reason(error)}): copy it again") from error
 
+    def _progressive(self, pictures: Iterator[av.VideoFrame], stream: Any) -> Iterator[av.VideoFrame]:
+        """The pictures; from the first interlaced one on without their lines of two moments."""
+        deinterlace = None
+        for picture in pictures:
+            if deinterlace is None and picture.interlaced_frame:
+                deinterlace = _Deinterlacer(stream)
+                if not self.interlaced:
+                    log.warning("%s is interlaced: its pictures are deinterlaced (bwdif), lines and all", self.path)
+                self.interlaced = True
+            if deinterlace is None:
+                yield picture
+            else:
+                yield from deinterlace(picture)
+        if deinterlace is not None:
+            yield from deinterlace(None)
+
     def frames(self) -> Iterator[Frame]:
         """Every frame that decodes, with time stamps that rise; of a truncated file those before the damage.
 
@@ -66,7 +87,7 @@ class VideoFile:
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
             try:
-                for picture in container.decode(stream):
+                for picture in self._progressive(container.decode(stream), stream):
                     pts = picture.pts
                     if pts is None or (last is not None and pts <= last):
                         pts = 0 if last is None else last + step
@@ -90,6 +111,31 @@ class VideoFile:
             self.damage = f"the picture ends at {seconds:.1f} of {self.duration:.1f} s"
         if self.damage is None and count < self.announced:
             self.damage = f"{self.announced - count} of {self.announced} frames are missing"
+
+
+class _Deinterlacer:
+    """FFmpeg's bwdif: a picture in, the one before out; pictures that are not interlaced pass through."""
+
+    def __init__(self, stream: Any) -> None:
+        self.graph = av.filter.Graph()
+        entry, exit_ = self.graph.add_buffer(template=stream), self.graph.add("buffersink")
+        # A picture for a picture, by the field order that it says, and only where it says that it is interlaced.
+        bwdif = self.graph.add("bwdif", "mode=send_frame:parity=auto:deint=interlaced")
+        entry.link_to(bwdif)
+        bwdif.link_to(exit_)
+        self.graph.configure()
+        self.time_base = stream.time_base
+
+    def __call__(self, picture: av.VideoFrame | None) -> Iterator[av.VideoFrame]:
+        """What comes out when a picture, or the end, goes in."""
+        self.graph.push(picture)
+        with suppress(BlockingIOError, EOFError):
+            while True:
+                done: Any = self.graph.pull()
+                if done.pts is not None and done.time_base is not None:
+                    done.pts = round(done.pts * done.time_base / self.time_base)  # the filter counts in fields
+                    done.time_base = self.time_base
+                yield done
 
 
 def reason(error: Exception) -> str:

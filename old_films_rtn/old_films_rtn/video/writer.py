@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -34,8 +35,29 @@ CONTAINERS = {
 }
 CODECS = {".webm": "libvpx-vp9", ".avi": "ffv1"}
 """Encoders where H.264 does not fit: WebM does not allow it, AVI has no time stamps for its reordered frames."""
+TRANSPORT_STREAM = {
+    "h264",
+    "hevc",
+    "mpeg2video",
+    "mpeg1video",
+    "mpeg4",
+    "aac",
+    "ac3",
+    "eac3",
+    "mp2",
+    "mp3",
+    "opus",
+    "dts",
+}
+TRANSPORT_STREAM |= {"dvb_subtitle", "dvb_teletext"}
+"""What fits into MPEG-TS, for which FFmpeg names only what it writes where nothing is asked for."""
 LOSSLESS = ("ffv1", "huffyuv", "ffvhuff")
+WITH_CRF = ("libx264rgb", "libaom-av1", "libsvtav1", "libvpx")
 _CONTAINERS_OWN = {"major_brand", "minor_version", "compatible_brands", "encoder"}
+
+
+class _Rehearsed(Exception):
+    """Nothing is to be kept."""
 
 
 class VideoWriter:
@@ -69,6 +91,7 @@ class VideoWriter:
             raise UserError(
                 f"--codec {self.codec}: no encoder of that name; for example libx264, libx265, ffv1"
             ) from None
+        os.environ.setdefault("SVT_LOG", "1")  # or its encoder tells its settings to the terminal
         self.rate = Fraction(rate).limit_denominator(1001) if rate and isinstance(like, FrameFolder) else like.rate
         self.time_base = like.time_base if isinstance(like, VideoFile) else 1 / self.rate
         self.sound = like if sound and isinstance(like, VideoFile) else None
@@ -94,6 +117,22 @@ class VideoWriter:
         picture.pts, picture.time_base = frame.pts - self._shift(), self.time_base
         picture.pict_type = 0  # the encoder decides, not what the frame was in the source
         self._mux(self._stream.encode(picture))
+
+    def rehearse(self, frame: Frame) -> None:
+        """Encode one frame, and the first of the sound, into a file that is not kept. Raises UserError where the encoder, the
+        container or the disk refuse, which the work before the writing would only find at its end."""
+        files.check_writable(self.path)
+        try:
+            with suppress(_Rehearsed), self:
+                self.write(frame)
+                self._mux(self._stream.encode())
+                if self._waiting is not None:
+                    self._mux_waiting()
+                raise _Rehearsed
+        except (av.error.FFmpegError, OSError) as error:
+            raise UserError(
+                f"{self.path} cannot be written with {self.codec} ({reason(error)}): choose another --codec or kind of file"
+            ) from None
 
     def __exit__(self, kind: type | None, *details: Any) -> bool | None:
         try:
@@ -144,19 +183,23 @@ class VideoWriter:
         options = {"movflags": "+faststart"} if suffix in (".mp4", ".m4v", ".mov") else {}
         self._container = av.open(str(self.temporary), "w", format=CONTAINERS[suffix], options=options)
         self._container.flags |= av.container.Flags.bitexact.value  # no random identifiers: equal input, equal file
-        if self.codec not in self._container.supported_codecs and av.codec.Codec(
-            self.codec, "w"
-        ).canonical_name not in (self._container.supported_codecs):
-            raise UserError(f"{self.codec} does not fit into {self.path.name}: write a .mkv, or choose another --codec")
+        kind = av.codec.Codec(self.codec, "w").canonical_name
+        if not self._fits(kind) and not self._fits(self.codec):
+            other = ".mov" if suffix == ".mkv" else ".mkv"
+            raise UserError(
+                f"{self.codec} does not fit into {self.path.name}: write a {other}, or choose another --codec"
+            )
         settings = {
             "ffv1": {"level": "3"},
             "libvpx-vp9": {"crf": str(self.crf), "b": "0"},
-            "prores_ks": {},
             # With its macroblock tree, x264 now and then writes another stream for the same frames.
             "libx264": {"crf": str(self.crf), "x264-params": "mbtree=0"},
+            "libx265": {"crf": str(self.crf), "x265-params": "log-level=none"},
         }
-        options = settings.get(self.codec, {"crf": str(self.crf)})
+        options = settings.get(self.codec, {"crf": str(self.crf)} if self.codec in WITH_CRF else {})
         self._stream = stream = self._container.add_stream(self.codec, rate=self.rate, options=options)
+        if kind == "hevc" and suffix in (".mp4", ".m4v", ".mov"):
+            stream.codec_context.codec_tag = "hvc1"  # players of Apple's open no other
         stream.width, stream.height, stream.pix_fmt = picture.width, picture.height, picture.format.name
         stream.time_base = stream.codec_context.time_base = self.time_base
         context, unspecified = stream.codec_context, {"color_range": 0}
@@ -172,6 +215,12 @@ class VideoWriter:
         if self.sound is not None:
             self._others = self._copied_packets(self.sound)
             self._waiting = next(self._others, None)
+
+    def _fits(self, codec: str) -> bool:
+        """Whether the container takes streams of a codec."""
+        if self.path.suffix.lower() == ".ts":
+            return codec in TRANSPORT_STREAM
+        return codec in self._container.supported_codecs
 
     def _copy_description(self, stream: Any, film: VideoFile) -> None:
         """Aspect, rotation, titles and chapters of the source."""
@@ -199,7 +248,7 @@ class VideoWriter:
             if stream.type == "video":
                 continue
             known = stream.type in ("audio", "subtitle")
-            if known and stream.codec_context.codec.canonical_name in self._container.supported_codecs:
+            if known and self._fits(stream.codec_context.codec.canonical_name):
                 copy = self._container.add_stream_from_template(stream)
                 copy.metadata.update(stream.metadata)
                 copy.disposition = stream.disposition
