@@ -82,6 +82,16 @@ def measurements(
     return Measurements(operator, normal, kspace, adjoint, lipschitz, real, rotation, imaginary)
 
 
+def in_own_unit(scan: Scan) -> tuple[Scan, float]:
+    """The scan with k-space of root mean square 1, and the unit that it was divided by: PD comes back in it.
+
+    Scanners' units reach from 1e-9 to 1e9; squares of them leave single precision.
+    """
+    unit = float(np.sqrt(np.mean(np.abs(scan.kspace.astype(np.complex128)) ** 2)))
+    kspace = (scan.kspace / unit).astype(np.complex64)
+    return replace(scan, kspace=kspace, noise_std=None if scan.noise_std is None else scan.noise_std / unit), unit
+
+
 def with_fewer_coils(scan: Scan, num_coils: int) -> Scan:
     """The scan in its ``num_coils`` virtual coils of most energy.
 

@@ -22,12 +22,13 @@ from mrf_unroll.data.maps import write_maps
 from mrf_unroll.data.scans import Scan, read_scan
 from mrf_unroll.dictionary import Dictionary, log_grid
 from mrf_unroll.evaluation import title
-from mrf_unroll.measurements import measurements, with_fewer_coils
+from mrf_unroll.measurements import in_own_unit, measurements, with_fewer_coils
 from mrf_unroll.methods import DEFAULTS, Classical, Learnt
 from mrf_unroll.metrics import data_consistency
 from mrf_unroll.operators import KernelCache
 from mrf_unroll.pretrained import BASELINES, Trained, load_with_baselines, network_digest
-from mrf_unroll.protocol import tensor_hash
+from mrf_unroll.protocol import Protocol, ProtocolOptions, same_positions, tensor_hash
+from mrf_unroll.reconstructor import Reconstructor
 from mrf_unroll.report import IN_MS, errors_in_ms, object_mask, read_reference, statistics
 from shared_utils import UserError, checkpoint, files
 
@@ -175,9 +176,10 @@ class ScanReconstructor:
         with clock("read"):
             scan = read_scan(path)
             self.check(scan, path)
+            scan, unit = in_own_unit(scan)
             scan = scan if settings.coils is None else with_fewer_coils(scan, settings.coils)
         with clock("dictionary"):
-            method, basis = self._method(scan)
+            method, basis = self._method(scan, unit)
         with clock("operator"):
             network = method.reconstructor if isinstance(method, Learnt) else None
             needs_real = network is not None and not network.options["complex_valued"]
@@ -190,12 +192,9 @@ class ScanReconstructor:
                     " network of real time series drops: use one trained with complex_valued, or --method low_rank"
                 )
         if isinstance(method, Learnt):
-            trained_on = method.reconstructor.options["trajectory_sha256"]
-            method.trained_trajectory = trained_on in (None, tensor_hash(torch.from_numpy(scan.trajectory)))
+            method.trained_trajectory = is_trained_trajectory(method.reconstructor, torch.from_numpy(scan.trajectory))
             if not method.trained_trajectory:
-                warnings.append(
-                    "the trajectory is not that of the training: steps are scaled to it, the encoder is not"
-                )
+                warnings.append("the trajectory is not that of the training: the encoder has not seen its artefacts")
             method.reconstructor.to(self.device)
         with clock("reconstruction"):
             found = method(measured.adjoint, measured.normal, measured.lipschitz)
@@ -203,7 +202,7 @@ class ScanReconstructor:
             raise UserError(
                 f"{path}: the reconstruction is not finite: check the scale of kspace and of the density weights"
             )
-        maps = found.maps[0].cpu()
+        maps = found.maps[0].cpu() * torch.tensor([1.0, 1.0, unit])[:, None, None]
         mask, truth = object_mask(maps[2]), None
         report = {
             "scan": str(path),
@@ -231,12 +230,13 @@ class ScanReconstructor:
             log.warning("%s: %s", path, warning)
         return Result(maps, mask, truth, report)
 
-    def _method(self, scan: Scan) -> tuple[Classical | Learnt, Tensor]:
+    def _method(self, scan: Scan, unit: float) -> tuple[Classical | Learnt, Tensor]:
         """The method, and the basis of its subspace."""
         settings, trained = self.settings, self.trained
         if trained is not None and settings.method in trained.networks:
             network = trained.networks[settings.method]
-            return Learnt(settings.method, network, settings.gain), network.basis
+            gain = None if settings.gain is None else settings.gain / unit
+            return Learnt(settings.method, network, gain), network.basis
         dictionary = self.stored or self._dictionary_of(scan)
         network = None if trained is None else trained.network_of(settings.method)
         return Classical(settings.method, dictionary, dict(settings.options), network), torch.as_tensor(
@@ -256,6 +256,20 @@ class ScanReconstructor:
         if scan.dcf is not None:
             return None
         return "spiral" if self.trained is None else self.trained.unrolled.options["density"]
+
+
+def is_trained_trajectory(network: Reconstructor, positions: Tensor) -> bool:
+    """Whether a network was trained with these sampling positions (N, P, 2), but for rounding; True where it is not known."""
+    options = network.options
+    if options["trajectory_sha256"] in (None, tensor_hash(positions)):
+        return True
+    if options["data"] is None:
+        return False
+    trained = ProtocolOptions(**options["data"]["protocol"])
+    if Path(trained.trajectory).suffix and not Path(trained.trajectory).is_file():
+        return False  # a file that is not here
+    protocol = Protocol(trained)
+    return not protocol.cartesian and same_positions(protocol.trajectory, positions)
 
 
 def _atoms(method: Classical | Learnt) -> Tensor:

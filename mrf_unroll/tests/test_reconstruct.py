@@ -178,6 +178,32 @@ def test_the_gain_of_a_scan_is_found_and_given_back(trained, scan, tmp_path):
     np.testing.assert_allclose(densities[1], 1000 * densities[0], rtol=1e-2, atol=1)
 
 
+@pytest.mark.parametrize("method", ["unrolled", "low_rank", "llr", "lrtv", "svd_mrf"])
+def test_maps_do_not_depend_on_the_unit_of_kspace(trained, scan, small_dictionary, tmp_path, method):
+    found = {}
+    for unit in (1.0, 1e-16, 1e12):
+        path = _scan_with(scan, tmp_path, kspace=unit * np.load(scan)["kspace"].astype(complex))
+        own = ("--ckpt", trained) if method == "unrolled" else ("--dictionary", small_dictionary)
+        assert run("reconstruct", path, "--out", tmp_path / str(unit), "--method", method, *own) == 0
+        found[unit] = dict(np.load(tmp_path / str(unit) / "maps.npz"))
+    for unit in (1e-16, 1e12):
+        assert (found[unit]["mask"] == found[1.0]["mask"]).mean() > 0.99
+        agree = np.isclose(found[unit]["T1"], found[1.0]["T1"], rtol=1e-3).mean()
+        assert agree > 0.98, agree  # matching may choose another of two equal atoms
+        np.testing.assert_allclose(found[unit]["PD"].sum(), unit * found[1.0]["PD"].sum(), rtol=1e-3)
+
+
+def test_a_trajectory_that_differs_by_rounding_is_the_same(trained, scan, tmp_path):
+    positions = np.load(scan)["traj"]
+    rounded = np.clip(positions + np.random.default_rng(0).uniform(-4e-6, 4e-6, positions.shape), -0.5, 0.5)
+    other = np.clip(positions + 2e-4, -0.5, 0.5)
+    for name, changed, warned in (("rounded", rounded, False), ("other", other, True)):
+        path = _scan_with(scan, tmp_path, traj=changed.astype(np.float32))
+        assert run("reconstruct", path, "--out", tmp_path / name, "--ckpt", trained) == 0
+        warnings = json.loads((tmp_path / name / "report.json").read_text())["warnings"]
+        assert any("trajectory" in text for text in warnings) == warned, name
+
+
 def test_another_trajectory_is_reconstructed_without_retraining_and_reported(trained, tmp_path):
     path = tmp_path / "other.npz"
     changes = ("--schedule", "jiang:30", "--samples", 33, "--turns", 3)

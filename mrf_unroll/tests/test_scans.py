@@ -86,7 +86,10 @@ def test_what_a_scan_may_lack(scan, scratch):
         ({"ti_ms": lambda v: np.array([18.0, 20.0])}, "ti_ms holds 2 numbers"),
         ({"ti_ms": lambda v: np.array(np.inf)}, "ti_ms is inf"),
         ({"noise_std": lambda v: np.array(["quiet"])}, "noise_std holds text"),
-        ({"traj": lambda v: v * (0.502 / np.abs(v).max())}, "beyond the grid of the image: reconstruct 1 times as many|divide traj by 1.004"),
+        (
+            {"traj": lambda v: v * (0.502 / np.abs(v).max())},
+            "divide traj by 1.004, multiply image_size by it",
+        ),
         ({"traj": lambda v: v * (1.0 / np.abs(v).max())}, "scaled to 1: multiply traj by 0.5"),
         ({"kspace": lambda v: v[:0]}, "is empty: it needs a coil"),
         ({"kspace": lambda v: v * 0}, "kspace is 0 everywhere"),
