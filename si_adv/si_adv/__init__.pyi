@@ -10,6 +10,7 @@ from .attacks import Attack as Attack
 from .attacks import AttackResult as AttackResult
 from .attacks import Drop as Drop
 from .attacks import GeoA3 as GeoA3
+from .attacks import NormalIFGM as NormalIFGM
 from .attacks import RandomDirection as RandomDirection
 from .attacks import RandomTangent as RandomTangent
 from .attacks import ShapeInvariantIFGM as ShapeInvariantIFGM

@@ -12,7 +12,16 @@ from shared_utils import UserError
 from si_adv.attacks.adapt import Adapted
 from si_adv.attacks.base import Attack, AttackResult, Victim
 from si_adv.attacks.drop import Drop
-from si_adv.attacks.gradient import FGM, IFGM, MIFGM, PGD, RandomDirection, RandomTangent, ShapeInvariantIFGM
+from si_adv.attacks.gradient import (
+    FGM,
+    IFGM,
+    MIFGM,
+    PGD,
+    NormalIFGM,
+    RandomDirection,
+    RandomTangent,
+    ShapeInvariantIFGM,
+)
 from si_adv.attacks.optimization import CW, KNN, GeoA3
 from si_adv.attacks.query import QueryAttack, ShapeInvariantQuery, SimBA, SimBAPP
 from si_adv.attacks.sensitivity import sensitivity_map
@@ -27,6 +36,7 @@ ATTACKS: dict[str, type[Attack]] = {
     "knn": KNN,
     "geoa3": GeoA3,
     "drop": Drop,
+    "normal_ifgm": NormalIFGM,
     "random_tangent": RandomTangent,
     "random": RandomDirection,
     "si_query": ShapeInvariantQuery,
@@ -85,6 +95,7 @@ __all__ = [
     "AttackResult",
     "Drop",
     "GeoA3",
+    "NormalIFGM",
     "QueryAttack",
     "RandomDirection",
     "RandomTangent",

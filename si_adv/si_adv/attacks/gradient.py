@@ -300,6 +300,16 @@ class ShapeInvariantIFGM(TangentAttack):
         return torch.where(normals.any(-1, keepdim=True), moved, points)
 
 
+class NormalIFGM(TangentAttack):
+    """Control: I-FGM along the normals, the direction that the shape-invariant attack leaves out.
+
+    The step direction of the imperceptible transfer attack (Liu and Hu, TPAMI 2022), without its transformations.
+    """
+
+    def _along_surface(self, points: Tensor, vectors: Tensor, normals: Tensor, length: float) -> Tensor:
+        return points - length * unit_direction((vectors * normals).sum(-1, keepdim=True) * normals)
+
+
 class RandomTangent(TangentAttack):
     """Control: steps of the same length in a random direction of the tangent planes."""
 

@@ -151,7 +151,7 @@ def test_momentum_carries_a_cloud_on_after_success(victim, clouds, labels):
     assert (metrics.l2(full.adv, clouds[0]) > 1.5 * metrics.l2(stopped.adv, clouds[0])).all()
 
 
-@pytest.mark.parametrize("name", ["si_ifgm", "ifgm", "mifgm", "random", "random_tangent"])
+@pytest.mark.parametrize("name", ["si_ifgm", "ifgm", "mifgm", "normal_ifgm", "random", "random_tangent"])
 def test_steps_add_up_within_the_box(name, victim, clouds, labels):
     attack = build_attack(name, victim, eps=0.02, step_size=5e-3, steps=6, early_stop=False)
     linf = metrics.linf(attack(clouds[0], labels, clouds[1]), clouds[0])

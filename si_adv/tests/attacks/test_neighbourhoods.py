@@ -5,7 +5,7 @@ from attack_toys import predicted, toy_clouds, toy_victim
 
 from shared_utils import UserError
 from si_adv import metrics
-from si_adv.attacks import ShapeInvariantIFGM, budgets
+from si_adv.attacks import NormalIFGM, ShapeInvariantIFGM, budgets
 from si_adv.geometry import estimate_normals
 
 
@@ -34,6 +34,14 @@ def test_normals_are_of_the_neighbourhood_that_was_asked_for(victim, clouds, lab
         assert own < 1e-6 < 1e-4 < others
     with pytest.raises(UserError, match="normal_neighbours must be at least 3"):
         ShapeInvariantIFGM(victim, normal_neighbours=2)
+
+
+def test_the_control_moves_along_the_normals_alone(victim, clouds, labels):
+    points, _ = clouds
+    attack = NormalIFGM(victim, step_size=1e-3, steps=1, eps=None)
+    moved, normals = attack(points, labels) - points, estimate_normals(points, attack.normal_neighbours)
+    across = moved - (moved * normals).sum(-1, keepdim=True) * normals
+    assert across.abs().max() < 1e-6 < 1e-4 < moved.abs().max()
 
 
 def test_an_attack_along_the_normals_that_it_is_measured_by_is_refused(victim):
