@@ -84,11 +84,10 @@ def run_metrics(case):
     }
 
 
-DEGRADATION = "VP_code.data.Data_Degradation."
 ADAPTERS = {
-    DEGRADATION + "blend_modes.{addition,subtract,multiply} as used by texture_blending": run_blend,
-    DEGRADATION + "util.{anisotropic_Gaussian,fspecial,add_sharpening,transfer_1,transfer_2}": run_blur_and_sharpen,
-    DEGRADATION + "util.degradation_v3, every random draw fixed": run_quality,
-    DEGRADATION + "texture_augmentation (deterministic parts)": run_texture,
-    "VP_code.metrics.psnr_ssim and the protocol of VP_code/metrics/measure.py": run_metrics,
+    "blend": run_blend,
+    "blur_sharpen": run_blur_and_sharpen,
+    "quality_chain": run_quality,
+    "texture_ops": run_texture,
+    "metrics": run_metrics,
 }

@@ -41,9 +41,4 @@ def colour_keyframes(case):
     }
 
 
-ADAPTERS = {
-    "VP_code/test.py window schedule": sliding_window,
-    "VP_code.data.dataset.resize_368_short_side": test_resize,
-    "VP_code.data.Data_Degradation.util.degradation_video_colorization{,_v2,_v3,_v4}"
-    " and VP_code.utils.LAB_util": colour_keyframes,
-}
+ADAPTERS = {"sliding_window": sliding_window, "test_resize": test_resize, "colour": colour_keyframes}

@@ -267,3 +267,21 @@ def test_training_writes_weights_that_colour(scratch, film):
     assert run(*given, "--out", scratch / "a.mkv", "--ckpt", folder) == 0
     assert run(*given, "--out", scratch / "b.mkv", "--ckpt", folder / "version_0" / "colour") == 0
     same_pictures(scratch / "a.mkv", scratch / "b.mkv")
+
+
+def test_confidence_fades_with_every_step_and_with_every_difference():
+    model = ColourRTN(width=16, depths=(1,), num_heads=1, fade=0.9, tolerance=0.2)
+    key, grey = torch.zeros(1, 4, 16, 16), torch.zeros(1, 4, 16, 16)
+    key[:, 1:] = 1.0
+    still = torch.zeros(1, 2, 16, 16)
+    state = model.carry(None, None, key, None)
+    assert torch.allclose(state[:, 2], torch.ones(1))
+    for step in range(1, 4):
+        state = model.carry(state, key if step == 1 else grey, grey, still)
+        assert torch.allclose(state[:, 2], torch.tensor(0.9**step), atol=1e-6) and torch.allclose(
+            state[:, 0], torch.ones(1)
+        )
+    brighter = grey.clone()
+    brighter[:, 0] = 0.2
+    fainter = model.carry(state, grey, brighter, still)
+    assert torch.allclose(fainter[:, 2], 0.9**4 * torch.exp(torch.tensor(-1.0)), atol=1e-6)

@@ -82,7 +82,8 @@ def test_killed_half_way_through_a_pass_and_resumed_the_file_is_the_same(tmp_pat
     process.join()
     work = tmp_path / ".cut.mp4.work"
     kept = {file: file.stat().st_mtime_ns for file in work.glob("parts/shot_00000/luma_*.png")}
-    assert len(kept) == 8 and not (tmp_path / "cut.mp4").exists()
+    assert len(kept) == (8 if passed else 0) and not (tmp_path / "cut.mp4").exists()
+    assert (work / "parts/shot_00000/pass_1.raw").stat().st_size == (14 if passed else 8) * 48 * 64
     assert run(*arguments, "--out", tmp_path / "cut.mp4") == 2  # it says that there is something to resume
     assert all(file.stat().st_mtime_ns == before for file, before in kept.items())
     assert run(*arguments, "--out", tmp_path / "cut.mp4", "--resume") == 0
@@ -92,20 +93,20 @@ def test_killed_half_way_through_a_pass_and_resumed_the_file_is_the_same(tmp_pat
 
 
 def test_what_was_finished_is_not_done_again(tmp_path, film, monkeypatch):
-    original, worked_on = Restoration.keep, []
+    original, worked_on = Restoration.shot, []
 
-    def until_the_second_shot(process, shot, restored):
+    def until_the_second_shot(process, shot, stream):
         if shot.number == 1:
             raise KeyboardInterrupt
-        yield from original(process, shot, restored)
+        yield from original(process, shot, stream)
 
-    def counted(process, shot, restored):
+    def counted(process, shot, stream):
         worked_on.append(shot.number)
-        yield from original(process, shot, restored)
+        yield from original(process, shot, stream)
 
-    monkeypatch.setattr(Restoration, "keep", until_the_second_shot)
+    monkeypatch.setattr(Restoration, "shot", until_the_second_shot)
     assert run(*film) == 130
-    monkeypatch.setattr(Restoration, "keep", counted)
+    monkeypatch.setattr(Restoration, "shot", counted)
     assert run(*film, "--resume") == 0
     assert worked_on == [1] and len(pictures(tmp_path / "out")) == 12
 
@@ -117,6 +118,8 @@ OTHER_JOBS = [
     (["--flow", "none"], "flow"),
     (["--chunk", 4], "chunk"),
     (["--protect", "shield.png"], "protect"),
+    (["--mask", "shield.png"], "mask"),
+    (["--passes", 3], "passes"),
     (["--ckpt", "other.safetensors"], "weights"),
 ]
 
@@ -180,14 +183,14 @@ def test_a_resumed_colouring_with_other_key_frames_is_refused(tmp_path, monkeypa
 def test_two_commands_on_one_output(tmp_path, film, monkeypatch, capsys):
     """The second is refused while the first works, and the first is not disturbed."""
     begun, released = threading.Event(), threading.Event()
-    original, first = Restoration.keep, []
+    original, first = Restoration.shot, []
 
-    def held(process, shot, restored):
+    def held(process, shot, stream):
         begun.set()
         assert released.wait(120)
-        yield from original(process, shot, restored)
+        yield from original(process, shot, stream)
 
-    monkeypatch.setattr(Restoration, "keep", held)
+    monkeypatch.setattr(Restoration, "shot", held)
     thread = threading.Thread(target=lambda: first.append(run(*film)))
     thread.start()
     assert begun.wait(120)
@@ -212,12 +215,13 @@ def test_several_starts_at_once_leave_one_whole_film(tmp_path, film, processes):
 def test_work_goes_on_under_another_name_where_it_is_the_same_job(tmp_path, film, monkeypatch, capsys):
     with monkeypatch.context() as patched:
         stop_at_the_assembly(patched)
-        assert run(*film) != 0
+        assert run(*film) == 130
     assert (tmp_path / ".out.work").is_dir()
     named = [*film[:2], tmp_path / "other", *film[3:]]
     with monkeypatch.context() as patched:
-        patched.setattr(Restoration, "shot", None)  # nothing is computed again
-        assert run(*named, "--strength", 0.5, "--resume") != 0  # another job begins anew, and leaves the first alone
+        # Nothing is computed again. Another job begins anew, and leaves the first alone.
+        patched.setattr(Restoration, "shot", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert run(*named, "--strength", 0.5, "--resume") == 130
         assert (tmp_path / ".out.work").is_dir()
         capsys.readouterr()
         assert run(*[*film[:2], tmp_path / "third", *film[3:]], "--resume") == 0

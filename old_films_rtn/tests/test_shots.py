@@ -8,7 +8,7 @@ import pytest
 
 from old_films_rtn.video.frame import to_unit
 from old_films_rtn.video.io import open_film
-from old_films_rtn.video.shots import Shots, find_shots, read_cuts, write_cuts
+from old_films_rtn.video.shots import Shots, change, find_shots, read_cuts, write_cuts
 from shared_utils import UserError
 
 REAL = (
@@ -110,3 +110,15 @@ def test_the_cuts_and_repeats_of_a_real_film():
     assert found.starts == [0, 44, 134, 299] and found.length == 360
     repeated = [index for index, original in enumerate(found.repeats) if original != index]
     assert 40 < len(repeated) < 75 and sum(index % 5 == 3 for index in repeated) > 0.95 * len(repeated)
+
+
+def test_pictures_whose_histograms_do_not_overlap_differ_by_more_than_their_pixels_do():
+    """Levels moved from the middle of a bin to that of the next one, up in every pixel, or up in one half and down in the
+    other of equal levels: the pixels differ as much, the histograms only in the first."""
+    base = (films.texture(0, 96, 128, blur=4).astype(int) // 16 * 16 + 4).clip(36, 212)
+    checks = np.indices(base.shape).sum(0) // 16 % 2
+    shifted, swapped = base + 8, base + np.where(checks, 16, 0)
+    apart, mixed = (change(base.astype(np.uint8), other.astype(np.uint8)) for other in (shifted, swapped))
+    levels = np.abs(base - base.mean()).mean()
+    assert apart == pytest.approx(8 / levels + 0.4, abs=0.08)
+    assert apart > mixed - 8 / levels

@@ -258,3 +258,13 @@ def test_flow_sources_by_name(tmp_path):
         flow_source("spynet")
     with pytest.raises(UserError, match=r"nowhere\.pth"):
         flow_source(f"raft:{tmp_path / 'nowhere.pth'}")
+
+
+def test_dis_takes_a_speck_of_dirt_for_no_motion():
+    base = torch.from_numpy(films.texture(0, 64, 80, 3)).float().div(127.5).sub(1)[None, None]
+    dirty = base.clone()
+    dirty[..., 20:22, 30] = 1
+    dirty[..., 40, 50:52] = -1
+    dis = DIS()
+    (clean,), (seen,) = (dis.features(frames)[0] for frames in (base, dirty))
+    assert np.abs(clean.astype(int) - seen).max() <= 40  # of the 130 of a speck

@@ -175,3 +175,15 @@ def test_every_second_batch_is_one_that_a_pass_has_restored():
     assert torch.allclose(seen[2], restore(module.rtn, given)[0], atol=1e-6)  # every pixel changed by more than allowed
     with pytest.raises(UserError, match="passes 0 must be at least 1"):
         RestorationModule(passes=0)
+
+
+def test_the_average_moves_a_little_towards_the_new_weights_at_every_step():
+    torch.manual_seed(0)
+    module, given = alone(RestorationModule(8, 16, (1,), 1, ema=0.9), {}), batch()
+    before = [parameter.clone() for parameter in module.average.parameters()]
+    with torch.no_grad():
+        for parameter in module.rtn.parameters():
+            parameter.add_(0.01)
+    module.training_step(given, 0)
+    for old, mean in zip(before, module.average.parameters(), strict=True):
+        assert torch.allclose(mean, old + 0.001, atol=1e-6)
