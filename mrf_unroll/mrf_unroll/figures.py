@@ -41,6 +41,11 @@ def map_grid(
     figure = Figure(figsize=(1.35 * len(shown) + 1.1, 1.42 * 3 * step * height / width), layout="constrained")
     axes = figure.subplots(3 * step, len(shown), squeeze=False)
     for row, (name, unit, factor, largest, largest_error) in enumerate(WINDOWS):
+        if name == "PD":
+            # Its unit is the scan's: a window of 1 where that fits, else up to what is there.
+            top = float(torch.quantile(next(iter(shown.values()))[row].flatten().float(), 0.995))
+            if not 0.5 < top < 1.1 and top > 0:
+                largest, largest_error = 1.1 * top, 0.22 * top
         for column, (method, maps) in enumerate(shown.items()):
             panel = axes[step * row, column]
             drawn = panel.imshow(
@@ -149,13 +154,13 @@ def sweep(
 def agreement(path: str | Path, truth: Tensor, maps: Tensor, mask: Tensor) -> None:
     """Bland-Altman of T1 and T2: difference over mean, a dot a voxel, with bias and 95 % limits.
 
-    Voxels are coloured by their true T1, which separates the tissues of a head.
+    Voxels are coloured by their true T1.
 
     Args:
         truth, maps: (3, H, W), T1 [s], T2 [s], PD.
     """
     edges = (0.0, 0.6, 1.0, 1.6, float("inf"))
-    names = ("T1 < 600 ms (fat)", "600 to 1000 ms (white matter)", "1000 to 1600 ms (grey matter)", "> 1600 ms (fluid)")
+    names = ("T1 < 600 ms", "600 to 1000 ms", "1000 to 1600 ms", "> 1600 ms")
     figure = Figure(figsize=(8.5, 3.4), layout="constrained")
     for panel, (row, (name, unit, factor, *_)) in zip(figure.subplots(1, 2), enumerate(WINDOWS[:2]), strict=True):
         difference, mean = factor * (maps[row] - truth[row]), factor * (maps[row] + truth[row]) / 2

@@ -29,7 +29,17 @@ from mrf_unroll.operators import KernelCache
 from mrf_unroll.pretrained import BASELINES, Trained, load_with_baselines, network_digest
 from mrf_unroll.protocol import Protocol, ProtocolOptions, same_positions, tensor_hash
 from mrf_unroll.reconstructor import Reconstructor
-from mrf_unroll.report import IN_MS, errors_in_ms, object_mask, read_reference, statistics
+from mrf_unroll.report import (
+    IN_MS,
+    errors_in_ms,
+    explains,
+    fingerprint_residual,
+    object_mask,
+    read_reference,
+    scaled_reference,
+    statistics,
+    verdict,
+)
 from shared_utils import UserError, checkpoint, files
 
 log = logging.getLogger(__name__)
@@ -202,6 +212,10 @@ class ScanReconstructor:
             raise UserError(
                 f"{path}: the reconstruction is not finite: check the scale of kspace and of the density weights"
             )
+        misfit = float(data_consistency(measured.operator(found.tsmi), measured.kspace))
+        residual = fingerprint_residual(found.tsmi[0], _atoms(method))
+        if not explains(misfit, residual):
+            warnings.append(verdict(misfit, residual))
         maps = found.maps[0].cpu() * torch.tensor([1.0, 1.0, unit])[:, None, None]
         mask, truth = object_mask(maps[2]), None
         report = {
@@ -214,7 +228,9 @@ class ScanReconstructor:
             "checkpoint_sha256": None if network is None else checkpoint.weights_digest(network),
             "sequence_sha256": scan.sequence.hash,
             "image_size": list(scan.image_size),
-            "data_consistency": float(data_consistency(measured.operator(found.tsmi), measured.kspace)),
+            "data_consistency": misfit,
+            "fingerprint_residual": residual,
+            "verdict": verdict(misfit, residual),
             "operator_norm": measured.lipschitz,
             "real_time_series": measured.real,
             "rotation_deg": float(torch.rad2deg(measured.rotation.angle())) if measured.real else 0.0,
@@ -225,6 +241,7 @@ class ScanReconstructor:
         }
         if settings.reference is not None:
             truth, mask = read_reference(settings.reference, settings.unit_t, scan.image_size)
+            truth, report["reference_pd_scaled_by"] = scaled_reference(maps, truth, mask)
             report["errors"] = errors_in_ms(maps, truth, mask)
         for warning in warnings:
             log.warning("%s: %s", path, warning)

@@ -39,6 +39,21 @@ def test_maps_are_found_in_the_scan_itself(scan):
     assert along.min() > 0.9 and along.mean() > 0.98
 
 
+def test_the_phase_of_found_maps_varies_as_slowly_as_that_of_coils(scan):
+    """Eigenvectors have any phase, pixel by pixel: without a reference an object would get it."""
+    operator, _, y, disc = scan
+    found = estimate_coil_maps(y, operator.trajectory, operator.basis, (32, 32), operator.dcf)
+    both = disc[1:] & disc[:-1]
+    strong = both & (found.abs()[:, 1:] * found.abs()[:, :-1] > 0.05)
+    turns = (found[:, 1:] * found[:, :-1].conj()).angle().abs()
+    assert strong.sum() > 1000 and float(turns[strong].max()) < 0.5
+    shared = torch.linalg.eigh(
+        torch.einsum("chw,dhw->cd", found[:, disc][..., None], found[:, disc][..., None].conj())
+    )[1]
+    combined = torch.einsum("c,chw->hw", shared[:, -1].conj(), found)[disc]
+    assert float((combined / combined.mean()).angle().abs().max()) < 1.0
+
+
 def test_a_reconstruction_with_found_maps_is_nearly_that_with_the_true_ones(scan):
     operator, x, y, disc = scan
     found = estimate_coil_maps(y, operator.trajectory, operator.basis, (32, 32), operator.dcf)

@@ -8,6 +8,7 @@ from mrf_unroll.fitting import fit_head
 from mrf_unroll.losses import ProxNetLoss, map_loss, masked_map_loss
 from mrf_unroll.models import BlochDecoder, DictionaryEncoder, Iterates, MRFResNet, UnrolledNetwork
 from mrf_unroll.models.consistency import ConjugateGradients
+from mrf_unroll.reconstructor import Reconstructor
 from mrf_unroll.schedules import read_schedule
 from shared_utils import UserError
 
@@ -73,6 +74,16 @@ def test_scaled_measurements_scale_proton_density_alone():
     one, other = (network(scale * h, _normal, NORM) for scale in (1.0, 1e3))
     torch.testing.assert_close(other.maps[-1][:, :2], one.maps[-1][:, :2], rtol=1e-3, atol=1e-5)
     torch.testing.assert_close(other.maps[-1][:, 2], 1e3 * one.maps[-1][:, 2], rtol=1e-3, atol=1e-3)
+
+
+def test_a_reconstructors_gain_is_taken_out_of_maps_and_series():
+    network = Reconstructor({"name": "resnet", "hidden": 4}, rank=3, decoder_hidden=8, iterations=2)
+    h = _normal(torch.randn(1, 3, 4, 5, generator=torch.Generator().manual_seed(3)))
+    maps, series = network.reconstruct(h, _normal, NORM)
+    loud_maps, loud_series = network.reconstruct(250 * h, _normal, NORM, gain=250.0)
+    torch.testing.assert_close(loud_maps[:, :2], maps[:, :2])
+    torch.testing.assert_close(loud_maps[:, 2], 250 * maps[:, 2])
+    torch.testing.assert_close(loud_series, 250 * series)
 
 
 def test_the_phase_of_the_object_moves_to_the_denoised_series():

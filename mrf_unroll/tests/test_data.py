@@ -7,7 +7,7 @@ import torch
 from mrf_unroll.data.datamodule import FingerprintingDataModule
 from mrf_unroll.data.measure import Measurer, random_symmetry
 from mrf_unroll.data.phantoms import TISSUES, head_phantom, vary_maps
-from mrf_unroll.data.slices import map_folder_slices, procedural_slices, read_slices
+from mrf_unroll.data.slices import fit_to_size, map_folder_slices, procedural_slices, read_slices
 from mrf_unroll.metrics import NAMES
 from mrf_unroll.protocol import Protocol, ProtocolOptions
 from shared_utils import UserError
@@ -34,6 +34,18 @@ def test_varied_maps_are_other_subjects_of_the_same_tissue():
     varied = vary_maps(head.maps, head.mask, np.random.default_rng(1))
     assert (varied.mask != head.mask).any() and abs(varied.mask.sum() / head.mask.sum() - 1) < 0.3
     assert (varied.maps[1] <= varied.maps[0]).all() and (varied.maps[:, ~varied.mask] == 0).all()
+    assert (varied.maps[:, varied.mask] > 0).all()
+
+
+def test_resampled_voxels_belong_to_the_mask_where_half_of_them_is_tissue():
+    maps, mask = np.ones((3, 8, 8), np.float32), np.zeros((8, 8), bool)
+    mask[:3, :4], mask[4, 4:] = True, True  # whole, half and a quarter of voxels of 2 x 2
+    mask[6, 0] = True
+    found, inside, _ = fit_to_size(maps, mask, np.zeros((8, 8), np.float32), 4, resample=True)
+    expected = np.zeros((4, 4), bool)
+    expected[:2, :2], expected[2, 2:] = True, True
+    assert np.array_equal(inside, expected)
+    assert np.allclose(found, np.broadcast_to(expected, found.shape))
 
 
 def test_no_voxel_of_the_test_split_is_one_of_training():
@@ -103,6 +115,15 @@ def test_symmetries_move_maps_and_time_series_alike(protocol):
         for one, maps, mask in zip(procedural_slices("train", 4, 16, 0), moved.maps, moved.mask, strict=True)
     ]
     torch.testing.assert_close(measurer.training(slices).tsmi, moved.tsmi, rtol=1e-3, atol=1e-4)
+
+
+def test_the_noise_of_an_augmented_slice_follows_its_gain(protocol):
+    batch = Measurer(protocol).training(procedural_slices("train", 4, 16, 0))
+    torch.manual_seed(2)
+    moved = random_symmetry(batch)
+    gains = moved.maps[:, 2].sum(dim=(1, 2)) / batch.maps[:, 2].sum(dim=(1, 2))
+    assert (gains - 1).abs().max() > 0.02
+    torch.testing.assert_close(moved.noise_std / batch.noise_std, gains)
 
 
 def test_complex_slices_keep_their_phase(protocol):

@@ -29,7 +29,8 @@ def test_a_scan_is_reconstructed_with_a_report(trained, scan, small_dictionary, 
             "median",
             "std",
         }
-        assert {"T1_NRMSE", "T2_MAPE_percent", "PD_bias"} <= set(report["errors"]) and report["warnings"] == []
+        assert {"T1_NRMSE", "T2_MAPE_percent", "PD_bias"} <= set(report["errors"])
+        assert set(report["warnings"]) <= {report["verdict"]}
         maps = np.load(out / "maps.npz")
         assert maps["T1"].shape == (16, 16) and (maps["T2"] <= maps["T1"]).all() and str(maps["unit_t"]) == "ms"
         assert (out / "maps.png").is_file()
@@ -191,6 +192,37 @@ def test_maps_do_not_depend_on_the_unit_of_kspace(trained, scan, small_dictionar
         agree = np.isclose(found[unit]["T1"], found[1.0]["T1"], rtol=1e-3).mean()
         assert agree > 0.98, agree  # matching may choose another of two equal atoms
         np.testing.assert_allclose(found[unit]["PD"].sum(), unit * found[1.0]["PD"].sum(), rtol=1e-3)
+
+
+def test_what_the_maps_do_not_explain_is_said_in_words(scan, small_dictionary, tmp_path, capsys):
+    content = dict(np.load(scan))
+    rng = np.random.default_rng(0)
+    cases = {
+        "right": content["kspace"],
+        "noise": (rng.normal(size=(1, 30, 20)) + 1j * rng.normal(size=(1, 30, 20))).astype(np.complex64),
+        "order": content["kspace"][:, rng.permutation(30)],
+    }
+    for name, kspace in cases.items():
+        path = _scan_with(scan, tmp_path, kspace=kspace)
+        own = ("--method", "llr", "--options", "{lam: 0.003}", "--dictionary", small_dictionary)
+        assert run("reconstruct", path, "--out", tmp_path / name, *own) == 0
+        report = json.loads((tmp_path / name / "report.json").read_text())
+        assert report["verdict"] in capsys.readouterr().out
+        assert ("do NOT explain" in report["verdict"]) == (name != "right"), report["verdict"]
+        assert (report["verdict"] in report["warnings"]) == (name != "right")
+
+
+def test_a_reference_may_have_any_unit_of_pd(small_dictionary, scan, tmp_path):
+    beside = dict(np.load(scan.with_name("scan_maps.npz")))
+    np.savez(tmp_path / "loud.npz", **{**beside, "PD": 250 * beside["PD"]})
+    errors = {}
+    for name, path in (("one", scan.with_name("scan_maps.npz")), ("loud", tmp_path / "loud.npz")):
+        own = ("--method", "low_rank", "--dictionary", small_dictionary, "--reference", path)
+        assert run("reconstruct", scan, "--out", tmp_path / name, *own) == 0
+        report = json.loads((tmp_path / name / "report.json").read_text())
+        errors[name] = (report["errors"]["PD_NRMSE"], report["reference_pd_scaled_by"])
+    assert errors["loud"][0] == pytest.approx(errors["one"][0], rel=1e-5)
+    assert errors["loud"][1] == pytest.approx(errors["one"][1] / 250, rel=1e-5)
 
 
 def test_a_trajectory_that_differs_by_rounding_is_the_same(trained, scan, tmp_path):

@@ -82,6 +82,22 @@ def test_weights_make_the_response_to_a_point_sharper(density):
     assert blur(weights) < 0.5 * blur(None)
 
 
+@pytest.mark.parametrize("power", [0.8, 1.5, 2.5])
+def test_spiral_weights_are_the_area_that_a_sample_stands_for(power):
+    """|k| d|k|/dt with |k| = t^power / 2: t^(2 power - 1), which radius alone is not."""
+    weights = spiral_dcf(golden_spiral(6, 400, 8, power)).double()
+    assert torch.allclose(weights, weights[:1].expand(6, -1), rtol=1e-3)
+    expected = (300 / 100) ** (2 * power - 1)
+    assert float(weights[0, 300] / weights[0, 100]) == pytest.approx(expected, rel=0.02)
+
+
+def test_samples_of_a_resting_read_out_weigh_next_to_nothing():
+    trajectory = golden_spiral(4, 100, 6)
+    resting = torch.cat([trajectory, trajectory[:, -1:].expand(-1, 50, -1)], dim=1)
+    weights = spiral_dcf(resting)
+    assert float(weights[:, 105:].max()) < 0.01 * float(weights[:, 50].min())
+
+
 def test_a_single_sample_has_a_weight():
     assert spiral_dcf(torch.zeros(2, 1, 2)).tolist() == [[1.0], [1.0]]
     assert radial_dcf(torch.zeros(2, 3, 2)).tolist() == [[1.0] * 3] * 2

@@ -37,7 +37,7 @@ def reconstruct(
         options: of a classical method, such as {lam: 0.003, iterations: 20, refine: true} (T1 and T2 off the grid).
         gain: what the data are divided by for the network, PD multiplied by; chosen from the data where not given.
         coils: reduce the scan to so many virtual coils first, which is faster.
-        reference: maps to compare with, for errors in the report and the picture.
+        reference: maps to compare with, for errors in the report and the picture; its PD, in any unit, is scaled to fit.
         unit_t: ms or s, of the reference, where its file does not declare it.
         device: auto, cpu, cuda.
         resume: continue the same job: what is finished is not done again.
@@ -57,7 +57,7 @@ def reconstruct(
             for report in reports:
                 errors = report.get("errors", {})
                 listed = [f"{name} NRMSE {errors[f'{name}_NRMSE']:.3f}" for name in ("T1", "T2", "PD") if errors]
-                print(", ".join([f"{report['scan']}: |Ax-y|/|y| = {report['data_consistency']:.4f}", *listed]))
+                print(f"{report['scan']}: {', '.join([report['verdict'], *listed])}")
             print(f"wrote {out}")
 
 
