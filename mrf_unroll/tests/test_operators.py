@@ -256,3 +256,18 @@ def test_what_does_not_fit_is_named():
         CartesianMaskOperator(torch.zeros(1), basis, (8, 9))
     with pytest.raises(ValueError, match="subtract 1"):
         CartesianMaskOperator(torch.tensor([256]), basis, (8, 8))
+
+
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.complex128])
+def test_many_samples_whose_matrix_is_not_kept_are_transformed_alike(monkeypatch, dtype):
+    torch.manual_seed(0)
+    points = torch.rand(300, 2) - 0.5
+    images, samples = torch.randn(3, 14, 17, dtype=dtype), torch.randn(3, 300, dtype=dtype)
+    kept = Nufft(points, (14, 17))
+    monkeypatch.setattr("mrf_unroll.nufft._KEPT", 100)
+    monkeypatch.setattr("mrf_unroll.nufft._CHUNK", 128)
+    parted = Nufft(points, (14, 17))
+    torch.testing.assert_close(parted.forward(images), kept.forward(images), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(parted.adjoint(samples), kept.adjoint(samples), rtol=1e-4, atol=1e-5)
+    weights = torch.rand(300, dtype=torch.float64)
+    torch.testing.assert_close(parted.smoothed(weights), kept.smoothed(weights))
