@@ -157,6 +157,15 @@ def test_a_sweep_draws_success_over_the_budget():
     assert Path("s/sweep.png").is_file()
 
 
+def test_small_steps_go_less_far():
+    few = ["--limit", "4", "--num_points", "256"]
+    assert attack.main([*few, "--out", "published"]) == 0
+    assert attack.main(["--config", "small_step.yaml", *few, "--out", "small"]) == 0
+    (published,), (small,) = table("published"), table("small")
+    assert small["asr"] == published["asr"]
+    assert float(small["l2"]) < float(published["l2"]) and float(small["steps"]) > float(published["steps"])
+
+
 def test_a_targeted_attack_through_a_defence():
     few = ["--limit", "4", "--steps", "20", "--num_points", "512", "--out", "t"]
     assert attack.main(["--target", "next", "--defence", "sor", *few]) == 0
