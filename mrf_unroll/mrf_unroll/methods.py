@@ -19,6 +19,7 @@ from mrf_unroll.dictionary import Dictionary
 from mrf_unroll.locally_low_rank import locally_low_rank
 from mrf_unroll.metrics import map_errors
 from mrf_unroll.models import Denoiser, MRFResNet
+from mrf_unroll.models.consistency import ConjugateGradients
 from mrf_unroll.operators import least_squares_scale
 from mrf_unroll.reconstructor import Reconstructor, physical
 from shared_utils import UserError
@@ -59,7 +60,10 @@ TITLES = {
     "unet": "U-Net, end to end",
     "no_data_consistency": "unrolled without data consistency",
     "unrolled": "unrolled",
+    "llr_unrolled": "locally low rank, then unrolled",
 }
+# The unrolled network that begins with a locally low rank reconstruction instead of low-rank inversion.
+STARTED = "llr_unrolled"
 # refine: matching ends with a step off the dictionary's grid.
 DEFAULTS: dict[str, dict[str, Any]] = {
     "svd_mrf": {"refine": False},
@@ -144,15 +148,32 @@ class Classical:
 
 @dataclass
 class Learnt:
-    """A trained network of any kind. gain, trained_trajectory: see ``Reconstructor.reconstruct``."""
+    """A trained network of any kind. gain, trained_trajectory: see ``Reconstructor.reconstruct``.
+
+    Args:
+        start: whose time series the network begins with (``STARTED``).
+    """
 
     name: str
     reconstructor: Reconstructor
     gain: float | None = 1.0
     trained_trajectory: bool = True
+    start: Classical | None = None
+
+    def __post_init__(self) -> None:
+        if self.start is not None and not isinstance(self.reconstructor.network.consistency, ConjugateGradients):
+            raise UserError(f"{self.name} needs a network with consistency: cg, whose inputs are solutions")
 
     def __call__(self, adjoint: Tensor, normal: Normal, lipschitz: float) -> Result:
-        return Result(*self.reconstructor.reconstruct(adjoint, normal, lipschitz, self.gain, self.trained_trajectory))
+        network = self.reconstructor
+        adjoint = adjoint if network.network.complex_valued or not adjoint.is_complex() else adjoint.real
+        start = None if self.start is None else self.start.series(adjoint, normal, lipschitz)
+        return Result(*network.reconstruct(adjoint, normal, lipschitz, self.gain, self.trained_trajectory, start))
+
+
+def network_of(method: str) -> str:
+    """The name of the network that a learnt method runs."""
+    return "unrolled" if method == STARTED else method
 
 
 class Trial(NamedTuple):

@@ -150,7 +150,7 @@ class Nufft:
         """(P, grid points) the interpolation of the sorted samples, made once for a precision."""
         if dtype not in self._matrices:
             parts = [_rows(index, weight, self._grid_points) for index, weight in self._chunks(dtype, self._order)]
-            self._matrices[dtype] = vstack(parts, format="csr")
+            self._matrices[dtype] = csr_matrix(vstack(parts))
         return self._matrices[dtype]
 
     @property

@@ -312,6 +312,12 @@ def test_the_dictionary_of_another_basis_is_refused(trained, scan, tmp_path, cap
     [
         (("--method", "magic"), "no method magic here: there are unrolled, unet"),
         (("--method", "lrtv", "--options", "{lam: 1, steps: 3}"), "lrtv takes lam, iterations, refine, not steps"),
+        (("--options", "{lam: 1}"), "unrolled takes no options, got lam"),
+        (
+            ("--method", "llr_unrolled", "--options", "{steps: 3}"),
+            "llr takes lam, iterations, block, refine, not steps",
+        ),
+        (("--method", "llr_unrolled"), "llr_unrolled needs a network with consistency: cg"),
         (("--gain", "0"), "gain"),
         (("--density", "hexagonal"), "density"),
     ],
