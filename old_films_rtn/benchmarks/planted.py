@@ -1,6 +1,6 @@
 """Defects of every kind and size planted on real films: what is restored of them, and what is left alone beside them.
 
-    python benchmarks/planted.py --data ../../shared/data/old_films_rtn --ckpt bundled
+    python benchmarks/planted.py --figure figures/planted.png
 
 The scan itself is the truth, with the defects of its own, so numbers outside are of leaving alone. Sizes: of the
 generator's training frames (1x), and as large as on a film that was scanned at the size of the whole frame (film size).
@@ -21,8 +21,8 @@ COLUMNS = ("inside", "outside", "sharpness", "flicker", "changed outside", "CPU 
 def planted(
     data: str = "../../shared/data/old_films_rtn",
     ckpt: str = "bundled",
-    passes: int | None = None,
-    everywhere: bool = False,
+    passes: str = "2",
+    thresholds: str = "",
     frames: int = 5,
     crop: int = 192,
     kinds: str = ",".join(KINDS),
@@ -36,14 +36,14 @@ def planted(
     Args:
         data: folder of the films.
         ckpt: networks as --ckpt of restore.py takes them, with commas between; bundled is the one of the package.
-        passes: as for restore.py.
-        everywhere: as for restore.py.
+        passes: of restore.py, with commas between: every network is measured with each.
+        thresholds: of the defect map, with commas between; of the first network and passes a row each.
         frames: of every film.
         crop: side of the square in the middle of the frames that is restored.
         kinds: of defects, with commas between.
         films: how many of the films.
         out: folder for the rows of every film.
-        figure: a picture of the worst scratches to write.
+        figure: a picture of the widest lasting scratches to write.
         seed: of the defects.
     """
     import numpy as np
@@ -52,55 +52,84 @@ def planted(
     from old_films_rtn import metrics, pretrained
     from old_films_rtn.baselines import residual_map
     from old_films_rtn.data.drawn import size_of
+    from old_films_rtn.defect_map import change_map
     from old_films_rtn.flow import DIS, clip_flows
     from shared_utils.logging import table, write_table
 
     torch.set_num_threads(1)
-    options = {"passes": passes, "everywhere": everywhere}
     networks = {name: pretrained.load(None if name == "bundled" else name) for name in ckpt.split(",")}
-    methods = {"input": lambda codes: (codes, None), "temporal median": temporal_median}
-    methods |= {name: restored_by(network, options) for name, network in networks.items()}
-    rows, scores, truth, shown = [], {name: [] for name in ("residual", *networks)}, [], []
+    tried = [(Path(name).stem, networks[name], int(count)) for name in networks for count in passes.split(",")]
+    levels = [float(level) for level in thresholds.split(",") if level]
+    rows, swept, scores, truth, shown = [], [], {}, [], []
     for film, whole in real_films(Path(data), frames)[:films]:
         height, width = whole.shape[1:]
         top, left = ((side - min(crop, side)) // 2 // 16 * 16 for side in (height, width))
         clean = whole[:, top : top + crop, left : left + crop]
         clean = clean[:, : clean.shape[1] // 16 * 16, : clean.shape[2] // 16 * 16]
-        for kind in kinds.split(","):
-            for size, scale in (("1x", 1.0), ("film size", size_of(height, width))):
-                codes, defect = plant(clean, kind, scale, seed)
-                truth.append(defect.ravel())
-                clip = as_clip(codes)[None]
-                scores["residual"].append(residual_map(clip, *clip_flows(DIS(), clip)).numpy().ravel())
-                for name, method in methods.items():
-                    begun = time.process_time()
-                    restored, found = method(codes)
-                    spent = time.process_time() - begun
-                    if found is not None:
-                        scores[name].append(found.ravel())
-                    row = {"film": film, "defects": kind, "size": size, "method": name}
-                    rows.append(row | judged(restored, clean, codes, defect) | {"CPU s": spent / len(codes)})
-                    if (kind, size) == ("lasting scratches", "film size"):
-                        shown.append((film, name, restored, clean))
-                print(f"{film}, {kind}, {size}", file=sys.stderr, flush=True)
+        for kind, size, scale in sizes(kinds.split(","), size_of(height, width)):
+            codes, defect = plant(clean, kind, scale, seed)
+            truth.append(defect.ravel())
+            clip = as_clip(codes)[None]
+            flows = clip_flows(DIS(), clip)
+            maps = {"residual detector": residual_map(clip, *flows)}
+            restored = {"input": (clip, 0.0), "temporal median": temporal_median(clip, flows)}
+            for number, (name, network, count) in enumerate(tried):
+                begun = time.process_time()
+                every = as_clip(network(codes, everywhere(), passes=count)[0])[None]
+                spent = (time.process_time() - begun) / len(codes)
+                name = f"{name}, {count} pass{'es' * (count > 1)}"
+                restored |= {name: (inside_map(every, clip), spent), f"{name}, everywhere": (every, spent)}
+                maps[f"{name}: change"] = change_map(every, clip)
+                swept += [
+                    {"threshold": level} | judged(inside_map(every, clip, level), clean, codes, defect)
+                    for level in levels
+                    if number == 0
+                ]
+            for name, (result, spent) in restored.items():
+                row = {"film": film, "defects": kind, "size": size, "method": name}
+                rows.append(row | judged(result, clean, codes, defect) | {"CPU s": spent})
+                if (kind, size) == ("lasting scratches", "film size"):
+                    shown.append((film, name, as_codes(result), clean))
+            for name, found in maps.items():
+                scores.setdefault(name, []).append(found.numpy().ravel())
+            print(f"{film}, {kind}, {size}", file=sys.stderr, flush=True)
     write_table(rows, Path(out) / "films")
-    table_rows = []
-    for kind in kinds.split(","):
-        for size in ("1x", "film size"):
-            for name in methods:
-                own = [row for row in rows if (row["defects"], row["size"], row["method"]) == (kind, size, name)]
-                means = {column: float(np.nanmean([row[column] for row in own])) for column in COLUMNS}
-                table_rows.append({"defects": kind, "size": size, "method": name, **means})
-    write_table(table_rows, Path(out) / "kinds")
-    print(table(table_rows, f"{len({row['film'] for row in rows})} real films, {frames} frames of {crop}x{crop}"))
-    truth = np.concatenate(truth)
+    summary = means(rows, ("defects", "size", "method"))
+    write_table(summary, Path(out) / "kinds")
+    print(table(summary, f"{films} real films, {frames} frames of {crop}x{crop}, outside as the scan is"))
+    whole_truth = np.concatenate(truth)
     found = [
-        {"map": name, **metrics.mask_scores(np.concatenate(maps), truth)._asdict()} for name, maps in scores.items()
+        {"map": name, **metrics.mask_scores(np.concatenate(parts), whole_truth)._asdict()}
+        for name, parts in scores.items()
     ]
     write_table(found, Path(out) / "maps")
     print(table(found, "maps against what was planted"))
+    if swept:
+        print(table(means(swept, ("threshold",)), "thresholds of the defect map, over all kinds and sizes"))
     if figure:
-        draw(shown, list(methods), figure)
+        draw(shown, figure)
+
+
+def sizes(kinds, film_size):
+    """(kind, name of the size, scale); blotches are as large as they are."""
+    for kind in kinds:
+        if kind != "blotches":
+            yield kind, "1x", 1.0
+        yield kind, "film size", film_size
+
+
+def means(rows, keys):
+    """A row for every value of the keys, in order, with the means of the columns."""
+    import numpy as np
+
+    groups = {}
+    for row in rows:
+        groups.setdefault(tuple(row[key] for key in keys), []).append(row)
+    columns = [column for column in COLUMNS if column in rows[0]]
+    return [
+        dict(zip(keys, group, strict=True)) | {name: float(np.nanmean([row[name] for row in own])) for name in columns}
+        for group, own in groups.items()
+    ]
 
 
 def real_films(root, count):
@@ -155,20 +184,28 @@ def as_clip(codes):
     return clips.as_clip(codes)
 
 
-def temporal_median(codes):
-    """The median of three frames along the flow, as codes."""
+def as_codes(clip):
+    return ((clip[0, :, 0] + 1) * 127.5).round().clamp(0, 255).byte().numpy()
+
+
+def temporal_median(clip, flows):
     from old_films_rtn import baselines
-    from old_films_rtn.flow import DIS, clip_flows
 
-    clip = as_clip(codes)[None]
-    restored = baselines.temporal_median(clip, *clip_flows(DIS(), clip))
-    return ((restored[0, :, 0] + 1) * 127.5).round().clamp(0, 255).byte().numpy(), None
+    begun = time.process_time()
+    return baselines.temporal_median(clip, *flows), (time.process_time() - begun) / clip.shape[1]
 
 
-def restored_by(network, options):
-    """A network as a method, through everything that restore.py does to a shot."""
-    del options
-    return lambda codes: network(codes)
+def everywhere():
+    from old_films_rtn.compositing import Compositing
+
+    return Compositing(everywhere=True)
+
+
+def inside_map(restored, clip, threshold=None):
+    """What restore.py writes without --everywhere."""
+    from old_films_rtn.defect_map import THRESHOLD, composited
+
+    return composited(restored, clip, THRESHOLD if threshold is None else threshold)
 
 
 def judged(restored, clean, codes, defect):
@@ -177,6 +214,7 @@ def judged(restored, clean, codes, defect):
     import cv2
     import numpy as np
 
+    restored = as_codes(restored)
     error = (restored.astype(np.float64) - clean) ** 2
 
     def decibels(where):
@@ -200,13 +238,13 @@ def judged(restored, clean, codes, defect):
     }
 
 
-def draw(shown, methods, path):
+def draw(shown, path):
     """A row a film: the middle frame of every method, and the film itself, labelled."""
     from matplotlib.figure import Figure
 
     from shared_utils.logging import save_figure
 
-    films = list(dict.fromkeys(film for film, *_ in shown))
+    films, methods = (list(dict.fromkeys(row[column] for row in shown)) for column in (0, 1))
     figure = Figure(figsize=(2.6 * (len(methods) + 1), 2.75 * len(films)), layout="constrained")
     axes = figure.subplots(len(films), len(methods) + 1, squeeze=False)
     for row, film in zip(axes, films, strict=True):

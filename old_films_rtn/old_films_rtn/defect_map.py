@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-THRESHOLD = 0.04
+THRESHOLD = 0.08
 """From which change on, as a share of the range from black to white, a pixel is a defect: measured, see RESULTS.md."""
 GROWTH, SOFTNESS = 2, 1.5
 """Pixels that are added around a defect, and the standard deviation of the edge after that."""

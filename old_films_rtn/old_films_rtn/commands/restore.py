@@ -53,7 +53,7 @@ def restore(
         strength: share of the change that is made, 0 to 1.
         mask: where to restore, instead of where the network finds defects: what --masks wrote, corrected by hand; an image,
             white on defects, or a folder of one for every frame.
-        mask_threshold: from which change on a pixel is a defect, as a share of the range from black to white; 0.04 where not
+        mask_threshold: from which change on a pixel is a defect, as a share of the range from black to white; 0.08 where not
             given.
         only_masked: change nothing but defects; everything else comes back bit for bit. What is done anyway.
         everywhere: make what the network changes outside defects, too: grain and flicker go.
