@@ -7,7 +7,6 @@ from itertools import pairwise
 from typing import Any
 
 from mrf_unroll.evaluation import FLOOR, Comparison, average, title
-from mrf_unroll.methods import STARTED
 from shared_utils import UserError
 from shared_utils.claim import Claim, Figure, Table
 
@@ -33,7 +32,7 @@ def judge(tables: Sequence[list[dict[str, Any]]], seeds: Sequence[int]) -> Claim
     by_seed = [{row["method"]: row for row in one} for one in tables]
     if missing := [name for name in ORDER if name not in by_seed[0]]:
         raise UserError(f"the claim needs {', '.join(missing)} in the table: compare all methods")
-    pairs = [*pairwise(ORDER), *(("unrolled", name) for name in by_seed[0] if name not in (*ORDER, FLOOR, STARTED))]
+    pairs = [*pairwise(ORDER), *(("unrolled", name) for name in by_seed[0] if name not in (*ORDER, FLOOR))]
     holding, failed = [], []
     for better, worse in pairs:
         for name in ("T1", "T2"):

@@ -19,7 +19,6 @@ from mrf_unroll.dictionary import Dictionary
 from mrf_unroll.locally_low_rank import locally_low_rank
 from mrf_unroll.metrics import map_errors
 from mrf_unroll.models import Denoiser, MRFResNet
-from mrf_unroll.models.consistency import ConjugateGradients
 from mrf_unroll.operators import least_squares_scale
 from mrf_unroll.reconstructor import Reconstructor, physical
 from shared_utils import UserError
@@ -60,15 +59,12 @@ TITLES = {
     "unet": "U-Net, end to end",
     "no_data_consistency": "unrolled without data consistency",
     "unrolled": "unrolled",
-    "llr_unrolled": "locally low rank, then unrolled",
 }
-# The unrolled network that begins with a locally low rank reconstruction instead of low-rank inversion.
-STARTED = "llr_unrolled"
 # refine: matching ends with a step off the dictionary's grid.
 DEFAULTS: dict[str, dict[str, Any]] = {
     "svd_mrf": {"refine": False},
     "low_rank": {"lam": 3e-3, "iterations": 20, "refine": False},
-    "llr": {"lam": 0.03, "iterations": 100, "block": 6, "refine": False},
+    "llr": {"lam": 0.01, "iterations": 100, "block": 6, "refine": False},
     "lrtv": {"lam": 3e-3, "iterations": 200, "refine": False},
     "pnp_admm": {"gamma": 0.1, "iterations": 20, "refine": False},
     "mrfresnet": {"lam": 3e-3, "iterations": 20},
@@ -148,32 +144,15 @@ class Classical:
 
 @dataclass
 class Learnt:
-    """A trained network of any kind. gain, trained_trajectory: see ``Reconstructor.reconstruct``.
-
-    Args:
-        start: whose time series the network begins with (``STARTED``).
-    """
+    """A trained network of any kind. gain, trained_trajectory: see ``Reconstructor.reconstruct``."""
 
     name: str
     reconstructor: Reconstructor
     gain: float | None = 1.0
     trained_trajectory: bool = True
-    start: Classical | None = None
-
-    def __post_init__(self) -> None:
-        if self.start is not None and not isinstance(self.reconstructor.network.consistency, ConjugateGradients):
-            raise UserError(f"{self.name} needs a network with consistency: cg, whose inputs are solutions")
 
     def __call__(self, adjoint: Tensor, normal: Normal, lipschitz: float) -> Result:
-        network = self.reconstructor
-        adjoint = adjoint if network.network.complex_valued or not adjoint.is_complex() else adjoint.real
-        start = None if self.start is None else self.start.series(adjoint, normal, lipschitz)
-        return Result(*network.reconstruct(adjoint, normal, lipschitz, self.gain, self.trained_trajectory, start))
-
-
-def network_of(method: str) -> str:
-    """The name of the network that a learnt method runs."""
-    return "unrolled" if method == STARTED else method
+        return Result(*self.reconstructor.reconstruct(adjoint, normal, lipschitz, self.gain, self.trained_trajectory))
 
 
 class Trial(NamedTuple):

@@ -23,7 +23,7 @@ from mrf_unroll.data.scans import Scan, read_scan
 from mrf_unroll.dictionary import Dictionary, log_grid
 from mrf_unroll.evaluation import title
 from mrf_unroll.measurements import in_own_unit, measurements, with_fewer_coils
-from mrf_unroll.methods import DEFAULTS, STARTED, Classical, Learnt, network_of
+from mrf_unroll.methods import DEFAULTS, Classical, Learnt
 from mrf_unroll.metrics import data_consistency
 from mrf_unroll.operators import KernelCache
 from mrf_unroll.pretrained import BASELINES, Trained, load_with_baselines, network_digest
@@ -147,10 +147,8 @@ class ScanReconstructor:
                 raise UserError(
                     f"{method} needs its network in {BASELINES}/ beside the checkpoint: train with BaselineNetworks"
                 )
-        elif self.trained is not None and network_of(method) not in self.trained.networks:
+        elif self.trained is not None and method not in self.trained.networks:
             raise UserError(f"no method {method} here: there are {', '.join([*self.trained.networks, *DEFAULTS])}")
-        elif method == STARTED:
-            Classical.check_options("llr", settings.options)
         elif settings.options:
             raise UserError(f"{method} takes no options, got {', '.join(settings.options)}")
 
@@ -164,7 +162,7 @@ class ScanReconstructor:
         network = None
         if self.trained is not None:
             method = self.settings.method
-            network = self.trained.network_of(method) or self.trained.networks.get(network_of(method))
+            network = self.trained.network_of(method) or self.trained.networks.get(method)
         described["ckpt"] = None if network is None else network_digest(network)
         return described
 
@@ -177,10 +175,8 @@ class ScanReconstructor:
             )
         if self.trained is not None:
             self.trained.unrolled.check_sequence(scan.sequence, str(source))
-            if self.stored is not None and network_of(settings.method) in self.trained.networks:
-                self.trained.networks[network_of(settings.method)].check_basis(
-                    self.stored.basis, str(settings.dictionary)
-                )
+            if self.stored is not None and settings.method in self.trained.networks:
+                self.trained.networks[settings.method].check_basis(self.stored.basis, str(settings.dictionary))
         if settings.coils is not None and settings.coils > len(scan.kspace):
             raise UserError(f"{source} has {len(scan.kspace)} coils: --coils {settings.coils} is more than there are")
         if settings.reference is not None:
@@ -227,7 +223,7 @@ class ScanReconstructor:
         report = {
             "scan": str(path),
             "method": settings.method,
-            "options": dict(settings.options),
+            "options": {} if isinstance(method, Learnt) else dict(method.options),
             "checkpoint": None
             if network is None
             else str(settings.ckpt or "the network that is bundled with the package"),
@@ -256,13 +252,10 @@ class ScanReconstructor:
     def _method(self, scan: Scan, unit: float) -> tuple[Classical | Learnt, Tensor]:
         """The method, and the basis of its subspace."""
         settings, trained = self.settings, self.trained
-        if trained is not None and network_of(settings.method) in trained.networks:
-            network = trained.networks[network_of(settings.method)]
+        if trained is not None and settings.method in trained.networks:
+            network = trained.networks[settings.method]
             gain = None if settings.gain is None else settings.gain / unit
-            start = None
-            if settings.method == STARTED:
-                start = Classical("llr", self.stored or self._dictionary_of(scan), dict(settings.options))
-            return Learnt(settings.method, network, gain, start=start), network.basis
+            return Learnt(settings.method, network, gain), network.basis
         dictionary = self.stored or self._dictionary_of(scan)
         network = None if trained is None else trained.network_of(settings.method)
         return Classical(settings.method, dictionary, dict(settings.options), network), torch.as_tensor(

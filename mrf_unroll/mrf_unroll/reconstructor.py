@@ -107,7 +107,6 @@ class Reconstructor(nn.Module, Exportable):
         lipschitz: float,
         gain: float | None = 1.0,
         trained_trajectory: bool = True,
-        start: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Maps (B, 3, H, W) that a report can show, and the last x (B, s, H, W).
 
@@ -120,7 +119,6 @@ class Reconstructor(nn.Module, Exportable):
             trained_trajectory: False keeps the learnt steps in proportion to the least-squares step of these data
                 instead of to 1 / L: how much of the spectrum of A^H W A the object lives in differs between
                 trajectories.
-            start: a time series (B, s, H, W) to begin with.
         """
         adjoint = adjoint if self.network.complex_valued or not adjoint.is_complex() else adjoint.real
         if gain is None:
@@ -128,7 +126,7 @@ class Reconstructor(nn.Module, Exportable):
         if not trained_trajectory and self.network.step_rule == "softplus" and self.options["least_squares"]:
             step = least_squares_scale(adjoint, normal)
             lipschitz = self.options["operator_norm"] * self.options["least_squares"] / float(step.mean())
-        iterates = self.network(adjoint / gain, normal, lipschitz, None if start is None else start / gain)
+        iterates = self.network(adjoint / gain, normal, lipschitz)
         maps = physical(iterates.maps[-1])
         return torch.cat([maps[:, :2], gain * maps[:, 2:]], dim=1), gain * iterates.tsmi[-1]
 

@@ -6,7 +6,6 @@ import torch
 from mrf_unroll.dictionary import Dictionary, log_grid
 from mrf_unroll.fitting import fit_head
 from mrf_unroll.losses import ProxNetLoss, map_loss, masked_map_loss
-from mrf_unroll.methods import STARTED, Classical, Learnt
 from mrf_unroll.models import BlochDecoder, DictionaryEncoder, Iterates, MRFResNet, UnrolledNetwork
 from mrf_unroll.models.consistency import ConjugateGradients
 from mrf_unroll.reconstructor import Reconstructor
@@ -59,29 +58,6 @@ def test_a_network_with_conjugate_gradients_follows_its_recursion():
     series = network.encoder.series(found.inputs[2] / 2)
     torch.testing.assert_close(found.tsmi[2], 2 * series)
     torch.testing.assert_close(found.maps[2], network.encoder.head(series))
-
-
-def test_a_network_begins_where_it_is_told_to():
-    h = _normal(torch.randn(1, 3, 4, 5, generator=torch.Generator().manual_seed(3)))
-    network, start = _network(), torch.randn(1, 3, 4, 5, generator=torch.Generator().manual_seed(4))
-    found = network(h, _normal, NORM, start)
-    torch.testing.assert_close(found.inputs[0], start)
-    torch.testing.assert_close(found.inputs[1], network.consistency(found.tsmi[0], h, _normal, network.steps(NORM)[1]))
-
-
-def test_a_learnt_method_begins_with_the_locally_low_rank_series(dictionary):
-    h = _normal(torch.randn(1, 3, 4, 5, generator=torch.Generator().manual_seed(3)))
-    reconstructor = Reconstructor(
-        {"name": "dictionary", "hidden": 4}, 3, 8, iterations=1, step_rule="penalty", consistency="cg"
-    )
-    start = Classical("llr", dictionary, {"lam": 0.05, "iterations": 10, "block": 2})
-    found = Learnt(STARTED, reconstructor, start=start)(h, _normal, NORM)
-    # An untrained denoiser changes nothing.
-    torch.testing.assert_close(found.tsmi, start.series(h, _normal, NORM))
-    assert not torch.allclose(found.tsmi, Learnt("unrolled", reconstructor)(h, _normal, NORM).tsmi)
-    gradient = Reconstructor({"name": "resnet", "hidden": 4}, 3, 8, iterations=1)
-    with pytest.raises(UserError, match="llr_unrolled needs a network with consistency: cg"):
-        Learnt(STARTED, gradient, start=start)
 
 
 def test_the_penalties_take_gradients_through_the_solver():

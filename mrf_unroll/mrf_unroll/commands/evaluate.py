@@ -23,8 +23,8 @@ def evaluate(
     Args:
         ckpt: a run's folder, a checkpoint of it, an exported folder, or a hub id; several with commas between them (seeds)
             are averaged. Without it, the network that is bundled with the package.
-        methods: all, or names with commas between them: floor, svd_mrf, low_rank, llr, lrtv, pnp_admm, mrfresnet,
-            unrolled, llr_unrolled and the baselines that were trained beside it (unet, ...).
+        methods: all, or names with commas between them: floor, svd_mrf, low_rank, llr, lrtv, pnp_admm, mrfresnet, unrolled
+            and the baselines that were trained beside it (unet, ...).
         data: other anatomy to test on: a file or a folder of maps, brought to the network's image size; discs, tissue from
             all over the plane of T1 and T2; heads, of seven listed tissues. Without it, the test split of the training's
             data.

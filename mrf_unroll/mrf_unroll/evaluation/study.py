@@ -14,8 +14,7 @@ from torch import Tensor
 from mrf_unroll.arrays import file_digest
 from mrf_unroll.data.datamodule import FingerprintingDataModule
 from mrf_unroll.data.slices import Slice, disc_slices, map_files, procedural_slices, read_slices
-from mrf_unroll.methods import GRIDS, STARTED, TITLES, Classical, Learnt, Result, network_of, tune
-from mrf_unroll.models.consistency import ConjugateGradients
+from mrf_unroll.methods import GRIDS, TITLES, Classical, Learnt, Result, tune
 from mrf_unroll.pretrained import Trained, load, load_with_baselines
 from shared_utils import UserError
 
@@ -78,16 +77,13 @@ def open_study(source: str | Path | None, **changes: Any) -> Study:
 
 
 def available_methods(study: Study) -> list[str]:
-    """What can be compared, the simplest first and the unrolled network last (but for ``STARTED``)."""
+    """What can be compared, the simplest first and the unrolled network last."""
     classical = [name for name in GRIDS if name not in ("mrfresnet", "pnp_admm")]
     if study.trained.prior is not None:
         classical.append("pnp_admm")
     if study.trained.voxelwise is not None:
         classical.append("mrfresnet")
-    learnt = [name for name in study.trained.networks if name != "unrolled"] + ["unrolled"]
-    if isinstance(study.trained.unrolled.network.consistency, ConjugateGradients):
-        learnt.append(STARTED)
-    return [FLOOR, *classical, *learnt]
+    return [FLOOR, *classical, *[name for name in study.trained.networks if name != "unrolled"], "unrolled"]
 
 
 def build_methods(study: Study, names: Sequence[str]) -> dict[str, Method | None]:
@@ -100,12 +96,10 @@ def build_methods(study: Study, names: Sequence[str]) -> dict[str, Method | None
     for name in names:
         if name == FLOOR:
             methods[name] = None
-        elif network_of(name) in study.trained.networks:
-            network = study.trained.networks[network_of(name)]
+        elif name in study.trained.networks:
+            network = study.trained.networks[name]
             same = network.options["trajectory_sha256"] == study.data.protocol.trajectory_hash
-            dictionary, options = study.data.protocol.dictionary, study.tuned.get("llr", {})
-            start = Classical("llr", dictionary, options) if name == STARTED else None
-            methods[name] = Learnt(name, network, trained_trajectory=same, start=start)
+            methods[name] = Learnt(name, network, trained_trajectory=same)
         else:
             dictionary, network = study.data.protocol.dictionary, study.trained.network_of(name)
             methods[name] = Classical(name, dictionary, study.tuned.get(name, {}), network)

@@ -13,7 +13,6 @@ import torch
 
 from mrf_unroll.evaluation.runs import Record
 from mrf_unroll.evaluation.study import Study, title
-from mrf_unroll.methods import network_of
 from mrf_unroll.metrics import NAMES, TISSUE_EDGES, errors_of_sums
 from shared_utils import files
 
@@ -32,8 +31,8 @@ def summary(study: Study, records: Iterable[Record]) -> list[dict[str, Any]]:
         row["TSMI NRMSE"] = (sum(r.series[0] for r in own) / sum(r.series[1] for r in own)) ** 0.5
         row["|Ax-y|/|y|"] = float(np.mean([record.consistency for record in own]))
         row["CPU s a slice"] = float(np.median([record.seconds for record in own]))
-        row["parameters"] = study.trained.parameters(network_of(name))
-        row["training steps"] = study.trained.steps.get(network_of(name))
+        row["parameters"] = study.trained.parameters(name)
+        row["training steps"] = study.trained.steps.get(name)
         rows.append(row)
     return rows
 

@@ -111,16 +111,13 @@ class UnrolledNetwork(nn.Module):
             tsmi = tsmi * _unit((g * tsmi.conj()).sum(dim=1, keepdim=True))
         return maps, tsmi
 
-    def forward(
-        self, adjoint: Tensor, normal: Normal, lipschitz: float | Tensor = 1.0, start: Tensor | None = None
-    ) -> Iterates:
+    def forward(self, adjoint: Tensor, normal: Normal, lipschitz: float | Tensor = 1.0) -> Iterates:
         """Reconstruct.
 
         Args:
             adjoint: h = A^H W y, (B, s, H, W), real unless ``complex_valued``.
             normal: x -> A^H W A x of the same shapes.
             lipschitz: norm of ``normal`` (not used by ``relu_plus_one``).
-            start: g_0 from another method, instead of the network's own.
         """
         steps = self.steps(lipschitz)
         iterates = Iterates([], [], [])
@@ -128,9 +125,7 @@ class UnrolledNetwork(nn.Module):
         for t in range(self.iterations):
             # Fourier transforms stay in single precision under autocast.
             with torch.autocast(adjoint.device.type, enabled=False):
-                if t == 0 and start is not None:
-                    g = start
-                elif t == 0:
+                if t == 0:
                     g = self.consistency.first(adjoint, normal, steps[0], lipschitz)
                 else:
                     g = self.consistency(tsmi, adjoint, normal, steps[t])
