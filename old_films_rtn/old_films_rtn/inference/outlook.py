@@ -39,4 +39,4 @@ def check_disk(folder: Path, needed: int, least: int) -> None:
 
 def gigabytes(count: float) -> str:
     """Bytes as people read them."""
-    return f"{count / 1e9:.2g} GB" if count >= 1e8 else f"{count / 1e6:.0f} MB"
+    return f"{count / 1e9:.2g} GB" if count >= 1e8 else f"{max(1, count / 1e6):.0f} MB"
