@@ -47,20 +47,14 @@ def compare(
     from av_deepfake.claim import RESULTS, tables
     from av_deepfake.comparison import Comparison, Plan, Pretraining, Tuning, report
     from av_deepfake.comparison.plan import RATES
-    from shared_utils import UserError, distributed, files, work
+    from shared_utils import distributed, files, lists, work
     from shared_utils.logging import table, write_table
 
-    def numbers(text: str, kind, option: str) -> tuple:
-        try:
-            return tuple(kind(part) for part in text.split(",") if part)
-        except ValueError:
-            raise UserError(f"--{option} {text!r}: give numbers with commas between") from None
-
     plan = Plan(
-        numbers(seeds, int, "seeds"),
-        numbers(seeds if side_seeds is None else side_seeds, int, "side_seeds"),
+        lists.numbers(seeds, int, "seeds"),
+        lists.numbers(seeds if side_seeds is None else side_seeds, int, "side_seeds"),
         tuning,
-        RATES if rates is None else numbers(rates, float, "rates"),
+        RATES if rates is None else lists.numbers(rates, float, "rates"),
         speakers,
         per_speaker,
         train,

@@ -44,20 +44,14 @@ def compare(
     from ict_deepfake.claim import RESULTS, tables
     from ict_deepfake.comparison import TRAININGS, Comparison, Plan, Settings, report
     from ict_deepfake.comparison.plan import RATES
-    from shared_utils import UserError, distributed, files, work
+    from shared_utils import distributed, files, lists, work
     from shared_utils.logging import table, write_table
 
-    def numbers(text: str, kind, option: str) -> tuple:
-        try:
-            return tuple(kind(part) for part in text.split(","))
-        except ValueError:
-            raise UserError(f"--{option} {text!r}: give numbers with commas between") from None
-
     plan = Plan(
-        numbers(seeds, int, "seeds"),
+        lists.numbers(seeds, int, "seeds"),
         tuning,
-        tuple(TRAININGS) if trainings is None else tuple(name.strip() for name in trainings.split(",")),
-        RATES if rates is None else numbers(rates, float, "rates"),
+        tuple(TRAININGS) if trainings is None else tuple(lists.names(trainings)),
+        RATES if rates is None else lists.numbers(rates, float, "rates"),
         persons,
         pictures,
         size,

@@ -42,15 +42,21 @@ def compare(
 
     from luperson_nl import claim
     from luperson_nl.comparison import ROWS, Comparison, Plan, report
-    from shared_utils import UserError, distributed, files, work
+    from shared_utils import distributed, files, lists, work
     from shared_utils.logging import table, write_table
 
-    names = tuple(ROWS) if rows is None else tuple(name.strip() for name in rows.split(","))
-    try:
-        numbers = tuple(int(seed) for seed in seeds.split(","))
-    except ValueError:
-        raise UserError(f"--seeds {seeds!r}: give whole numbers with commas between") from None
-    plan = Plan(names, numbers, tuning, epochs, short, persons, held, (height, height // 2), finetuning_epochs)
+    names = tuple(ROWS) if rows is None else tuple(lists.names(rows))
+    plan = Plan(
+        names,
+        lists.numbers(seeds, int, "seeds"),
+        tuning,
+        epochs,
+        short,
+        persons,
+        held,
+        (height, height // 2),
+        finetuning_epochs,
+    )
     torch.set_num_threads(1)  # CPU seconds are compared: of one thread
     with distributed.process_group(), work.begin(out, plan.description(), resume=resume, overwrite=overwrite) as job:
         comparison = Comparison(plan, job)

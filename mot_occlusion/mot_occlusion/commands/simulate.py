@@ -26,12 +26,9 @@ def simulate(
         overwrite: begin again.
     """
     from mot_occlusion.evaluation import simulated_trackers
-    from shared_utils import UserError, logging
+    from shared_utils import UserError, lists, logging
 
-    try:
-        draws, frames = (tuple(int(part) for part in text.split(",")) for text in (seeds, windows))
-    except ValueError:
-        raise UserError(f"seeds and windows are whole numbers with commas between, got {seeds} and {windows}") from None
+    draws, frames = lists.numbers(seeds, int, "seeds"), lists.numbers(windows, int, "windows")
     if min(draws) < 0 or min(frames) < 1 or track_buffer < 0:
         raise UserError(
             f"seeds and the track buffer are 0 or more, windows 1 or more, got {seeds}, {track_buffer} and {windows}"

@@ -46,7 +46,7 @@ def test_simulation_needs_visibility_and_known_names(scratch, capsys):
     assert simulate_command.main(["--data", "MOT15-1", "--sequences", "other", "--out", "b"]) == 2
     assert "no sequence other in MOT15-1: there are MOT15-1" in capsys.readouterr().err
     assert simulate_command.main(["--data", "MOT15-1", "--seeds", "a", "--out", "a"]) == 2
-    assert "seeds and windows are whole numbers" in capsys.readouterr().err
+    assert "give whole numbers with commas between" in capsys.readouterr().err
 
 
 def test_real_trajectories_keep_their_order(real_data, scratch):

@@ -45,13 +45,13 @@ def pipeline(
 
     import torch
 
-    from rmoe import lists, pipeline_report
+    from rmoe import pipeline_report
     from rmoe.pipelines import Comparison, Plan
-    from shared_utils import distributed, work
+    from shared_utils import distributed, lists, work
 
     plan = Plan(
-        lists.names(which),
-        lists.names(worlds),
+        tuple(lists.names(which)),
+        tuple(lists.names(worlds)),
         lists.numbers(seeds, int, "seeds"),
         lists.numbers(tuning, int, "tuning"),
         lists.numbers(rates, float, "rates"),

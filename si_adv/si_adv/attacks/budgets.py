@@ -7,8 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from shared_utils import UserError
-from si_adv import lists
+from shared_utils import UserError, lists
 from si_adv.attacks import ATTACKS, Attack, attack_options, build_attack
 from si_adv.attacks.gradient import FGM, GradientAttack
 from si_adv.metrics import MEASURED_NEIGHBOURS

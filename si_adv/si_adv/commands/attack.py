@@ -74,8 +74,8 @@ def attack(
         resume: continue what is in --out, if it is the same experiment.
         overwrite: replace what is in --out.
     """
-    from shared_utils import distributed
-    from si_adv import claim, defences, lists, pretrained
+    from shared_utils import distributed, lists
+    from si_adv import claim, defences, pretrained
     from si_adv.attacks import budgets
     from si_adv.evaluation import clouds, experiment, paired, reports, tables
 
@@ -86,7 +86,7 @@ def attack(
     margin = (EXPORT_CONFIDENCE if exported else 0.0) if confidence is None else confidence
     budget = {"eps": eps, "step_size": step_size, "steps": steps, "confidence": margin}
     attacks = budgets.makers(names, budget | {"targeted": target is not None}, options or {}, sweep)
-    draws_of = lists.seeds(seeds or ("0,1,2" if compare else "0"))
+    draws_of = lists.numbers(seeds or ("0,1,2" if compare else "0"), int, "seeds")
     with distributed.process_group():
         place = distributed.choose_device(device)
         victims = pretrained.load_several(ckpt, place)

@@ -29,8 +29,8 @@ def defend(
     """
     from pathlib import Path
 
-    from shared_utils import UserError, distributed, files, logging
-    from si_adv import lists, pretrained
+    from shared_utils import UserError, distributed, files, lists, logging
+    from si_adv import pretrained
     from si_adv.data.files import open_arrays
     from si_adv.defences import Defended, build_defence
     from si_adv.evaluation import tables

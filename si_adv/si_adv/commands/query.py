@@ -64,13 +64,13 @@ def query(
         resume: continue what is in --out, if it is the same experiment.
         overwrite: replace what is in --out.
     """
-    from shared_utils import checkpoint, distributed
-    from si_adv import lists, pretrained
+    from shared_utils import checkpoint, distributed, lists
+    from si_adv import pretrained
     from si_adv.attacks import budgets
     from si_adv.evaluation import clouds, experiment, reports, tables
 
     experiment.refuse_existing(out, resume, overwrite)
-    draws, formats = lists.seeds(seeds), reports.chosen_formats(save)
+    draws, formats = lists.numbers(seeds, int, "seeds"), reports.chosen_formats(save)
     with distributed.process_group():
         place = distributed.choose_device(device)
         victims = pretrained.load_several(ckpt, place)

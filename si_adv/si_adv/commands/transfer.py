@@ -49,14 +49,14 @@ def transfer(
         resume: continue what is in --out, if it is the same experiment.
         overwrite: replace what is in --out.
     """
-    from shared_utils import distributed
-    from si_adv import lists, pretrained
+    from shared_utils import distributed, lists
+    from si_adv import pretrained
     from si_adv.attacks import budgets
     from si_adv.evaluation import clouds, experiment, reports, tables
 
     experiment.refuse_existing(out, resume, overwrite)
     budget = {"eps": eps, "step_size": step_size, "steps": steps, "confidence": confidence}
-    attacks, draws = budgets.makers(lists.names(attack), budget, {}), lists.seeds(seeds)
+    attacks, draws = budgets.makers(lists.names(attack), budget, {}), lists.numbers(seeds, int, "seeds")
     with distributed.process_group():
         place = distributed.choose_device(device)
         sources = pretrained.load_several(surrogates, place)

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from shared_utils import UserError, files, logging
-from si_adv import figures, lists
+from shared_utils import UserError, files, lists, logging
+from si_adv import figures
 from si_adv.data.sample import FRAME
 from si_adv.data.writers import write_npz, write_ply, write_text
 from si_adv.evaluation import paired, tables

@@ -116,6 +116,7 @@ class DGCNN(nn.Module):
         moments of the points (``_edge_moments``).
         """
         conv, norm = layer[0], layer[1]
+        assert isinstance(conv, nn.Conv2d) and isinstance(norm, nn.modules.batchnorm._BatchNorm)
         indices = knn_features(x.transpose(1, 2), self.k)
         if trains_from_moments(x, norm, layer, *layer):
             weight = conv.weight.flatten(1)

@@ -138,8 +138,9 @@ def trains_from_moments(x: Tensor, norm: nn.Module, *others: nn.Module) -> bool:
     the ``others`` has a hook.
     """
     hooked = any(module._forward_hooks or module._forward_pre_hooks for module in (norm, *others))
-    ordinary = type(norm) in (nn.BatchNorm1d, nn.BatchNorm2d)
-    plain = ordinary and norm.affine and norm.momentum is not None and norm.track_running_stats
+    if not isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d) or type(norm) not in (nn.BatchNorm1d, nn.BatchNorm2d):
+        return False
+    plain = norm.affine and norm.momentum is not None and norm.track_running_stats
     return plain and norm.training and not hooked and not torch.is_autocast_enabled(x.device.type)
 
 

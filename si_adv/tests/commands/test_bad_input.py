@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("scratch")
         (attack, ["--data", "many.npz"], "knows 10 classes, the data has a cloud of class 11"),
         (attack, ["--num_points", "2048", "--data", "many.npz"], "2048"),
         (attack, ["--sweep", "epsilon:1,2"], "--sweep is eps:"),
-        (attack, ["--seeds", "a"], "seeds are whole numbers"),
+        (attack, ["--seeds", "a"], "--seeds 'a': give whole numbers with commas between"),
         (attack, ["--target", "spaceship", "--limit", "2"], "unknown target class spaceship"),
         (attack, ["--defence", "shield"], "shield"),
         (attack, ["--options", "{cw: {}}"], "options are given for cw"),
