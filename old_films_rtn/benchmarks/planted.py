@@ -22,7 +22,7 @@ def planted(
     data: str = "../../shared/data/old_films_rtn",
     ckpt: str = "bundled",
     passes: str = "2",
-    thresholds: str = "",
+    everywhere: bool = False,
     frames: int = 5,
     crop: int = 192,
     kinds: str = ",".join(KINDS),
@@ -37,7 +37,7 @@ def planted(
         data: folder of the films.
         ckpt: networks as --ckpt of restore.py takes them, with commas between; bundled is the one of the package.
         passes: of restore.py, with commas between: every network is measured with each.
-        thresholds: of the defect map, with commas between; of the first network and passes a row each.
+        everywhere: as for restore.py; then how well the network's changes find the defects is measured, too.
         frames: of every film.
         crop: side of the square in the middle of the frames that is restored.
         kinds: of defects, with commas between.
@@ -51,6 +51,7 @@ def planted(
 
     from old_films_rtn import metrics, pretrained
     from old_films_rtn.baselines import residual_map
+    from old_films_rtn.compositing import Compositing
     from old_films_rtn.data.drawn import size_of
     from old_films_rtn.defect_map import change_map
     from old_films_rtn.flow import DIS, clip_flows
@@ -59,8 +60,7 @@ def planted(
     torch.set_num_threads(1)
     networks = {name: pretrained.load(None if name == "bundled" else name) for name in ckpt.split(",")}
     tried = [(Path(name).stem, networks[name], int(count)) for name in networks for count in passes.split(",")]
-    levels = [float(level) for level in thresholds.split(",") if level]
-    rows, swept, scores, truth, shown = [], [], {}, [], []
+    rows, scores, truth, shown = [], {}, [], []
     for film, whole in real_films(Path(data), frames)[:films]:
         height, width = whole.shape[1:]
         top, left = ((side - min(crop, side)) // 2 // 16 * 16 for side in (height, width))
@@ -73,18 +73,13 @@ def planted(
             flows = clip_flows(DIS(), clip)
             maps = {"residual detector": residual_map(clip, *flows)}
             restored = {"input": (clip, 0.0), "temporal median": temporal_median(clip, flows)}
-            for number, (name, network, count) in enumerate(tried):
+            for name, network, count in tried:
                 begun = time.process_time()
-                every = as_clip(network(codes, everywhere(), passes=count)[0])[None]
-                spent = (time.process_time() - begun) / len(codes)
+                result = as_clip(network(codes, Compositing(everywhere=everywhere), passes=count)[0])[None]
                 name = f"{name}, {count} pass{'es' * (count > 1)}"
-                restored |= {name: (inside_map(every, clip), spent), f"{name}, everywhere": (every, spent)}
-                maps[f"{name}: change"] = change_map(every, clip)
-                swept += [
-                    {"threshold": level} | judged(inside_map(every, clip, level), clean, codes, defect)
-                    for level in levels
-                    if number == 0
-                ]
+                restored[name] = result, (time.process_time() - begun) / len(codes)
+                if everywhere:
+                    maps[f"{name}: change"] = change_map(result, clip)
             for name, (result, spent) in restored.items():
                 row = {"film": film, "defects": kind, "size": size, "method": name}
                 rows.append(row | judged(result, clean, codes, defect) | {"CPU s": spent})
@@ -104,8 +99,6 @@ def planted(
     ]
     write_table(found, Path(out) / "maps")
     print(table(found, "maps against what was planted"))
-    if swept:
-        print(table(means(swept, ("threshold",)), "thresholds of the defect map, over all kinds and sizes"))
     if figure:
         draw(shown, figure)
 
@@ -193,19 +186,6 @@ def temporal_median(clip, flows):
 
     begun = time.process_time()
     return baselines.temporal_median(clip, *flows), (time.process_time() - begun) / clip.shape[1]
-
-
-def everywhere():
-    from old_films_rtn.compositing import Compositing
-
-    return Compositing(everywhere=True)
-
-
-def inside_map(restored, clip, threshold=None):
-    """What restore.py writes without --everywhere."""
-    from old_films_rtn.defect_map import THRESHOLD, composited
-
-    return composited(restored, clip, THRESHOLD if threshold is None else threshold)
 
 
 def judged(restored, clean, codes, defect):

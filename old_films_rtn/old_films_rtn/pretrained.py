@@ -103,12 +103,16 @@ class Restorer:
             source.to(device)
         restored, defects = frames, np.empty(frames.shape, np.uint8)
         for left in reversed(range(passes or self.passes)):
-            units = (to_unit(codes, black_white) for codes in restored)
+            before = restored
+            units = (to_unit(codes, black_white) for codes in before)
             clip = [torch.from_numpy(padded(unit)).to(device).expand(1, 3, -1, -1) for unit in units]
             restored = np.empty_like(frames)
             for result in restore_shot(cell, clip, source, chunk=max(1, len(clip))):
-                output, luma = result.plane(height, width), frames[result.index]
-                after = composite(luma, black_white, output, how.between if left else how)
+                output, residual = result.planes(height, width)
+                luma = frames[result.index]
+                # What an earlier pass restored stays confirmed, though its neighbours explain it now.
+                residual = np.where(before[result.index] != luma, np.inf, residual)
+                after = composite(luma, black_white, output, how.between if left else how, residual)
                 restored[result.index], defects[result.index] = after.codes, after.defects
         return restored, defects
 

@@ -17,21 +17,25 @@ import torch
 from torch import Tensor
 
 from old_films_rtn.flow import FlowSource
-from old_films_rtn.models.rtn import RTN, Direction
+from old_films_rtn.models.rtn import RTN, Direction, warp
 from old_films_rtn.pair_flows import Frames, PairFlows, Spill
 from old_films_rtn.tiles import TiledRunner, halo
 from shared_utils import UserError
 
 
 class Restored(NamedTuple):
-    """One frame: index in the shot; output (1, c, h, w)."""
+    """One frame: index in the shot; output (1, c, h, w); residual (1, 1, h, w), what neither neighbour explains of its first
+    channel: the smaller difference to the two, along the flow. Infinite where there is no neighbour."""
 
     index: int
     output: Tensor
+    residual: Tensor
 
-    def plane(self, height: int, width: int) -> np.ndarray:
-        """Mean over the output's channels, (h, w) float32, without the padding."""
-        return self.output[0].float().mean(0)[:height, :width].cpu().numpy()
+    def planes(self, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+        """Mean over the output's channels and residual, (h, w) float32, without the padding."""
+        both = self.output[0].float().mean(0), self.residual[0, 0]
+        output, residual = (plane[:height, :width].cpu().numpy() for plane in both)
+        return output, residual
 
 
 class Cell(Protocol):
@@ -118,7 +122,7 @@ def restore_shot(
             x = frames[i]
             flow = flows.pair(i - 1)[0] if i else None
             forward = cell.step("forward", forward, frames[i - 1] if i else None, x, flow)
-            yield Restored(i, cell.decode(x, behind.pop(i), forward))
+            yield Restored(i, cell.decode(x, behind.pop(i), forward), _residual(frames, flows, i))
         flows.forget(end - 1)
         if spill is not None and end < t:
             spill.put(f"forward_{end:06d}", forward)
@@ -141,6 +145,15 @@ def _sweep(cell: Cell, frames: Frames, flows: PairFlows, spill: Spill, chunk: in
         if i % chunk == 0:
             flows.write(i)
             spill.put(f"backward_{i:06d}", state)
+
+
+def _residual(frames: Frames, flows: PairFlows, i: int) -> Tensor:
+    x, smaller = frames[i][:, :1], frames[i].new_full((1, 1, *frames[i].shape[-2:]), torch.inf)
+    for neighbour in (i - 1, i + 1):
+        if 0 <= neighbour < len(frames):
+            flow = flows.pair(min(i, neighbour))[int(neighbour > i)]
+            smaller = torch.minimum(smaller, (warp(frames[neighbour][:, :1], flow, "border") - x).abs())
+    return smaller
 
 
 def window_schedule(length: int, window: int = 20, step: int = 10) -> list[tuple[int, int, int]]:
@@ -179,5 +192,5 @@ def restore_windows(
             neighbour, flow = (None, None) if state is None else (frames[i - 1], flows.pair(i - 1)[0])
             state = cell.step("forward", state, neighbour, frames[i], flow)
             if i >= kept:
-                yield Restored(i, cell.decode(frames[i], behind.pop(i), state))
+                yield Restored(i, cell.decode(frames[i], behind.pop(i), state), _residual(frames, flows, i))
         flows.forget(start + step)

@@ -74,3 +74,18 @@ def test_the_report_says_where_the_largest_defect_is_and_how_much_it_differed():
     assert round(row["difference"]) == 51 and round(row["max_change"]) == 51 and 0 < row["area"] < 0.2
     untouched = report(luma, composite(luma, (0, 255), output, Compositing(mask_threshold=1.0)), (0, 255))
     assert untouched["defects"] == 0 and untouched["x"] == "" and untouched["max_change"] == 0
+
+
+def test_a_change_counts_where_neighbours_do_not_explain_the_pixel_or_along_a_whole_line():
+    """Letters that stand still are changed by a network that takes their strokes for scratches: they come back."""
+    luma = np.full((60, 80), 200, np.uint8)
+    luma[20:30, 10:14] = 30  # the stroke of a letter
+    luma[40:43, 60:63] = 20  # dirt, in this frame alone
+    luma[:, 35:38] = 60  # a scratch, in every frame
+    output, residual = np.full((60, 80), to_unit(luma, (0, 255))[0, 0]), np.zeros((60, 80), np.float32)
+    residual[40:43, 60:63] = 1.4
+    after = composite(luma, (0, 255), output, Compositing(), residual).codes
+    assert (after[20:30, 10:14] == 30).all() and (after[41, 61] > 190) and (after[:, 36] > 190).all()
+    assert (
+        composite(luma, (0, 255), output, Compositing()).codes[25, 11] > 190
+    ).all()  # every change counts without it

@@ -31,6 +31,9 @@ from shared_utils.checkpoint import weights_digest
 log = logging.getLogger(__name__)
 
 
+Planes = tuple[np.ndarray, np.ndarray]
+
+
 class Restoration:
     """Restoring as a ``pipeline.Process``."""
 
@@ -103,12 +106,15 @@ class Restoration:
             after = original.after_pass(number + 1) if number < self.passes - 1 else None
             for result in self._results(shot, stream):
                 index = shot.originals[result.index]
-                output = result.plane(*original.size)
+                output, residual = result.planes(*original.size)
+                place = index - shot.first
+                # What an earlier pass restored stays confirmed, though its neighbours explain it now.
+                seen = output, np.where(shot.lumas.codes(place) != original.codes(place), np.inf, residual)
                 if after is None:
-                    self._keep(shot, index, original, output)
+                    self._keep(shot, index, original, seen)
                 else:
                     # What is protected is so in the end; the next pass is free to see it restored.
-                    made = self._composite(index, index - shot.first, original, output, self.how.between)
+                    made = self._composite(index, place, original, seen, self.how.between)
                     shot.keep_pass(after, index, made.codes)
                 yield
             if after is not None:
@@ -123,24 +129,18 @@ class Restoration:
         return stream.frames(shot)
 
     def _composite(
-        self,
-        index: int,
-        place: int,
-        lumas: Lumas,
-        output: np.ndarray,
-        how: Compositing,
-        protect: np.ndarray | None = None,
+        self, index: int, place: int, lumas: Lumas, seen: Planes, how: Compositing, protect: np.ndarray | None = None
     ) -> Composite:
-        """A frame of the clip, at ``place`` in its shot."""
+        """A frame of the clip, at ``place`` in its shot. seen: output and residual."""
         given = None if self.given is None else self.given.mask(index)
-        return composite(lumas.codes(place), lumas.black_white, output, how, protect, given)
+        return composite(lumas.codes(place), lumas.black_white, seen[0], how, seen[1], protect, given)
 
-    def _keep(self, shot: Shot, original_index: int, lumas: Lumas, output: np.ndarray) -> None:
+    def _keep(self, shot: Shot, original_index: int, lumas: Lumas, seen: Planes) -> None:
         """Keep a frame and the repeats that show it."""
         for index in shot.shown_by[original_index]:
             place = index - shot.first
             protect = None if self.protection is None else self.protection.mask(index)
-            after = self._composite(index, place, lumas, output, self.how, protect)
+            after = self._composite(index, place, lumas, seen, self.how, protect)
             row = report(lumas.codes(place), after, lumas.black_white)
             shot.keep("luma", index, encoded(after.codes))
             shot.keep("mask", index, encoded(after.defects))
