@@ -112,7 +112,7 @@ def training(path: str | Path, folder: str | Path) -> None:
 
 
 def steps(path: str | Path, folder: str | Path) -> None:
-    """The learnt step of every iteration over the training, and where it ended."""
+    """The learnt step (or penalty) of every iteration over the training, and where it ended."""
     metrics = _curves(folder)
     names = sorted(name for name in metrics if name.startswith("step_"))
     figure = Figure(figsize=(8.5, 3.0), layout="constrained")
@@ -120,9 +120,9 @@ def steps(path: str | Path, folder: str | Path) -> None:
     for colour, name in zip(_COLOURS, names, strict=False):
         over.plot(*metrics[name], color=colour, label=f"t = {name[5:]}")
         final.bar(int(name[5:]), metrics[name][1][-1], color=colour)
-    over.set(xlabel="steps of training", ylabel="step size")
+    over.set(xlabel="steps of training", ylabel="step, or penalty of cg")
     over.legend(frameon=False, fontsize=8)
-    final.set(xlabel="iteration t", ylabel="learnt step size", xticks=range(len(names)))
+    final.set(xlabel="iteration t", ylabel="learnt step, or penalty", xticks=range(len(names)))
     save_figure(figure, path, colours=_PALETTE)
 
 

@@ -113,7 +113,7 @@ def test_mistakes_of_a_simulation_leave_nothing(scratch, capsys):
         ([*good, "--unit_t", "ms"], "looks like s: declare --unit_t"),
         ([*good, "--slice", "3"], "has 1 slices"),
         ([*good, "--use_b1"], "has no map of B1"),
-        ([*good, "--traj", "radians.npz"], "divide radians by 2 pi"),
+        ([*good, "--traj", "radians.npz"], "divide traj by 2 pi"),
         ([*good, "--traj", "short.npz"], "7 shots, the schedule 20 pulses"),
         ([*good, "--density", "some"], "spiral, radial, pipe_menon or none"),
         ([*good, "--coils", "0"], "at least 1"),
