@@ -85,12 +85,12 @@ def test_masks_comparison_and_report_show_what_was_changed(tmp_path, model):
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_what_lies_outside_the_written_map_is_bit_equal_and_everywhere_is_not(tmp_path, dtype):
-    """A network whose changes are small where they are not large."""
+    """A network that changes everything a little, and dirt more."""
     model = films.write_model(tmp_path / "rtn.safetensors", change=0.06)
-    films.write_folder(
-        tmp_path / "in",
-        [picture.astype(dtype) * dtype(256 if dtype == np.uint16 else 1) for picture in films.moving(4)],
-    )
+    frames = np.stack(list(films.moving(4)))
+    frames[1, 20:26, 30:38], frames[2, 10:14, 8:16] = 255, 0
+    scale = dtype(256 if dtype == np.uint16 else 1)
+    films.write_folder(tmp_path / "in", list(frames.astype(dtype) * scale))
     for name, options in (("out", ["--only-masked"]), ("every", ["--everywhere"])):
         masks = tmp_path / f"{name}_masks"
         assert run(tmp_path / "in", "--out", tmp_path / name, "--ckpt", model, "--masks", masks, *options) == 0
