@@ -27,8 +27,8 @@ def reconstruct(
     Args:
         scan: scan.npz or .h5 (README, Data), or a folder of them, each of which gets a folder of its name in out.
         out: folder to write.
-        method: unrolled, or a network trained beside it (unet, no_data_consistency); svd_mrf, low_rank, llr, lrtv,
-            mrfresnet.
+        method: unrolled, or a network trained beside it (unet, no_data_consistency); svd_mrf, low_rank, llr, lrtv; pnp_admm
+            and mrfresnet, whose networks are trained beside it too.
         ckpt: the network: a run's folder, a checkpoint of it, an exported folder, or a hub id; the bundled network where
             not given. Its schedule must be the scan's.
         dictionary: for classical methods, a dict.npz of the scan's schedule; built where not given.
