@@ -10,6 +10,16 @@ _LOG_SECONDS = (-5.3, 2.5)
 _LOG_DENSITY = 1.5
 
 
+def direction_moments(atoms: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and deviation (c,) of atoms (K, c) over their norms.
+
+    A channel that is the same in all of them (imaginary parts of real ones) keeps its scale.
+    """
+    unit = atoms / atoms.norm(dim=1, keepdim=True).clamp_min(1e-12)
+    spread = unit.std(dim=0)
+    return unit.mean(dim=0), torch.where(spread > 1e-4, spread, torch.ones_like(spread))
+
+
 class BiasFreeDenoiser(nn.Module):
     """x + out(z), z by residual blocks of two 3x3 convolutions; no biases, so a scaled x gives the scaled result.
 
@@ -56,11 +66,10 @@ class VoxelwiseHead(nn.Module):
         self.layers = nn.Sequential(*modules, nn.Conv2d(hidden, 3, 1))
 
     def fit_normalisation(self, atoms: Tensor) -> None:
-        """Take mean and deviation from atoms (K, c); a channel that is the same in all of them keeps its scale."""
-        unit = atoms / atoms.norm(dim=1, keepdim=True).clamp_min(1e-12)
-        spread = unit.std(dim=0)
-        self.mean.copy_(unit.mean(dim=0))
-        self.deviation.copy_(torch.where(spread > 1e-4, spread, torch.ones_like(spread)))
+        """Take mean and deviation from atoms (K, c)."""
+        mean, deviation = direction_moments(atoms)
+        self.mean.copy_(mean)
+        self.deviation.copy_(deviation)
 
     def logarithms(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(B, c, H, W) -> log T1 [s], log T2 [s], log PD / |x|, (B, 3, H, W), and |x| (B, 1, H, W)."""

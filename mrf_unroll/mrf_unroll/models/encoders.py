@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mrf_unroll.models.dictionary_encoder import DictionaryEncoder
+from mrf_unroll.models.dictionary_encoder import DictionaryEncoder, direction_moments
 from shared_utils import UserError
 from shared_utils.checkpoint import Exportable
 
@@ -134,11 +134,9 @@ class MRFResNet(nn.Module, Exportable):
 
     def fit_normalisation(self, atoms: Tensor) -> None:
         """Take mean and deviation from atoms (K, c)."""
-        unit = atoms / atoms.norm(dim=1, keepdim=True).clamp_min(1e-12)
-        self.mean.copy_(unit.mean(dim=0))
-        spread = unit.std(dim=0)
-        # A channel that is the same in all atoms (imaginary parts of real ones) keeps its scale.
-        self.deviation.copy_(torch.where(spread > 1e-4, spread, torch.ones_like(spread)))
+        mean, deviation = direction_moments(atoms)
+        self.mean.copy_(mean)
+        self.deviation.copy_(deviation)
 
     def forward(self, x: Tensor) -> Tensor:
         norm = x.norm(dim=1, keepdim=True)
