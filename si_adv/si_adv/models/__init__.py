@@ -15,9 +15,11 @@ if TYPE_CHECKING:
 VICTIMS: dict[str, tuple[str, str]] = {
     "pointnet": ("pointnet", "PointNet"),
     "pointnet_small": ("pointnet", "pointnet_small"),
+    "pointnet2_small": ("pointnet2", "pointnet2_small"),
     "pointnet2_ssg": ("pointnet2", "PointNet2SSG"),
     "pointnet2_msg": ("pointnet2", "PointNet2MSG"),
     "dgcnn": ("dgcnn", "DGCNN"),
+    "dgcnn_small": ("dgcnn", "dgcnn_small"),
     "pointconv": ("pointconv", "PointConv"),
     "pct": ("pct", "PCT"),
     "paconv": ("paconv", "PAConv"),

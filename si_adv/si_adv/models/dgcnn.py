@@ -71,7 +71,8 @@ class DGCNN(nn.Module):
     """The published classifier ``dgcnn``.
 
     forward: (B, 3, N), or (B, 6, N) with normals, -> logits (B, num_classes). ``k``: neighbours of a point, itself one;
-    ``embedding``: channels of the last layer before the pooling.
+    ``embedding``: channels of the last layer before the pooling; ``width``: of the first layer, to which the other edge
+    convolutions and the head keep their ratio.
     """
 
     def __init__(
@@ -81,18 +82,19 @@ class DGCNN(nn.Module):
         k: int = 20,
         embedding: int = 1024,
         dropout: float = 0.5,
+        width: int = 64,
     ) -> None:
         super().__init__()
         self.k, self.channels = k, 6 if with_normals else 3
-        widths = (self.channels, 64, 64, 128, 256)
+        widths = (self.channels, width, width, 2 * width, 4 * width)
         self.conv1, self.conv2, self.conv3, self.conv4 = (
             _layer(nn.Conv2d(2 * inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs))
             for inputs, outputs in pairwise(widths)
         )
         self.conv5 = _layer(nn.Conv1d(sum(widths[1:]), embedding, 1, bias=False), nn.BatchNorm1d(embedding))
-        self.linear1, self.bn6 = nn.Linear(2 * embedding, 512, bias=False), nn.BatchNorm1d(512)
-        self.linear2, self.bn7 = nn.Linear(512, 256), nn.BatchNorm1d(256)
-        self.linear3 = nn.Linear(256, num_classes)
+        self.linear1, self.bn6 = nn.Linear(2 * embedding, 8 * width, bias=False), nn.BatchNorm1d(8 * width)
+        self.linear2, self.bn7 = nn.Linear(8 * width, 4 * width), nn.BatchNorm1d(4 * width)
+        self.linear3 = nn.Linear(4 * width, num_classes)
         self.dp1, self.dp2 = nn.Dropout(dropout), nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -145,3 +147,8 @@ class DGCNN(nn.Module):
         if as_stored(self.conv5, *self.conv5):
             return self.conv5(x.transpose(1, 2))
         return F.leaky_relu(pointwise(x, self.conv5[0], self.conv5[1]), _SLOPE).transpose(1, 2).contiguous()
+
+
+def dgcnn_small(num_classes: int, with_normals: bool = False) -> DGCNN:
+    """DGCNN at half its width: 0.46 M parameters, for training in a quarter of an hour on a CPU."""
+    return DGCNN(num_classes, with_normals, embedding=512, width=32)

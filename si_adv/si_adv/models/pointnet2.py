@@ -138,13 +138,23 @@ class SetAbstractionMsg(nn.Module):
 class _PointNet2(nn.Module):
     """What the two published classifiers share: three levels ``sa1``..``sa3`` and the head."""
 
-    def __init__(self, num_classes: int, with_normals: bool, levels: Sequence[nn.Module], dropouts: tuple) -> None:
+    def __init__(
+        self, num_classes: int, with_normals: bool, levels: Sequence[nn.Module], dropouts: tuple, width: int = 64
+    ) -> None:
         super().__init__()
         self.channels = 6 if with_normals else 3
         self.sa1, self.sa2, self.sa3 = levels
-        self.fc1, self.bn1, self.drop1 = nn.Linear(1024, 512), nn.BatchNorm1d(512), nn.Dropout(dropouts[0])
-        self.fc2, self.bn2, self.drop2 = nn.Linear(512, 256), nn.BatchNorm1d(256), nn.Dropout(dropouts[1])
-        self.fc3 = nn.Linear(256, num_classes)
+        self.fc1, self.bn1, self.drop1 = (
+            nn.Linear(16 * width, 8 * width),
+            nn.BatchNorm1d(8 * width),
+            nn.Dropout(dropouts[0]),
+        )
+        self.fc2, self.bn2, self.drop2 = (
+            nn.Linear(8 * width, 4 * width),
+            nn.BatchNorm1d(4 * width),
+            nn.Dropout(dropouts[1]),
+        )
+        self.fc3 = nn.Linear(4 * width, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
         check_clouds(x, self.channels)
@@ -160,17 +170,25 @@ class PointNet2SSG(_PointNet2):
     """The published classifier ``pointnet2_cls_ssg``.
 
     forward: (B, 3, N), or (B, 6, N) with normals, -> log-probabilities (B, num_classes). ``fps_start`` says where
-    farthest point sampling starts; the published code draws it at random even in evaluation.
+    farthest point sampling starts; the published code draws it at random even in evaluation. ``width``: of the first
+    layer, to which all others keep their ratio.
     """
 
-    def __init__(self, num_classes: int, with_normals: bool = False, fps_start: FPSStart = "first") -> None:
-        channels = 6 if with_normals else 3
+    def __init__(
+        self, num_classes: int, with_normals: bool = False, fps_start: FPSStart = "first", width: int = 64
+    ) -> None:
+        channels, w = 6 if with_normals else 3, width
         levels = (
-            SetAbstraction(512, 0.2, 32, (channels, 64, 64, 128), fps_start=fps_start),
-            SetAbstraction(128, 0.4, 64, (128 + 3, 128, 128, 256), fps_start=fps_start),
-            GlobalAbstraction((256 + 3, 256, 512, 1024)),
+            SetAbstraction(512, 0.2, 32, (channels, w, w, 2 * w), fps_start=fps_start),
+            SetAbstraction(128, 0.4, 64, (2 * w + 3, 2 * w, 2 * w, 4 * w), fps_start=fps_start),
+            GlobalAbstraction((4 * w + 3, 4 * w, 8 * w, 16 * w)),
         )
-        super().__init__(num_classes, with_normals, levels, (0.4, 0.4))
+        super().__init__(num_classes, with_normals, levels, (0.4, 0.4), width)
+
+
+def pointnet2_small(num_classes: int, with_normals: bool = False, fps_start: FPSStart = "first") -> PointNet2SSG:
+    """PointNet++ with one radius a level at half its width: 0.37 M parameters, for training on a CPU."""
+    return PointNet2SSG(num_classes, with_normals, fps_start, width=32)
 
 
 class PointNet2MSG(_PointNet2):
