@@ -14,9 +14,11 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from old_films_rtn import metrics
 from old_films_rtn.baselines import single_frames
-from old_films_rtn.defect_map import composited
+from old_films_rtn.defect_map import composited, defect_share
+from old_films_rtn.detection import DETECTED, clip_logits, filled_clip
 from old_films_rtn.flow import clip_flows
-from old_films_rtn.losses import Adversarial, discriminator_loss, generator_loss
+from old_films_rtn.losses import Adversarial, detection_loss, discriminator_loss, generator_loss
+from old_films_rtn.models.detector import probabilities
 from old_films_rtn.models.discriminator import TemporalPatchDiscriminator
 from old_films_rtn.models.rtn import RTN
 from old_films_rtn.pretrained import flow_source, perceptual_loss
@@ -40,7 +42,7 @@ class RestorationModule(LightningModule):
     map, with the flow made again from that; validation goes through all passes.
 
     Logged: ``train_loss`` and its terms; ``val_psnr``, ``val_psnr_inside`` and ``val_psnr_outside`` of true defects, and
-    ``val_mask_auroc``.
+    ``val_mask_auroc`` and ``val_mask_precision``, the average one, of the defect map: the detector's, or the gates'.
     """
 
     def __init__(
@@ -65,6 +67,8 @@ class RestorationModule(LightningModule):
         discriminator_version: Literal[1, 2] = 2,
         defect_weight: float = 0.0,
         passes: int = 1,
+        detector: bool = False,
+        crop: int | None = None,
         pixel_weight: float = 1.0,
         perceptual_weight: float = 1.0,
         adversarial_weight: float = 0.01,
@@ -80,6 +84,7 @@ class RestorationModule(LightningModule):
             "depths": tuple(depths),
             "num_heads": num_heads,
             "tanh_residual": tanh_residual,
+            "detector": detector,
         }
         self.rtn = RTN(**options)
         self.rtn.checkpointing = checkpointing
@@ -102,8 +107,9 @@ class RestorationModule(LightningModule):
 
     def configure_optimizers(self) -> Any:
         options: Any = self.hparams
-        networks = [self.rtn] + ([self.discriminator] if self.discriminator is not None else [])
-        optimizers = [torch.optim.Adam(net.parameters(), options.learning_rate, options.betas) for net in networks]
+        parts = [[p for name, p in self.rtn.named_parameters() if not name.startswith("detector.")]]
+        parts += [list(part.parameters()) for part in (self.discriminator, self.rtn.detector) if part is not None]
+        optimizers = [torch.optim.Adam(part, options.learning_rate, options.betas) for part in parts]
         batches = max(1, int(self.trainer.estimated_stepping_batches))
         per_epoch = max(1, int(self.trainer.num_training_batches)) if math.isfinite(batches) else 1
 
@@ -120,7 +126,7 @@ class RestorationModule(LightningModule):
     def flows_of(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
         """The forward and backward flow of a batch's degraded clips, from where ``flow`` says."""
         source = self._flow[0]
-        if source is not None:
+        if source is not None and "cropped" not in batch:
             return clip_flows(source, batch["lq"])
         if "forward_flow" not in batch:
             raise UserError("flow is known for made clips only: set model.flow to dis or raft:FILE")
@@ -140,17 +146,39 @@ class RestorationModule(LightningModule):
         restored, _ = self.restore(self.best, batch)
         return {**batch, "lq": composited(restored.float(), batch["lq"])}
 
+    def detected(self, rtn: RTN, batch: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
+        """(logits (n, t, 1, h, w) of the detector, the batch with what it finds filled in)."""
+        logits = clip_logits(rtn, batch["lq"], *self.flows_of(batch))
+        return logits, {**batch, "lq": filled_clip(batch["lq"], probabilities(logits.detach()))}
+
+    def cropped(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """A square of ``crop`` of the batch, at random, with the flow of the whole."""
+        side, (height, width) = self.hparams["crop"], batch["lq"].shape[-2:]
+        flows = dict(zip(("forward_flow", "backward_flow"), self.flows_of(batch), strict=True))
+        top, left = (int(torch.randint(0, max(1, length - side + 1), ())) for length in (height, width))
+        parts = {name: batch[name] for name in ("lq", "gt", "mask")} | flows
+        return {name: part[..., top : top + side, left : left + side] for name, part in parts.items()} | {
+            "cropped": True
+        }
+
     def training_step(self, batch: dict[str, Any] | None, batch_index: int) -> None:
         if batch is None:
             return  # every sample was corrupt; each has been named
         options: Any = self.hparams
-        for _ in range(batch_index % options.passes):
-            batch = self.passed(batch)
-        target = batch["gt"]
         optimizers = self.optimizers()
         optimizers = optimizers if isinstance(optimizers, list) else [optimizers]
-        restored, _ = self.restore(self.rtn, batch)
         logged = {}
+        if self.rtn.detector is not None:
+            logits, batch = self.detected(self.rtn, batch)
+            loss = detection_loss(logits, batch["mask"] > metrics.DEFECT)
+            self._step(optimizers[-1], loss)
+            logged["train_detection"] = loss
+        for _ in range(batch_index % options.passes):
+            batch = self.passed(batch)
+        if options.crop is not None:
+            batch = self.cropped(batch)
+        target = batch["gt"]
+        restored, _ = self.restore(self.rtn, batch)
         if self.discriminator is not None:
             self.discriminator.requires_grad_(True)
             loss = (
@@ -172,11 +200,7 @@ class RestorationModule(LightningModule):
             value = generator_loss(self.discriminator(restored), options.adversarial)
             terms["adversarial"] = options.adversarial_weight * value
         loss = torch.stack(list(terms.values())).sum()
-        optimizers[0].zero_grad()
-        self.manual_backward(loss)
-        if options.gradient_clip:
-            self.clip_gradients(cast(Optimizer, optimizers[0]), options.gradient_clip, "norm")
-        optimizers[0].step()
+        self._step(optimizers[0], loss)
         schedulers = self.lr_schedulers()
         for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
             cast(LRScheduler, scheduler).step()
@@ -187,6 +211,13 @@ class RestorationModule(LightningModule):
         logged |= {"train_loss": loss, **{f"train_{name}": value for name, value in terms.items()}}
         self.log_dict({name: value.detach() for name, value in logged.items()}, batch_size=len(target))
 
+    def _step(self, optimizer: Any, loss: Tensor) -> None:
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        if clip := self.hparams["gradient_clip"]:
+            self.clip_gradients(cast(Optimizer, optimizer), clip, "norm")
+        optimizer.step()
+
     # Validation ------------------------------------------------------------------------------------------------------
 
     @property
@@ -195,9 +226,15 @@ class RestorationModule(LightningModule):
         return self.rtn if self.average is None else self.average
 
     def validation_step(self, batch: dict[str, Any], batch_index: int) -> None:
+        clip, defects = batch["lq"], None
+        if self.best.detector is not None:
+            logits, batch = self.detected(self.best, batch)
+            defects = probabilities(logits)
         for _ in range(self.hparams["passes"] - 1):
             batch = self.passed(batch)
         restored, mask = self.restore(self.best, batch)
+        if defects is not None:
+            mask, restored = defects, clip + defect_share(defects, DETECTED) * (restored.float() - clip)
         true = batch["mask"] > metrics.DEFECT
         logged = {}
         for name, where in (("", torch.ones_like(true)), ("_inside", true), ("_outside", ~true)):
@@ -209,4 +246,5 @@ class RestorationModule(LightningModule):
             scores = metrics.mask_scores(mask[:, inner].float().cpu().numpy(), true[:, inner].cpu().numpy())
             if np.isfinite(scores.auroc):
                 logged["val_mask_auroc"] = torch.tensor(scores.auroc, device=self.device)
+                logged["val_mask_precision"] = torch.tensor(scores.average_precision, device=self.device)
         self.log_dict(logged, on_epoch=True, batch_size=len(true), sync_dist=True)

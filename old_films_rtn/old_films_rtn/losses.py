@@ -27,6 +27,15 @@ def generator_loss(logits: Tensor, kind: Adversarial = "hinge") -> Tensor:
     return -logits.float().mean() if kind == "hinge" else discriminator_loss(logits, True, kind)
 
 
+def detection_loss(logits: Tensor, true: Tensor) -> Tensor:
+    """Of a detector: binary cross-entropy, and one minus the soft overlap (Dice), which does not shrink with the rare
+    class. logits and true (bool), of one shape -> ()."""
+    logits, truth = logits.float(), true.float()
+    probability = torch.sigmoid(logits)
+    overlap = (2 * (probability * truth).sum() + 1) / (probability.sum() + truth.sum() + 1)
+    return F.binary_cross_entropy_with_logits(logits, truth) + 0.2 * (1 - overlap)
+
+
 class PerceptualLoss(nn.Module):
     """Weighted mean absolute differences of VGG19's features after ReLU 1_1, 2_1, 3_1, 4_1 and 5_1.
 

@@ -259,6 +259,7 @@ def rtn_options(state: Mapping[str, Tensor]) -> dict[str, Any]:
         **_transformer_options(state),
         "tanh_residual": state["fusion.weight"].shape[1] == 2 * channels,
         "frame_channels": frame_channels,
+        "detector": any(name.startswith("detector.") for name in state),
     }
 
 

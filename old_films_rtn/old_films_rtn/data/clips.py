@@ -155,8 +155,10 @@ class ProceduralClips(Dataset):
         degradation: film.Degradation,
         seed: int = 0,
         max_speed: float = 6.0,
+        structures: float = 0.0,
     ) -> None:
         self.split: Split = split
+        self.structures = structures
         self.length, self.num_frames, self.size = length, num_frames, size
         self.textures, self.degradation, self.seed, self.max_speed = textures, degradation, seed, max_speed
 
@@ -168,7 +170,9 @@ class ProceduralClips(Dataset):
         number = ("train", "val", "test").index(self.split)
         # A test set is one set: it changes neither with the epoch nor with the seed of a training.
         rng = np.random.default_rng((self.seed, number, epoch, index) if number == 0 else (0, number, 0, index))
-        scene = make_scene(rng, self.split, self.num_frames, *self.size, max_speed=self.max_speed)
+        scene = make_scene(
+            rng, self.split, self.num_frames, *self.size, max_speed=self.max_speed, structures=self.structures
+        )
         flows = (scene.forward_flow, scene.backward_flow)
         sample = degrade_clip(scene.frames, self.textures, self.degradation, rng, flows)
         return {"key": f"{self.split}_{index:05d}", **sample}

@@ -22,7 +22,8 @@ class FilmDataModule(LightningDataModule):
 
     root: clip folders (see ``find_clips``); None: made clips, whose flow is known. val_root: clips for validation and test;
     None: every twentieth clip of ``root`` is held out. textures: a folder of scratch templates; None: drawn ones.
-    defect_amount, lasting, largest: of drawn contaminants (see ``DrawnTextures``). num_frames: of a training clip;
+    defect_amount, lasting, largest, absent: of drawn contaminants (see ``DrawnTextures``). structures: of made scenes (see
+    ``make_scene``). num_frames: of a training clip;
     eval_frames: of one in evaluation. crop: side of the training square; eval_crop: None for whole frames.
     samples_per_epoch: training samples an epoch; eval_samples: of validation, and of test. intervals: distances between
     frames. seed: of everything drawn for training.
@@ -39,6 +40,8 @@ class FilmDataModule(LightningDataModule):
         defect_amount: float = 1.0,
         lasting: float = 0.0,
         largest: float = 1.0,
+        absent: float = 0.0,
+        structures: float = 0.0,
         num_frames: int = 7,
         eval_frames: int = 7,
         crop: int = 256,
@@ -58,7 +61,8 @@ class FilmDataModule(LightningDataModule):
         if num_frames < 2 or eval_frames < 1 or batch_size < 1:
             raise UserError("data.num_frames must be at least 2, eval_frames and batch_size at least 1")
         self.root, self.val_root, self.textures = root, val_root, textures
-        self.defect_amount, self.lasting, self.largest = defect_amount, lasting, largest
+        self.defect_amount, self.lasting, self.largest, self.absent = defect_amount, lasting, largest, absent
+        self.structures = structures
         self.num_frames, self.eval_frames, self.crop, self.eval_crop = num_frames, eval_frames, crop, eval_crop
         self.batch_size, self.num_workers, self.samples_per_epoch = batch_size, num_workers, samples_per_epoch
         self.eval_samples, self.intervals, self.seed = tuple(eval_samples), tuple(intervals), seed
@@ -67,7 +71,7 @@ class FilmDataModule(LightningDataModule):
     def _textures(self) -> Textures:
         if self.textures is not None:
             return TemplateTextures(self.textures)
-        return DrawnTextures(self.defect_amount, self.lasting, self.largest)
+        return DrawnTextures(self.defect_amount, self.lasting, self.largest, self.absent)
 
     def dataset(self, split: Split) -> Dataset:
         """The samples of ``train``, ``val`` or ``test``."""
@@ -76,8 +80,9 @@ class FilmDataModule(LightningDataModule):
         length = self.samples_per_epoch if training else self.eval_samples[split == "test"]
         if self.root is None:
             side = self.crop if training else self.eval_crop or self.crop
+            size, textures = (side, side), self._textures()
             return ProceduralClips(
-                split, length, frames, (side, side), self._textures(), self.degradation, self.seed, self.max_speed
+                split, length, frames, size, textures, self.degradation, self.seed, self.max_speed, self.structures
             )
         clips = find_clips(self.root if training or self.val_root is None else self.val_root)
         if self.val_root is None:

@@ -51,31 +51,40 @@ class DrawnTextures:
 
     amount: factor on how many there are; at 1 about a twelfth of the area is hidden. lasting: mean number of lines in a
     clip that are there in every frame, beside the others. largest: a clip's defects are up to this many times as large
-    (and fewer); lasting lines are up to twice as many pixels wide. Raises UserError where ``largest`` is below 1.
+    (and fewer); lasting lines are up to twice as many pixels wide. absent: how probable it is of each kind that a clip has
+    none of it. Raises UserError where ``largest`` is below 1, or ``absent`` no probability.
     """
 
-    def __init__(self, amount: float = 1.0, lasting: float = 0.0, largest: float = 1.0) -> None:
-        if largest < 1 or lasting < 0 or amount < 0:
+    def __init__(self, amount: float = 1.0, lasting: float = 0.0, largest: float = 1.0, absent: float = 0.0) -> None:
+        if largest < 1 or lasting < 0 or amount < 0 or not 0 <= absent <= 1:
             raise UserError(
-                f"drawn defects: amount {amount} and lasting {lasting} are at least 0, largest {largest} at least 1"
+                f"drawn defects: amount {amount} and lasting {lasting} are at least 0, largest {largest} at least 1, absent"
+                f" {absent} between 0 and 1"
             )
-        self.amount, self.lasting, self.largest = amount, lasting, largest
+        self.amount, self.lasting, self.largest, self.absent = amount, lasting, largest, absent
 
     def draw(self, rng: np.random.Generator, frames: int, height: int, width: int) -> list[list[Layer]]:
         """The layers of every frame of a clip."""
         scale = size_of(height, width)
         if self.largest > 1:
-            scale *= self.largest ** rng.random()
+            scale = (self.largest * scale) ** rng.random()
         lasting = [lasting_line(rng, frames, height, width, 2 * self.largest) for _ in range(self._count(rng))]
         lines = self._scratches(rng, frames, height, width, scale)
+        without = [self.absent > 0 and rng.random() < self.absent for _ in range(5)]
+        if without[0]:
+            lasting = []
+        if without[1]:
+            lines = [None] * frames
         layers = []
         for number, drawn in enumerate(lines):
             frame = [line[number] for line in lasting] + ([drawn] if drawn is not None else [])
             for bright in (True, False):
+                if without[2 + bright]:
+                    continue
                 spots = self._spots(rng, height, width, scale)
                 mode: BlendMode = "addition" if bright else ("subtract", "multiply")[rng.integers(2)]
                 frame.append(Layer(255 - spots, mode, rng.uniform(0.6, 1)))
-            if rng.random() < 0.25 * self.amount:
+            if rng.random() < 0.25 * self.amount and not without[4]:
                 mode = BLEND_MODES[rng.integers(3)]
                 frame.append(Layer(255 - self._blotch(rng, height, width), mode, rng.uniform(0.3, 0.9)))
             layers.append(frame)

@@ -12,6 +12,8 @@ from typing import Literal, NamedTuple
 import cv2
 import numpy as np
 
+from old_films_rtn.data.structures import draw_structure
+
 Split = Literal["train", "val", "test"]
 IMAGES: dict[Split, tuple[str, ...]] = {
     "train": (
@@ -88,6 +90,39 @@ def _outline(rng: np.random.Generator, size: float) -> np.ndarray:
     return np.stack((radii * np.cos(angles), rng.uniform(0.6, 1) * radii * np.sin(angles)), 1)
 
 
+Drawn = tuple[np.ndarray, np.ndarray | None, list[np.ndarray]]
+"""A layer of a scene: texture, outline (n, 2) or cover (h, w) in the texture's pixels, and its pose in every frame. The
+background has no outline."""
+
+
+def _with_structures(
+    rng: np.random.Generator, layers: list[Drawn], frames: int, size: tuple[int, int], max_speed: float, mean: float
+) -> list[Drawn]:
+    """The layers with structures above the background, some of them above the objects, too."""
+    height, width = size
+    texture, _, poses = layers[0]
+    if rng.random() < 0.4:
+        poses = [poses[frames // 2]] * frames
+        layers = [(texture, None, poses), *layers[1:]]
+    side = round(1.2 * math.hypot(height, width))
+    added: list[Drawn] = []
+    for _ in range(rng.poisson(mean)):
+        drawn = draw_structure(rng, side, max(0.7, min(height, width) / 96 * rng.uniform(0.6, 2)))
+        path = np.zeros((frames, 2))
+        with_scene = rng.random()
+        if with_scene > 0.75:
+            path = _motion(rng, frames, max_speed)
+            path -= path[frames // 2]
+        place = rng.uniform((0.2 * width, 0.2 * height), (0.8 * width, 0.8 * height))
+        stands = [_pose(0.0, 1.0, np.full(2, side / 2), place + step) for step in path]
+        if with_scene < 0.6:
+            back = np.linalg.inv(poses[frames // 2])
+            stands = [poses[i] @ back @ stands[i] for i in range(frames)]
+        added.append((drawn.texture, drawn.cover, stands))
+    behind = len(added) - rng.integers(len(added) + 1)
+    return [layers[0], *added[:behind], *layers[1:], *added[behind:]]
+
+
 def make_scene(
     rng: np.random.Generator,
     split: Split = "train",
@@ -97,15 +132,18 @@ def make_scene(
     max_speed: float = 6.0,
     max_objects: int = 3,
     colour: bool = False,
+    structures: float = 0.0,
 ) -> Scene:
     """Draw a scene: a background in affine motion and 1 to ``max_objects`` objects with motions of their own.
 
     max_speed: pixels a frame. An object's texture is moved with its outline, so the flow of every pixel is that of the
-    topmost layer's pose. colour: in RGB, of the coloured photographs alone.
+    topmost layer's pose. colour: in RGB, of the coloured photographs alone. structures: mean number of posts, railings,
+    letters and their like (see ``structures``), which move with the background, with the frame, or by themselves; then
+    the background stands still in two scenes of five.
     """
     names = [name for name in IMAGES[split] if not colour or name in COLOURED]
     channels = (3,) if colour else ()
-    layers = []
+    layers: list[Drawn] = []
     diagonal = math.hypot(height, width)
     for number in range(1 + int(rng.integers(1, max_objects + 1))):
         texture = photograph(names[rng.integers(len(names))], colour)
@@ -133,6 +171,8 @@ def make_scene(
         if number:
             outline = centre + _outline(rng, rng.uniform(0.1, 0.24) * min(height, width))
         layers.append((texture, outline, poses))
+    if structures:
+        layers = _with_structures(rng, layers, frames, (height, width), max_speed, structures)
 
     rendered = np.empty((frames, height, width, *channels), np.float32)
     topmost = np.zeros((frames, height, width), np.int64)
@@ -144,10 +184,13 @@ def make_scene(
             if outline is None:
                 rendered[i] = moved
                 continue
-            drawn = outline @ poses[i][:2, :2].T + poses[i][:2, 2]
-            cover = np.zeros((height, width), np.uint8)
-            cv2.fillPoly(cover, [np.round(drawn * 256).astype(np.int32)], 255, cv2.LINE_AA, 8)
-            share = cover.astype(np.float32) / 255
+            if outline.shape == texture.shape[:2]:
+                share = cv2.warpAffine(outline, poses[i][:2], (width, height), flags=cv2.INTER_LINEAR)
+            else:
+                drawn = outline @ poses[i][:2, :2].T + poses[i][:2, 2]
+                cover = np.zeros((height, width), np.uint8)
+                cv2.fillPoly(cover, [np.round(drawn * 256).astype(np.int32)], 255, cv2.LINE_AA, 8)
+                share = cover.astype(np.float32) / 255
             topmost[i][share > 0.5] = number
             share = share.reshape(share.shape + (1,) * len(channels))
             rendered[i] = share * moved + (1 - share) * rendered[i]

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from old_films_rtn.models.detector import DefectDetector
 from old_films_rtn.models.swin import RestorationTransformer
 from shared_utils import UserError
 
@@ -94,6 +95,8 @@ class RTN(nn.Module):
     the border is read, and not the published zeros, which darken moving borders. The head of a direction has seen nothing
     but its frame, so the other direction's state stands in for it; the states' last channel is kept for saying so.
     frame_channels: of the frames. The residual of the gate is taken on the first of them.
+    detector: with a ``DefectDetector`` beside the network, which sees clips before it does (``detection``); nothing here
+    calls it.
 
     ``checkpointing`` (attribute): recompute the transformers in the backward pass, so that training memory grows by
     one hidden state a frame, and not by all their activations.
@@ -112,6 +115,7 @@ class RTN(nn.Module):
         num_heads: int = 4,
         tanh_residual: bool = True,
         frame_channels: int = 3,
+        detector: bool = False,
     ) -> None:
         super().__init__()
         self.options = {
@@ -121,6 +125,7 @@ class RTN(nn.Module):
             "num_heads": num_heads,
             "tanh_residual": tanh_residual,
             "frame_channels": frame_channels,
+            "detector": detector,
         }
         self.channels, self.tanh_residual, self.checkpointing = channels, tanh_residual, False
         for direction in ("backward", "forward"):
@@ -137,6 +142,7 @@ class RTN(nn.Module):
         if not tanh_residual:
             for parameter in self.output.parameters():
                 nn.init.zeros_(parameter)
+        self.detector = DefectDetector() if detector else None
 
     def aggregation(self, direction: Direction) -> GuidedAggregation:
         """The gates of a direction."""
