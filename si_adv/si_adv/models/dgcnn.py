@@ -18,9 +18,9 @@ from si_adv.models.pointwise import (
     check_clouds,
     folded,
     max_over_points,
+    normalised,
     pointwise,
     trains_from_moments,
-    update_running,
 )
 
 _SLOPE = 0.2
@@ -124,13 +124,8 @@ class DGCNN(nn.Module):
             weight = conv.weight.flatten(1)
             of_neighbour, of_centre = weight[:, : x.shape[2]], weight[:, x.shape[2] :]
             both = torch.cat((of_neighbour, of_centre - of_neighbour), 1)
-            centre, covariance = _edge_moments(x, indices)
-            mean, variance = both @ centre, ((both @ covariance) * both).sum(1)
-            update_running(norm, mean, variance, indices.numel())
-            scale = norm.weight * torch.rsqrt(variance + norm.eps)
-            scaled = both * scale[:, None]
-            of_neighbour, of_centre = scaled.chunk(2, 1)
-            bias = norm.bias - mean * scale
+            both, bias = normalised(both, None, norm, *_edge_moments(x, indices), indices.numel())
+            of_neighbour, of_centre = both.chunk(2, 1)
             response = _max_over_edges(F.linear(x, of_neighbour), indices) + F.linear(x, of_centre, bias)
             return F.leaky_relu(response, _SLOPE)
         if as_stored(layer, *layer):

@@ -18,9 +18,12 @@ from si_adv.models.pointwise import (
     check_clouds,
     folded,
     max_over_neighbours,
+    moments,
+    normalised,
     pointwise,
     pointwise_layers,
     pointwise_mlp,
+    trains_from_moments,
 )
 
 
@@ -36,7 +39,8 @@ def _pool_neighbourhoods(
     """A PointNet on every neighbourhood, its points relative to the centre.
 
     points (B, N, 3), features (B, N, D), centres (B, S, 3), indices (B, S, K) -> (B, S, width). The first layer is
-    linear in (point - centre, feature), so in evaluation it runs once a point and once a centre, before the gathering.
+    linear in (point - centre, feature), so it runs once a point and once a centre, before the gathering; in training with
+    the moments of what it stands for (``_group_moments``).
     """
 
     def joined(points: Tensor, features: Tensor | None) -> Tensor:
@@ -44,15 +48,47 @@ def _pool_neighbourhoods(
             return points
         return torch.cat((points, features) if points_first else (features, points), -1)
 
-    if as_stored(convs[0], norms[0]):
+    conv, norm = convs[0], norms[0]
+    if trains_from_moments(points, norm, conv):
+        assert isinstance(conv, nn.Conv2d)
+        mean, covariance = _group_moments(points, features, centres, indices)
+        order = joined(torch.arange(3), None if features is None else torch.arange(3, len(mean)))
+        mean, covariance = mean[order], covariance[order][:, order]
+        weight, bias = normalised(conv.weight.flatten(1), conv.bias, norm, mean, covariance, indices.numel())
+    elif as_stored(conv, norm):
         relative = gather(points, indices) - centres[:, :, None]
         groups = joined(relative, None if features is None else gather(features, indices))
         return _pool(groups, convs, norms)
-    weight, bias = folded(convs[0], norms[0])
+    else:
+        weight, bias = folded(conv, norm)
     of_point = weight[:, :3] if points_first else weight[:, -3:]
     groups = gather(F.linear(joined(points, features), weight, bias), indices)
     groups = F.relu(groups - F.linear(centres, of_point)[:, :, None], inplace=True)
     return _pool(groups, convs[1:], norms[1:])
+
+
+def _group_moments(points: Tensor, features: Tensor | None, centres: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean (3 + D,) and covariance (3 + D, 3 + D) of (point - centre, feature) over all members of all groups.
+
+    A point's features enter once, as often as it is a member, so no (B, S, K, D) tensor is made.
+    """
+    relative = gather(points, indices) - centres[:, :, None]
+    mean, covariance = moments(relative)
+    if features is None:
+        return mean, covariance
+    batch, num_points, _ = points.shape
+    start = torch.arange(batch, device=points.device)[:, None, None] * num_points
+    members = (indices + start).flatten()
+    rows, total = features.flatten(0, 1), len(members)
+    count = torch.bincount(members, minlength=len(rows)).to(rows.dtype)[:, None]
+    shift = (count * rows.detach()).sum(0) / total  # products of what lies round 0: nothing cancels
+    rows = rows - shift
+    centre = (count * rows).sum(0) / total
+    of_features = (count * rows).T @ rows / total - centre[:, None] * centre
+    sums = relative.new_zeros(len(rows), 3).index_add(0, members, (relative - mean).flatten(0, 2))
+    across = sums.T @ rows / total
+    covariance = torch.cat((torch.cat((covariance, across), 1), torch.cat((across.T, of_features), 1)))
+    return torch.cat((mean, centre + shift)), covariance
 
 
 def _pool(groups: Tensor, convs: nn.ModuleList, norms: nn.ModuleList) -> Tensor:

@@ -2,15 +2,16 @@
 
 Activations are channels-last here, (B, N, D) for points and (B, S, K, D) for groups of K neighbours; the published
 victims hold the same axes in reverse order behind the batch: (B, D, N) and (B, D, K, S). In evaluation the norm is
-folded into the convolution and the pair runs as one matrix product. In training, where batch statistics are needed, and
-for layers with forward hooks, which expect the published activations, the stored modules run one after the other; only
-a maximum over points takes a shorter way in training too.
+folded into the convolution and the pair runs as one matrix product. So it is in training: a convolution is linear, so the
+batch statistics of its output follow from mean and covariance of its input (``batch_folded``). Layers with forward hooks,
+which expect the published activations, and unusual norms run as the stored modules, one after the other.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -48,12 +49,60 @@ def folded(conv: nn.Module, norm: nn.Module) -> tuple[Tensor, Tensor]:
     return conv.weight.flatten(1) * scale[:, None], shift
 
 
+class _Moments(torch.autograd.Function):
+    """``moments`` of rows (R, C), whose gradient is one matrix product."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor) -> tuple[Tensor, Tensor]:
+        mean = rows.mean(0)
+        centred = rows - mean  # before the product: of squares far from 0 little would be left
+        ctx.save_for_backward(rows, mean)
+        return mean, centred.T @ centred / len(rows)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        rows, mean = ctx.saved_tensors
+        of_mean, of_covariance = gradients
+        symmetric = (of_covariance + of_covariance.T) / len(rows)
+        return torch.addmm(of_mean / len(rows) - mean @ symmetric, rows, symmetric)
+
+
+def moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean (C,) and covariance (C, C) over all rows of (..., C)."""
+    return _Moments.apply(x.flatten(0, -2))
+
+
+def normalised(
+    weight: Tensor, bias: Tensor | None, norm: nn.Module, mean: Tensor, covariance: Tensor, count: int
+) -> tuple[Tensor, Tensor]:
+    """Weight (out, in) and bias (out,) of a linear layer followed by its batch norm in training.
+
+    mean (in,) and covariance (in, in) are those of the layer's ``count`` inputs: its outputs have the mean w.m + b and the
+    variance w.Cw. The norm's running statistics are updated.
+    """
+    assert isinstance(norm, nn.modules.batchnorm._BatchNorm)
+    # The bias drops out, with a gradient of zero: distributed training wants one for every parameter.
+    bias = weight.new_zeros(len(weight)) if bias is None else bias
+    centre, variance = weight @ mean + bias, ((weight @ covariance) * weight).sum(1)
+    update_running(norm, centre, variance, count)
+    scale = norm.weight * torch.rsqrt(variance + norm.eps)
+    return weight * scale[:, None], (bias - centre) * scale + norm.bias
+
+
+def batch_folded(x: Tensor, conv: nn.Module, norm: nn.Module) -> tuple[Tensor, Tensor]:
+    """``folded`` in training: with the statistics of the batch x (..., in)."""
+    assert isinstance(conv, _Conv)
+    return normalised(conv.weight.flatten(1), conv.bias, norm, *moments(x), x.numel() // x.shape[-1])
+
+
 def _published_order(x: Tensor) -> Tensor:
     return x.permute(0, *range(x.dim() - 1, 0, -1))
 
 
 def pointwise(x: Tensor, conv: nn.Module, norm: nn.Module) -> Tensor:
     """norm(conv(x)) for channels-last x: (B, ..., in) -> (B, ..., out)."""
+    if trains_from_moments(x, norm, conv):
+        return F.linear(x, *batch_folded(x, conv, norm))
     if as_stored(conv, norm):
         # torch's batch norm on the CPU returns a wrong gradient for (B, C, K, 1) when the gradient it is given and its
         # input differ in memory order; both are brought to the same one.
@@ -66,9 +115,8 @@ def pointwise(x: Tensor, conv: nn.Module, norm: nn.Module) -> Tensor:
 
 def pointwise_relu(x: Tensor, conv: nn.Module, norm: nn.Module) -> Tensor:
     """relu(norm(conv(x))) for channels-last x: (B, ..., in) -> (B, ..., out)."""
-    if as_stored(conv, norm):  # a hook may keep what the norm returned
-        return F.relu(pointwise(x, conv, norm))
-    return F.relu(pointwise(x, conv, norm), inplace=True)
+    hooked = as_stored(conv, norm) and not trains_from_moments(x, norm, conv)  # a hook may keep what the norm returned
+    return F.relu(pointwise(x, conv, norm), inplace=not hooked)
 
 
 def pointwise_layers(widths: Sequence[int]) -> tuple[nn.ModuleList, nn.ModuleList]:
@@ -157,23 +205,14 @@ def update_running(norm: nn.Module, mean: Tensor, variance: Tensor, count: int) 
 def _training_max(x: Tensor, conv: nn.Module, norm: nn.Module) -> Tensor:
     """``pointwise_max`` with batch statistics, without the (B, N, out) activations and their gradient.
 
-    The norm is increasing or decreasing in each channel, so the deciding point is known before it; and mean and variance
-    of w.x + b over all points are w.m + b and w.Cw, with m and C the mean and covariance of the rows of x.
+    The norm is increasing or decreasing in each channel, so the deciding point is known before it.
     """
-    assert isinstance(conv, _Conv) and isinstance(norm, nn.BatchNorm1d)
-    weight, rows = conv.weight.flatten(1), x.flatten(0, -2)
-    centre = rows.mean(0)
-    centred = rows - centre
-    bias = 0 if conv.bias is None else conv.bias
-    mean = weight @ centre + bias
-    variance = ((weight @ (centred.T @ centred / len(rows))) * weight).sum(1)
+    assert isinstance(conv, _Conv) and isinstance(norm, nn.modules.batchnorm._BatchNorm)
     with torch.no_grad():
-        signed = weight * torch.where(norm.weight < 0, -1.0, 1.0)[:, None]
+        signed = conv.weight.flatten(1) * torch.where(norm.weight < 0, -1.0, 1.0)[:, None]
         deciding = _argmax(torch.bmm(signed.expand(len(x), -1, -1), x.transpose(1, 2)))
-    update_running(norm, mean, variance, len(rows))
-    # The bias drops out, with a gradient of zero: distributed training wants one for every parameter.
-    largest = (gather(x, deciding) * weight).sum(-1) + bias - mean
-    return largest * torch.rsqrt(variance + norm.eps) * norm.weight + norm.bias
+    weight, bias = batch_folded(x, conv, norm)
+    return (gather(x, deciding) * weight).sum(-1) + bias
 
 
 def _argmax(x: Tensor) -> Tensor:
