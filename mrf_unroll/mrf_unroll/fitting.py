@@ -100,8 +100,11 @@ def fit_head(
         level = noise * torch.rand(batch_size, 1, generator=generator)
         return errors(rows.to(device), level.to(device)).square().mean()
 
+    trained_later = next(head.parameters()).requires_grad
+    head.requires_grad_(True)
     with torch.enable_grad():
         _minimise(list(head.parameters()), loss, steps, rate)
+    head.requires_grad_(trained_later)
     with torch.no_grad():
         every = errors(torch.arange(len(atoms), device=device), torch.zeros(1, 1, device=device))
     return float(every[:, :2].square().mean().sqrt())

@@ -27,7 +27,7 @@ from shared_utils.checkpoint import import_state_dict
 log = logging.getLogger(__name__)
 
 # Of consistency: cg, in units of the operator's norm.
-_FIRST_PENALTY = 0.05
+_FIRST_PENALTY = 0.005
 
 
 class UnrolledModule(LightningModule):
@@ -38,14 +38,16 @@ class UnrolledModule(LightningModule):
 
     Args:
         protocol, complex_valued: of the data.
-        encoder, decoder_hidden, iterations, step_rule, positive, consistency: see ``Reconstructor``.
+        encoder, decoder_hidden, iterations, step_rule, positive, consistency, cg_iterations: see ``Reconstructor``.
         initial_alpha: one number or T of them; None: the steps that minimise |A x - y|_W^2 along h on training data
             (least squares), so that training starts at a sensible step whatever the trajectory; penalties start at
-            0.05 L.
+            0.005 L.
         decoder_steps, decoder_rate: Adam steps with batches of 500 atoms and their cosine learning rate; the decoder
             is trained before, and frozen after.
         map_weights, tsmi_weight, measurement_weight, intermediate, masked: see ``ProxNetLoss``.
         head_steps: of the head of encoder ``dictionary``, on atoms, before the training (``fit_head``).
+        train_head: whether the training changes that head. A head that stays as it is keeps what it knows of the
+            dictionary, and makes the denoiser leave time series that the tissue has.
         learning_rate, weight_decay, alpha_rate: of Adam, for encoder and alpha.
         one_cycle: one-cycle schedule over the whole training (alpha too); else a tenth of the rates from each of
             ``milestones`` (epochs) on.
@@ -76,6 +78,8 @@ class UnrolledModule(LightningModule):
         one_cycle: bool = True,
         milestones: Sequence[int] = (),
         initial_weights: str | None = None,
+        cg_iterations: int = 5,
+        train_head: bool = True,
     ) -> None:
         super().__init__()
         options = {key: value for key, value in locals().items() if key not in ("self", "__class__", "protocol")}
@@ -99,7 +103,10 @@ class UnrolledModule(LightningModule):
             protocol.sequence.as_config(),
             list(protocol.image_size),
             protocol.options.density,
+            cg_iterations=cg_iterations,
         )
+        if isinstance(self.reconstructor.network.encoder, DictionaryEncoder):
+            self.reconstructor.network.encoder.head.requires_grad_(train_head)
         self.initial_alpha = initial_alpha
         if initial_alpha is not None:
             with torch.no_grad():

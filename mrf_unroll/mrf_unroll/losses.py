@@ -67,7 +67,7 @@ class ProxNetLoss(NamedTuple):
     """The loss of PGD-Net: weights of T1, T2, PD; of the last x_t; of the measurements of all x_t.
 
     Args:
-        intermediate: weight of the map loss of every earlier iterate (0 as published).
+        intermediate: weight of the map and time series losses of every earlier iterate (0 as published).
         masked: the errors of T1 and T2 count inside the object alone, for encoders whose T1 and T2 are never 0; as
             published they count everywhere.
     """
@@ -108,6 +108,6 @@ class ProxNetLoss(NamedTuple):
             terms = [measurement_loss(x, normal, adjoint, energy, num_samples) for x in iterates.tsmi]
             measured = (torch.stack(terms).mean() / scale**2).to(last.dtype)
         total = last + self.tsmi_weight * series + self.measurement_weight * measured
-        for earlier in iterates.maps[:-1] if self.intermediate else ():
-            total = total + self.intermediate * of_maps(earlier)
+        for m, x in zip(iterates.maps[:-1], iterates.tsmi[:-1], strict=True) if self.intermediate else ():
+            total = total + self.intermediate * (of_maps(m) + self.tsmi_weight * tsmi_loss(x / scale, tsmi / scale))
         return LossTerms(total, last, series, measured)

@@ -10,7 +10,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mrf_unroll.models.bloch import BlochDecoder
-from mrf_unroll.models.consistency import CONSISTENCIES, STEP_RULES, ConsistencyName, Normal, StepRule
+from mrf_unroll.models.consistency import (
+    CONSISTENCIES,
+    STEP_RULES,
+    ConjugateGradients,
+    ConsistencyName,
+    Normal,
+    StepRule,
+)
 from mrf_unroll.models.dictionary_encoder import DictionaryEncoder
 from shared_utils import UserError
 
@@ -46,6 +53,7 @@ class UnrolledNetwork(nn.Module):
         positive: maps through softplus, so that they are never below zero; as published they are unconstrained.
         consistency: ``gradient`` (published), ``cg`` (conjugate gradients) or ``none`` after the first iteration (the
             ablation).
+        cg_iterations: of conjugate gradients, in every iteration but the first.
     """
 
     def __init__(
@@ -58,6 +66,7 @@ class UnrolledNetwork(nn.Module):
         complex_valued: bool = False,
         positive: bool = False,
         consistency: ConsistencyName = "gradient",
+        cg_iterations: int = 5,
     ) -> None:
         super().__init__()
         alpha = torch.as_tensor(initial_alpha, dtype=torch.float32)
@@ -76,7 +85,9 @@ class UnrolledNetwork(nn.Module):
         self.alpha = nn.Parameter(alpha.clone() if alpha.ndim else alpha.repeat(iterations))
         self.step_rule: StepRule = step_rule
         self.complex_valued, self.positive = complex_valued, positive
-        self.consistency = CONSISTENCIES[consistency]()
+        if cg_iterations < 1:
+            raise UserError(f"cg_iterations must be at least 1, got {cg_iterations}")
+        self.consistency = ConjugateGradients(cg_iterations) if consistency == "cg" else CONSISTENCIES[consistency]()
 
     @property
     def iterations(self) -> int:
