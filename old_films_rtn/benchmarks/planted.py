@@ -21,8 +21,8 @@ COLUMNS = ("inside", "outside", "sharpness", "flicker", "changed outside", "CPU 
 def planted(
     data: str = "../../shared/data/old_films_rtn",
     ckpt: str = "bundled",
-    passes: str = "2",
-    everywhere: bool = False,
+    first: str | None = None,
+    vapoursynth: str | None = None,
     frames: int = 5,
     crop: int = 192,
     kinds: str = ",".join(KINDS),
@@ -36,8 +36,8 @@ def planted(
     Args:
         data: folder of the films.
         ckpt: networks as --ckpt of restore.py takes them, with commas between; bundled is the one of the package.
-        passes: of restore.py, with commas between: every network is measured with each.
-        everywhere: as for restore.py; then how well the network's changes find the defects is measured, too.
+        first: a network without a detector whose changes are all made, in one pass, as the first version did.
+        vapoursynth: a Python that has VapourSynth (see vapoursynth_peers.py): SpotLess and DeScratch are measured, too.
         frames: of every film.
         crop: side of the square in the middle of the frames that is restored.
         kinds: of defects, with commas between.
@@ -54,12 +54,18 @@ def planted(
     from old_films_rtn.compositing import Compositing
     from old_films_rtn.data.drawn import size_of
     from old_films_rtn.defect_map import change_map
+    from old_films_rtn.detection import clip_defects
     from old_films_rtn.flow import DIS, clip_flows
     from shared_utils.logging import table, write_table
 
     torch.set_num_threads(1)
-    networks = {name: pretrained.load(None if name == "bundled" else name) for name in ckpt.split(",")}
-    tried = [(Path(name).stem, networks[name], int(count)) for name in networks for count in passes.split(",")]
+    torch.set_grad_enabled(False)
+    tried = [
+        (Path(name).stem, pretrained.load(None if name == "bundled" else name), Compositing())
+        for name in ckpt.split(",")
+    ]
+    if first is not None:
+        tried.insert(0, ("first version", pretrained.load(first), Compositing(everywhere=True)))
     rows, scores, truth, shown = [], {}, [], []
     for film, whole in real_films(Path(data), frames)[:films]:
         height, width = whole.shape[1:]
@@ -73,13 +79,16 @@ def planted(
             flows = clip_flows(DIS(), clip)
             maps = {"residual detector": residual_map(clip, *flows)}
             restored = {"input": (clip, 0.0), "temporal median": temporal_median(clip, flows)}
-            for name, network, count in tried:
+            if vapoursynth is not None:
+                restored |= peers(vapoursynth, codes)
+            for name, network, how in tried:
                 begun = time.process_time()
-                result = as_clip(network(codes, Compositing(everywhere=everywhere), passes=count)[0])[None]
-                name = f"{name}, {count} pass{'es' * (count > 1)}"
+                result = as_clip(network(codes, how, passes=1 if how.everywhere else None)[0])[None]
                 restored[name] = result, (time.process_time() - begun) / len(codes)
-                if everywhere:
-                    maps[f"{name}: change"] = change_map(result, clip)
+                if network.detects:
+                    maps[name] = clip_defects(network.rtn, clip, *flows)
+                elif how.everywhere:
+                    maps[f"{name}, its change"] = change_map(result, clip)
             for name, (result, spent) in restored.items():
                 row = {"film": film, "defects": kind, "size": size, "method": name}
                 rows.append(row | judged(result, clean, codes, defect) | {"CPU s": spent})
@@ -186,6 +195,22 @@ def temporal_median(clip, flows):
 
     begun = time.process_time()
     return baselines.temporal_median(clip, *flows), (time.process_time() - begun) / clip.shape[1]
+
+
+def peers(python, codes):
+    """Name -> (clip, CPU seconds a frame) of the methods in ``vapoursynth_peers.py``."""
+    import io
+    import subprocess
+
+    import numpy as np
+
+    packed = io.BytesIO()
+    np.save(packed, codes)
+    script = Path(__file__).with_name("vapoursynth_peers.py")
+    done = subprocess.run([python, str(script)], input=packed.getvalue(), stdout=subprocess.PIPE, check=True)
+    with np.load(io.BytesIO(done.stdout)) as found:
+        names = [name for name in found.files if found[name].ndim]
+        return {name: (as_clip(found[name])[None], float(found[f"{name} seconds"])) for name in names}
 
 
 def judged(restored, clean, codes, defect):

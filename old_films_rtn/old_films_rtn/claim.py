@@ -61,7 +61,7 @@ def measure(runs: Mapping[int, tuple[RTN, RTN]], dataset: Clips, store: Work | N
     """
     found = Measurements()
     for number, (seed, (rtn, single)) in enumerate(runs.items()):
-        recurrent = Recurrent(rtn)
+        recurrent = Recurrent(rtn, DIS())
         methods: dict[str, Restore] = {"single frames": baselines.single_frames(single), "recurrent": recurrent}
         detectors = recurrent.masks()
         if number == 0:

@@ -10,21 +10,33 @@ import numpy as np
 import torch
 
 from old_films_rtn.defect_map import THRESHOLD, change_map, defect_share
+from old_films_rtn.detection import DETECTED, filled
 from old_films_rtn.video.frame import to_unit
 
 
 @dataclass(frozen=True)
 class Compositing:
-    """strength: share of the change that is made, 0 to 1. mask_threshold: from which change on, as a share of the range from
-    black to white, a pixel is a defect. everywhere: make the changes outside defects, too, which is what takes grain and
-    flicker away. max_change: largest change, as a share of that range. grain: share of the removed grain that is put back
-    outside defects."""
+    """strength: share of the change that is made, 0 to 1. mask_threshold: from which probability on a pixel is a defect, for
+    networks that have a detector; for others from which change on, as a share of the range from black to white; None:
+    ``detection.DETECTED`` and ``defect_map.THRESHOLD``. everywhere: make the changes outside defects, too, which is what
+    takes grain and flicker away. max_change: largest change, as a share of the range from black to white. grain: share of
+    the removed grain that is put back outside defects."""
 
     strength: float = 1.0
-    mask_threshold: float = THRESHOLD
+    mask_threshold: float | None = None
     everywhere: bool = False
     max_change: float | None = None
     grain: float = 0.0
+
+    @property
+    def least_change(self) -> float:
+        """The threshold, of a change."""
+        return THRESHOLD if self.mask_threshold is None else self.mask_threshold
+
+    @property
+    def least_probability(self) -> float:
+        """The threshold, of a probability."""
+        return DETECTED if self.mask_threshold is None else self.mask_threshold
 
     @property
     def between(self) -> Compositing:
@@ -61,9 +73,9 @@ def composite(
     before = to_unit(luma, black_white)
     change = output - before
     mean = change_map(*(torch.from_numpy(plane)[None, None] for plane in (output, before)))
-    if residual is not None:
-        mean = mean * torch.from_numpy(confirmed(mean[0, 0].numpy(), residual, how.mask_threshold))
-    share = defect_share(mean, how.mask_threshold)[0, 0].numpy() if given is None else given
+    if residual is not None and given is None:
+        mean = mean * torch.from_numpy(confirmed(mean[0, 0].numpy(), residual, how.least_change))
+    share = defect_share(mean, how.least_change)[0, 0].numpy() if given is None else given
     # In 8 bits, as it is written: a map that is given back as it is makes the same picture.
     defects = np.rint(255 * share).astype(np.uint8)
     share = defects / np.float32(255)
@@ -82,6 +94,26 @@ def composite(
     # The largest code has all the bits of white set: 255 for a white of 235 or 255, 1023 for one of 940.
     codes = codes.clip(0, 2 ** int(white).bit_length() - 1).astype(luma.dtype)
     return Composite(codes, defects, mean[0, 0].numpy())
+
+
+class Found(NamedTuple):
+    """What a detector found in a frame: the luma codes (h, w) with the defects filled in, and the map (h, w) in [0, 1] in which
+    the frame is changed."""
+
+    codes: np.ndarray
+    share: np.ndarray
+
+
+def kept_probability(probability: np.ndarray) -> np.ndarray:
+    """A probability (h, w) as it comes back from the 8 bits in which a film keeps it."""
+    return np.rint(255 * probability).astype(np.uint8) / np.float32(255)
+
+
+def fill_in(luma: np.ndarray, defects: np.ndarray, threshold: float) -> Found:
+    """The frame (h, w) with the pixels filled in whose ``defects`` (h, w), a probability or a map that is given, reach the
+    threshold."""
+    codes = np.rint(filled(luma.astype(np.float32), defects, threshold)).astype(luma.dtype)
+    return Found(codes, defect_share(torch.from_numpy(defects)[None, None], threshold)[0, 0].numpy())
 
 
 def confirmed(change: np.ndarray, residual: np.ndarray, threshold: float) -> np.ndarray:

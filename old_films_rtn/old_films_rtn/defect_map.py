@@ -25,15 +25,15 @@ def change_map(restored: Tensor, clip: Tensor) -> Tensor:
 
 
 def defect_share(change: Tensor, threshold: float = THRESHOLD) -> Tensor:
-    """(..., 1, h, w) in [0, 1]: 1 on defects and the pixels around them, falling off softly, exactly 0 elsewhere."""
+    """(..., 1, h, w) in [0, 1]: 1 on defects and their neighbours, falling off softly from there, exactly 0 elsewhere."""
     hard = (change >= threshold).float().flatten(0, -4)
-    grown = F.max_pool2d(hard, 2 * GROWTH + 1, stride=1, padding=GROWTH)
+    whole, grown = (F.max_pool2d(hard, 2 * by + 1, stride=1, padding=by) for by in (1, GROWTH))
     places = torch.arange(-3.0, 4.0, device=change.device)
     kernel = torch.exp(-places.square() / (2 * SOFTNESS**2))
     kernel = kernel / kernel.sum()
     soft = F.conv2d(F.pad(grown, (3, 3, 0, 0), mode="reflect"), kernel.view(1, 1, 1, 7))
     soft = F.conv2d(F.pad(soft, (0, 0, 3, 3), mode="reflect"), kernel.view(1, 1, 7, 1))
-    return soft.view_as(change)
+    return torch.maximum(soft, whole).view_as(change)
 
 
 def composited(restored: Tensor, clip: Tensor, threshold: float = THRESHOLD) -> Tensor:

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from old_films_rtn.defect_map import change_map, defect_share
+from old_films_rtn.flow import FlowSource, clip_flows
 from old_films_rtn.models.detector import probabilities
 from old_films_rtn.models.rtn import RTN, warp
 
@@ -60,6 +62,24 @@ def clip_logits(rtn: RTN, clip: Tensor, forward_flow: Tensor, backward_flow: Ten
 def clip_defects(rtn: RTN, clip: Tensor, forward_flow: Tensor, backward_flow: Tensor) -> Tensor:
     """The probability (n, t, 1, h, w) that a pixel is a defect."""
     return probabilities(clip_logits(rtn, clip, forward_flow, backward_flow))
+
+
+def restored_clip(
+    rtn: RTN, clip: Tensor, flows: tuple[Tensor, Tensor], source: FlowSource | None
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """A clip (n, t, c, h, w) restored, the masks of both directions' gates, and the defect map, (n, t, 1, h, w) each.
+
+    A network that has a detector restores the clip with its defects filled in, with the flow of ``source`` from that (None:
+    the flow that is given), inside the map; of others the map is their change. Everything at once: films go through
+    ``inference``.
+    """
+    if rtn.detector is None:
+        restored, *masks = rtn(clip, *flows)
+        return restored, *masks, change_map(restored, clip)
+    defects = clip_defects(rtn, clip, *flows)
+    filled = filled_clip(clip, defects)
+    restored, *masks = rtn(filled, *(flows if source is None else clip_flows(source, filled)))
+    return clip + defect_share(defects, DETECTED) * (restored - clip), *masks, defects
 
 
 def filled_clip(clip: Tensor, defects: Tensor, threshold: float = DETECTED) -> Tensor:

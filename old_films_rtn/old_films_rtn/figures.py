@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from old_films_rtn import baselines
+from old_films_rtn.detection import restored_clip
 from old_films_rtn.flow import DIS, clip_flows
 from old_films_rtn.models.rtn import RTN
 from shared_utils.logging import save_figure
@@ -20,13 +21,14 @@ def comparison(path: str | Path, sample: dict[str, Any], rtn: RTN, single: RTN |
     """Frames of one sample as rows: input, temporal median, single frames, ours, target, mask, true defects."""
     clip = sample["lq"][None]
     flows = clip_flows(DIS(), clip)
-    restored, forward_mask, backward_mask = rtn(clip, *flows)
+    restored, forward_mask, backward_mask, defects = restored_clip(rtn, clip, flows, DIS())
     rows = {"input": clip, "temporal median": baselines.temporal_median(clip, *flows)}
     if single is not None:
         rows["same network,\nsingle frames"] = baselines.single_frames(single)(clip, *flows)
     rows["recurrent"] = restored
     rows["truth"] = sample["gt"][None]
     maps = {
+        **({"defect map": defects} if rtn.detector is not None else {}),
         "mask, nobody\nsupervised": torch.maximum(forward_mask, backward_mask),
         "true defects": sample["mask"][None],
     }

@@ -12,10 +12,10 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from old_films_rtn import metrics
+from old_films_rtn import metrics, pretrained
 from old_films_rtn.baselines import single_frames
-from old_films_rtn.defect_map import composited, defect_share
-from old_films_rtn.detection import DETECTED, clip_logits, filled_clip
+from old_films_rtn.defect_map import composited
+from old_films_rtn.detection import clip_logits, filled_clip, restored_clip
 from old_films_rtn.flow import clip_flows
 from old_films_rtn.losses import Adversarial, detection_loss, discriminator_loss, generator_loss
 from old_films_rtn.models.detector import probabilities
@@ -40,6 +40,10 @@ class RestorationModule(LightningModule):
     defect_weight: how much more than others a pixel of a true defect counts in the pixel term; so the mask of made clips
     takes part in training. passes: 2 trains on every second batch as it is after a first pass, composited inside its defect
     map, with the flow made again from that; validation goes through all passes.
+    detector: train a ``DefectDetector``, too, on the true mask; the rest is then trained on clips whose defects, as far as it
+    finds them at that step, are filled in, with the flow of that. crop: side of the square that the rest sees of a clip, at
+    random; null: all of it. rest: false trains the detector alone. start: the network to start from, as ``pretrained.load``
+    takes it; null: from the beginning.
 
     Logged: ``train_loss`` and its terms; ``val_psnr``, ``val_psnr_inside`` and ``val_psnr_outside`` of true defects, and
     ``val_mask_auroc`` and ``val_mask_precision``, the average one, of the defect map: the detector's, or the gates'.
@@ -69,6 +73,8 @@ class RestorationModule(LightningModule):
         passes: int = 1,
         detector: bool = False,
         crop: int | None = None,
+        rest: bool = True,
+        start: str | None = None,
         pixel_weight: float = 1.0,
         perceptual_weight: float = 1.0,
         adversarial_weight: float = 0.01,
@@ -76,6 +82,14 @@ class RestorationModule(LightningModule):
         super().__init__()
         if passes < 1 or defect_weight < 0:
             raise UserError(f"model.passes {passes} must be at least 1, model.defect_weight {defect_weight} at least 0")
+        if detector and passes > 1:
+            raise UserError(
+                "model.passes is for networks without a detector, which fills in defects before: leave it at 1"
+            )
+        if crop is not None and (crop < 16 or crop % 16):
+            raise UserError(f"model.crop {crop} must be a multiple of 16, or null for the whole clip")
+        if not rest and not detector:
+            raise UserError("model.rest is false and there is no detector: nothing would be trained")
         self.save_hyperparameters()
         self.automatic_optimization = False
         options = {
@@ -88,6 +102,13 @@ class RestorationModule(LightningModule):
         }
         self.rtn = RTN(**options)
         self.rtn.checkpointing = checkpointing
+        if start is not None:
+            begun = pretrained.load(start).rtn
+            if begun.options != self.rtn.options:
+                raise UserError(
+                    f"model.start {start} is a network of {begun.options}, and model says {self.rtn.options}"
+                )
+            self.rtn.load_state_dict(begun.state_dict())
         self.rtn.to(memory_format=torch.channels_last)
         self.average = None
         if ema:
@@ -146,11 +167,6 @@ class RestorationModule(LightningModule):
         restored, _ = self.restore(self.best, batch)
         return {**batch, "lq": composited(restored.float(), batch["lq"])}
 
-    def detected(self, rtn: RTN, batch: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
-        """(logits (n, t, 1, h, w) of the detector, the batch with what it finds filled in)."""
-        logits = clip_logits(rtn, batch["lq"], *self.flows_of(batch))
-        return logits, {**batch, "lq": filled_clip(batch["lq"], probabilities(logits.detach()))}
-
     def cropped(self, batch: dict[str, Any]) -> dict[str, Any]:
         """A square of ``crop`` of the batch, at random, with the flow of the whole."""
         side, (height, width) = self.hparams["crop"], batch["lq"].shape[-2:]
@@ -169,10 +185,27 @@ class RestorationModule(LightningModule):
         optimizers = optimizers if isinstance(optimizers, list) else [optimizers]
         logged = {}
         if self.rtn.detector is not None:
-            logits, batch = self.detected(self.rtn, batch)
+            logits = clip_logits(self.rtn, batch["lq"], *self.flows_of(batch))
             loss = detection_loss(logits, batch["mask"] > metrics.DEFECT)
             self._step(optimizers[-1], loss)
             logged["train_detection"] = loss
+            if options.rest:
+                batch = {**batch, "lq": filled_clip(batch["lq"], probabilities(logits.detach()))}
+        if options.rest:
+            logged |= self._train_rest(batch, batch_index, optimizers)
+        schedulers = self.lr_schedulers()
+        for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
+            cast(LRScheduler, scheduler).step()
+        if self.average is not None:
+            with torch.no_grad():
+                for mean, new in zip(self.average.parameters(), self.rtn.parameters(), strict=True):
+                    mean.lerp_(new, 1 - options.ema)
+        self.log_dict({name: value.detach() for name, value in logged.items()}, batch_size=len(batch["gt"]))
+
+    def _train_rest(self, batch: dict[str, Any], batch_index: int, optimizers: list[Any]) -> dict[str, Tensor]:
+        """A step of all but the detector; what to log of it."""
+        options: Any = self.hparams
+        logged = {}
         for _ in range(batch_index % options.passes):
             batch = self.passed(batch)
         if options.crop is not None:
@@ -201,15 +234,7 @@ class RestorationModule(LightningModule):
             terms["adversarial"] = options.adversarial_weight * value
         loss = torch.stack(list(terms.values())).sum()
         self._step(optimizers[0], loss)
-        schedulers = self.lr_schedulers()
-        for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
-            cast(LRScheduler, scheduler).step()
-        if self.average is not None:
-            with torch.no_grad():
-                for mean, new in zip(self.average.parameters(), self.rtn.parameters(), strict=True):
-                    mean.lerp_(new, 1 - options.ema)
-        logged |= {"train_loss": loss, **{f"train_{name}": value for name, value in terms.items()}}
-        self.log_dict({name: value.detach() for name, value in logged.items()}, batch_size=len(target))
+        return logged | {"train_loss": loss, **{f"train_{name}": value for name, value in terms.items()}}
 
     def _step(self, optimizer: Any, loss: Tensor) -> None:
         optimizer.zero_grad()
@@ -226,15 +251,12 @@ class RestorationModule(LightningModule):
         return self.rtn if self.average is None else self.average
 
     def validation_step(self, batch: dict[str, Any], batch_index: int) -> None:
-        clip, defects = batch["lq"], None
         if self.best.detector is not None:
-            logits, batch = self.detected(self.best, batch)
-            defects = probabilities(logits)
-        for _ in range(self.hparams["passes"] - 1):
-            batch = self.passed(batch)
-        restored, mask = self.restore(self.best, batch)
-        if defects is not None:
-            mask, restored = defects, clip + defect_share(defects, DETECTED) * (restored.float() - clip)
+            restored, *_, mask = restored_clip(self.best, batch["lq"], self.flows_of(batch), self._flow[0])
+        else:
+            for _ in range(self.hparams["passes"] - 1):
+                batch = self.passed(batch)
+            restored, mask = self.restore(self.best, batch)
         true = batch["mask"] > metrics.DEFECT
         logged = {}
         for name, where in (("", torch.ones_like(true)), ("_inside", true), ("_outside", ~true)):

@@ -19,14 +19,14 @@ from torch import Tensor
 from old_films_rtn import published
 from old_films_rtn.colour.cells import CarryCell, ColourCell, OnLightness, coloured, network_frame
 from old_films_rtn.colour.lab import lightness, to_lab
-from old_films_rtn.compositing import Compositing, composite
+from old_films_rtn.compositing import Compositing, composite, fill_in, kept_probability
 from old_films_rtn.flow import DIS, FlowSource, NoFlow
 from old_films_rtn.losses import PerceptualLoss
 from old_films_rtn.metrics import LPIPS
 from old_films_rtn.models.colour import ColourRTN
 from old_films_rtn.models.raft import RAFT
 from old_films_rtn.models.rtn import RTN
-from old_films_rtn.streaming import Cell, RestorationCell, restore_shot
+from old_films_rtn.streaming import Cell, RestorationCell, detect_shot, restore_shot
 from old_films_rtn.tiles import halo, padded
 from old_films_rtn.video.frame import to_unit
 from shared_utils import UserError, checkpoint, files
@@ -61,9 +61,15 @@ class Restorer:
         return halo(self.rtn.forward_transformer)
 
     @property
+    def detects(self) -> bool:
+        """Whether it has a detector: then defects are found and filled in before the first pass."""
+        return self.rtn.detector is not None
+
+    @property
     def passes(self) -> int:
-        """How often a film goes through it where nothing else is asked for: networks of our form, twice."""
-        return 1 if self.rtn.tanh_residual else 2
+        """How often a film goes through it where nothing else is asked for: once where a detector goes before it or the
+        form is the published one, else twice."""
+        return 1 if self.rtn.tanh_residual or self.detects else 2
 
     def cell(
         self, device: torch.device | str = "cpu", precision: str = "fp32", tile: int | None = None
@@ -101,18 +107,28 @@ class Restorer:
         source, cell = self.flow(flow), self.cell(device)
         if isinstance(source, RAFT):
             source.to(device)
+
+        def as_frames(codes: np.ndarray) -> list[Tensor]:
+            units = (to_unit(frame, black_white) for frame in codes)
+            return [torch.from_numpy(padded(unit)).to(device).expand(1, 3, -1, -1) for unit in units]
+
         restored, defects = frames, np.empty(frames.shape, np.uint8)
+        shares: list[np.ndarray | None] = [None] * len(frames)
+        if self.detects:
+            restored = np.empty_like(frames)
+            for index, probability in detect_shot(cell, as_frames(frames), source):
+                found = probability[0, 0, :height, :width].cpu().numpy()
+                restored[index], shares[index] = fill_in(frames[index], kept_probability(found), how.least_probability)
         for left in reversed(range(passes or self.passes)):
-            before = restored
-            units = (to_unit(codes, black_white) for codes in before)
-            clip = [torch.from_numpy(padded(unit)).to(device).expand(1, 3, -1, -1) for unit in units]
+            before, clip = restored, as_frames(restored)
             restored = np.empty_like(frames)
             for result in restore_shot(cell, clip, source, chunk=max(1, len(clip))):
                 output, residual = result.planes(height, width)
                 luma = frames[result.index]
                 # What an earlier pass restored stays confirmed, though its neighbours explain it now.
                 residual = np.where(before[result.index] != luma, np.inf, residual)
-                after = composite(luma, black_white, output, how.between if left else how, residual)
+                share = shares[result.index]
+                after = composite(luma, black_white, output, how.between if left else how, residual, given=share)
                 restored[result.index], defects[result.index] = after.codes, after.defects
         return restored, defects
 

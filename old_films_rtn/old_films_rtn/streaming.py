@@ -16,7 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from old_films_rtn.detection import views
 from old_films_rtn.flow import FlowSource
+from old_films_rtn.models.detector import DefectDetector, probabilities
 from old_films_rtn.models.rtn import RTN, Direction, warp
 from old_films_rtn.pair_flows import Frames, PairFlows, Spill
 from old_films_rtn.tiles import TiledRunner, halo
@@ -36,6 +38,13 @@ class Restored(NamedTuple):
         both = self.output[0].float().mean(0), self.residual[0, 0]
         output, residual = (plane[:height, :width].cpu().numpy() for plane in both)
         return output, residual
+
+
+class Detected(NamedTuple):
+    """One frame before it is restored: index in the shot; probability (1, 1, h, w) that a pixel is a defect."""
+
+    index: int
+    probability: Tensor
 
 
 class Cell(Protocol):
@@ -59,6 +68,7 @@ class RestorationCell:
     ) -> None:
         self.model = model.to(device).eval()
         self.runner = TiledRunner(device, precision, tile, halo(model.forward_transformer))
+        self.detecting = TiledRunner(device, precision, tile, DefectDetector.REACH)
 
     def step(
         self, direction: Direction, state: Tensor | None, x_previous: Tensor | None, x: Tensor, flow: Tensor | None
@@ -74,6 +84,32 @@ class RestorationCell:
     def decode(self, x: Tensor, backward: Tensor, forward: Tensor) -> Tensor:
         """The restored frame (1, c, h, w), float32."""
         return self.runner(self.model.decode, x, backward, forward).float()
+
+    def detect(self, shown: Tensor) -> Tensor:
+        """The probability (1, 1, h, w) of a defect, of what ``detection.views`` shows; of a network with a detector."""
+        assert self.model.detector is not None
+        return probabilities(self.detecting(self.model.detector, shown))
+
+
+@torch.no_grad()
+def detect_shot(
+    cell: RestorationCell,
+    frames: Frames,
+    source: FlowSource,
+    *,
+    chunk: int = 40,
+    finished: int = 0,
+    on_chunk: Callable[[int], None] | None = None,
+) -> Iterator[Detected]:
+    """Where the defects of a shot's frames are, in order; arguments as for ``restore_shot``."""
+    flows, t = PairFlows(source, frames), len(frames)
+    for i in range(finished, t):
+        before, to_before = (frames[i - 1][:, :1], flows.pair(i - 1)[0]) if i else (None, None)
+        after, to_after = (frames[i + 1][:, :1], flows.pair(i)[1]) if i < t - 1 else (None, None)
+        yield Detected(i, cell.detect(views(frames[i][:, :1], before, after, to_before, to_after)))
+        flows.forget(i)
+        if on_chunk is not None and ((i + 1) % chunk == 0 or i == t - 1):
+            on_chunk(i + 1)
 
 
 @torch.no_grad()

@@ -91,7 +91,7 @@ def test_what_lies_outside_the_written_map_is_bit_equal_and_everywhere_is_not(tm
     frames[1, 20:26, 30:38], frames[2, 10:14, 8:16] = 255, 0
     scale = dtype(256 if dtype == np.uint16 else 1)
     films.write_folder(tmp_path / "in", list(frames.astype(dtype) * scale))
-    for name, options in (("out", ["--only-masked"]), ("every", ["--everywhere"])):
+    for name, options in (("out", []), ("every", ["--everywhere"])):
         masks = tmp_path / f"{name}_masks"
         assert run(tmp_path / "in", "--out", tmp_path / name, "--ckpt", model, "--masks", masks, *options) == 0
     before, out, every, masks = (np.stack(pictures(tmp_path / name)) for name in ("in", "out", "every", "out_masks"))
@@ -143,12 +143,12 @@ def test_a_second_pass_begins_from_what_the_first_one_restored(tmp_path, model):
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_only_masked_above_every_mask_returns_the_input_bit_for_bit(tmp_path, model, dtype):
+def test_a_threshold_above_every_map_returns_the_input_bit_for_bit(tmp_path, model, dtype):
     scale = 1 if dtype == np.uint8 else 257
     source = films.write_folder(
         tmp_path / "in", [picture.astype(dtype) * scale + dtype(1) for picture in films.moving(4)]
     )
-    assert run(source, "--out", tmp_path / "out", "--ckpt", model, "--only-masked", "--mask-threshold", 1.1) == 0
+    assert run(source, "--out", tmp_path / "out", "--ckpt", model, "--mask-threshold", 1.1) == 0
     for name in ("1.png", "4.png"):
         before, after = (cv2.imread(str(tmp_path / place / name), cv2.IMREAD_UNCHANGED) for place in ("in", "out"))
         assert after.dtype == dtype and np.array_equal(before, after)
@@ -327,7 +327,6 @@ def film(tmp_path):
         (["in", "--rate", "0"], ["--rate is between 0.1 and 1000"]),
         (["in", "--short-side", "0"], ["--short-side is at least 16"]),
         (["in", "--mask-threshold", "-1"], ["--mask-threshold is at least 0"]),
-        (["in", "--only-masked", "--everywhere"], ["--only-masked", "--everywhere", "one of them"]),
         (["in", "--grain", "0.5"], ["--grain", "--everywhere"]),
         (["in", "--mask", "nowhere"], ["nowhere not found"]),
         (["in", "--mask", "big.png"], ["big.png is 70x60", "64x48"]),

@@ -14,7 +14,6 @@ def restore(
     strength: float = 1.0,
     mask: str | None = None,
     mask_threshold: float | None = None,
-    only_masked: bool = False,
     everywhere: bool = False,
     protect: str | None = None,
     max_change: float | None = None,
@@ -48,14 +47,13 @@ def restore(
         ckpt: a run of train.py or a checkpoint of it, a released net_G_*.pth, an imported or exported folder, a
             .safetensors, or a hub id; the small bundled network where not given.
         flow: auto (RAFT where the checkpoint has it, else dis), checkpoint, raft:FILE, dis (OpenCV) or none.
-        passes: how often the film goes through the network, each time with the flow of what the last one restored; 2 where
-            not given, 1 for the authors' checkpoints.
+        passes: how often the film is restored, each time with the flow of what the last one restored; 1 for the bundled
+            network, which fills in defects before, and the authors' checkpoints, 2 for others where not given.
         strength: share of the change that is made, 0 to 1.
         mask: where to restore, instead of where the network finds defects: what --masks wrote, corrected by hand; an image,
             white on defects, or a folder of one for every frame.
-        mask_threshold: from which change on a pixel is a defect, as a share of the range from black to white; 0.08 where not
-            given.
-        only_masked: change nothing but defects; everything else comes back bit for bit. What is done anyway.
+        mask_threshold: from which probability on a pixel is a defect; 0.5 where not given. For networks without a detector:
+            from which change on, as a share of the range from black to white; 0.08 where not given.
         everywhere: make what the network changes outside defects, too: grain and flicker go.
         protect: an image, white where nothing may change, or a folder of one for every frame.
         max_change: largest change of a pixel, as a share of the range from black to white.
@@ -88,7 +86,7 @@ def restore(
     from old_films_rtn.video.io import open_film
 
     plan = plans.Plan.of(arguments)
-    plans.check_choice(only_masked, everywhere, grain, mask, mask_threshold)
+    plans.check_choice(everywhere, grain, mask, mask_threshold)
     source = open_film(film)
     target = plans.output_of(source, out, "restored" if preview is None else f"preview_{preview}.png")
     extras = Extras(masks, side_by_side, report)
@@ -98,14 +96,12 @@ def restore(
 
     from old_films_rtn import pretrained
     from old_films_rtn.compositing import Compositing
-    from old_films_rtn.defect_map import THRESHOLD
     from old_films_rtn.inference.pipeline import process_film
     from old_films_rtn.inference.preview import preview as show
     from old_films_rtn.inference.restoration import Restoration
     from old_films_rtn.inference.source import Clip
 
-    threshold = THRESHOLD if mask_threshold is None else mask_threshold
-    how = Compositing(strength, threshold, everywhere, max_change, grain)
+    how = Compositing(strength, mask_threshold, everywhere, max_change, grain)
     restorer, clip = pretrained.load(ckpt), Clip(source, *plan.span, short_side)
     if preview is not None:
         print(show(restorer, clip, preview, target, how, passes, flow, device))

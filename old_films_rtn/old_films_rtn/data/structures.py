@@ -72,7 +72,7 @@ def _bars(rng: np.random.Generator, kind: Kind, cover: np.ndarray, scale: float)
     middle = rng.uniform(0.3, 0.7, 2) * side
     if kind == "posts":
         for _ in range(rng.integers(1, 5)):
-            length = side * (2 if rng.random() < 0.4 else rng.uniform(0.15, 0.8))
+            length = side * (2 if rng.random() < 0.15 else rng.uniform(0.1, 0.7))
             place = np.array([rng.uniform(0.15, 0.85) * side, middle[1]])
             _bar(cover, place, upright, length, thickness * rng.uniform(0.5, 2))
         return

@@ -16,6 +16,7 @@ from old_films_rtn.data.clips import FilmClips, ProceduralClips, find_clips
 from old_films_rtn.data.degradation import Degradation, FilmWear
 from old_films_rtn.data.drawn import DrawnTextures
 from old_films_rtn.data.textures import TemplateTextures
+from old_films_rtn.detection import restored_clip
 from old_films_rtn.evaluation.parts import computed
 from old_films_rtn.flow import FlowSource, clip_flows
 from old_films_rtn.models.rtn import RTN
@@ -147,16 +148,20 @@ class Evaluation:
 
 
 class Recurrent:
-    """A network as a method and as detectors that share one pass over a clip."""
+    """A network as a method and as detectors that share one pass over a clip.
 
-    def __init__(self, rtn: RTN) -> None:
-        self.rtn = rtn
+    source: of the flow after defects were filled in (see ``detection.restored_clip``).
+    """
+
+    def __init__(self, rtn: RTN, source: FlowSource | None = None) -> None:
+        self.rtn, self.source = rtn, source
         self._clip: Tensor | None = None
         self._result: Any = None
 
-    def _pass(self, clip: Tensor, forward_flow: Tensor, backward_flow: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _pass(self, clip: Tensor, forward_flow: Tensor, backward_flow: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         if self._clip is not clip:
-            self._clip, self._result = clip, self.rtn(clip, forward_flow, backward_flow)
+            self._clip = clip
+            self._result = restored_clip(self.rtn, clip, (forward_flow, backward_flow), self.source)
         return self._result
 
     def __call__(self, clip: Tensor, forward_flow: Tensor, backward_flow: Tensor) -> Tensor:
@@ -164,11 +169,13 @@ class Recurrent:
         return self._pass(clip, forward_flow, backward_flow)[0]
 
     def masks(self) -> dict[str, Restore]:
-        """The maps of the gates: a direction each, and the larger of both."""
+        """The maps of the gates: a direction each, and the larger of both; and the defect map, which is what the detector
+        says, or the mean change of a pixel and its neighbours."""
         return {
-            "mask": lambda *inputs: torch.maximum(*self._pass(*inputs)[1:]),
+            "mask": lambda *inputs: torch.maximum(*self._pass(*inputs)[1:3]),
             "mask, forward": lambda *inputs: self._pass(*inputs)[1],
             "mask, backward": lambda *inputs: self._pass(*inputs)[2],
+            "defect map": lambda *inputs: self._pass(*inputs)[3],
         }
 
 
@@ -203,7 +210,7 @@ def evaluate_network(
     }
     if single is not None:
         methods["single frames"] = baselines.single_frames(single.rtn.to(device))
-    methods["recurrent"] = recurrent = Recurrent(rtn)
+    methods["recurrent"] = recurrent = Recurrent(rtn, source)
     compared = Evaluation(methods, {**recurrent.masks(), "residual": baselines.residual_map}, source, device)
     compared.run(dataset, "clips", store)
     if compared.is_undecided("mask"):

@@ -81,6 +81,10 @@ class Shot:
         if lumas.path not in self._unsynced:
             self._unsynced.append(lumas.path)
 
+    def image(self, kind: str, index: int) -> np.ndarray:
+        """A kept image of a frame of the clip."""
+        return read_image(self.folder / _file_name(kind, index))
+
     def finish(self, originals: int) -> None:
         """Record that so many originals are finished in this pass, and all that is kept of them on disk."""
         for path in self._unsynced:

@@ -20,7 +20,7 @@ from old_films_rtn.inference import memory, outlook
 from old_films_rtn.inference.kept import KeptFilm, Shot
 from old_films_rtn.inference.plan import Plan
 from old_films_rtn.inference.source import Clip, Lumas
-from old_films_rtn.streaming import Cell, Restored, restore_shot
+from old_films_rtn.streaming import Cell, Detected, RestorationCell, Restored, detect_shot, restore_shot
 from old_films_rtn.video.frame import Frame
 from old_films_rtn.video.io import check_output, open_output
 from shared_utils import UserError, distributed, files, work
@@ -49,6 +49,13 @@ class Stream:
             scratch=shot.scratch,
             finished=shot.finished,
             on_chunk=shot.finish,
+        )
+
+    def detections(self, shot: Shot) -> Iterator[Detected]:
+        """Where the defects of the originals are that are not finished yet, in order; of a cell with a detector."""
+        assert isinstance(self.cell, RestorationCell)
+        return detect_shot(
+            self.cell, shot.lumas, self.source, chunk=self.chunk, finished=shot.finished, on_chunk=shot.finish
         )
 
 

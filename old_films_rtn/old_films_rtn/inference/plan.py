@@ -107,12 +107,8 @@ def check_numbers(arguments: Mapping[str, Any]) -> None:
         raise UserError(f"--{name.replace('_', '-')} is {allowed}, got {value}")
 
 
-def check_choice(only_masked: bool, everywhere: bool, grain: float, mask: str | None, threshold: float | None) -> None:
+def check_choice(everywhere: bool, grain: float, mask: str | None, threshold: float | None) -> None:
     """Raise UserError for arguments that contradict each other."""
-    if only_masked and everywhere:
-        raise UserError(
-            "--only-masked changes nothing but defects and --everywhere what is outside, too: give one of them"
-        )
     if grain and not everywhere:
         raise UserError("--grain puts back what only --everywhere takes away outside defects: give both, or neither")
     if mask is not None and threshold is not None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from old_films_rtn.compositing import Composite, Compositing, composite, report
+from old_films_rtn.compositing import Composite, Compositing, composite, fill_in, kept_probability, report
 from old_films_rtn.flow import FlowSource
 from old_films_rtn.inference.extras import Extras
 from old_films_rtn.inference.kept import KeptFilm, Shot
@@ -31,6 +31,8 @@ from shared_utils.checkpoint import weights_digest
 log = logging.getLogger(__name__)
 
 
+GIVEN = 1 / 255
+"""From which value on a pixel of a map that is given is filled in: all that is not black."""
 Planes = tuple[np.ndarray, np.ndarray]
 
 
@@ -52,15 +54,21 @@ class Restoration:
         repeats: bool = True,
         published_windows: bool = False,
     ) -> None:
-        """how: what of the network's output goes back. passes: how often the film goes through it; as the network says where
-        not given. protect: an image or a folder (see ``FrameMasks``). mask: the same, of the defects. extras: what is
-        written beside the film. repeats: restore repeated frames once. published_windows: windows of 20 frames every 10.
+        """how: what of the network's output goes back. passes: how often the film is restored; as the network says where not
+        given. A network that has a detector finds the defects before, or takes them from ``mask``, and fills them in.
+        protect: an image or a folder (see ``FrameMasks``). mask: the same, of the defects. extras: what is written beside the
+        film. repeats: restore repeated frames once. published_windows: windows of 20 frames every 10.
         """
         self.restorer, self.how, self.extras = restorer, how, extras or Extras()
-        self.passes = restorer.passes if passes is None else passes
+        self.restorings = restorer.passes if passes is None else passes
         self.protection = FrameMasks(protect) if protect else None
         self.given = FrameMasks(mask) if mask else None
         self.repeats, self.published_windows = repeats, published_windows
+
+    @property
+    def passes(self) -> int:
+        """See ``Process``."""
+        return self.restorings + self.restorer.detects
 
     @property
     def halo(self) -> int:
@@ -101,7 +109,13 @@ class Restoration:
     def shot(self, shot: Shot, stream: Stream) -> Iterator[None]:
         """See ``Process``."""
         original = shot.lumas
-        for number in range(self.passes):
+        if self.restorer.detects:
+            filled = original.after_pass(1)
+            for _ in self._fill_in(shot, filled, stream):
+                yield
+            shot.finish(len(shot.originals))
+            shot = replace(shot, lumas=filled)
+        for number in range(int(self.restorer.detects), self.passes):
             shot = replace(shot, passed=number)
             after = original.after_pass(number + 1) if number < self.passes - 1 else None
             for result in self._results(shot, stream):
@@ -114,12 +128,31 @@ class Restoration:
                     self._keep(shot, index, original, seen)
                 else:
                     # What is protected is so in the end; the next pass is free to see it restored.
-                    made = self._composite(index, place, original, seen, self.how.between)
+                    made = self._composite(shot, index, index, original, seen, self.how.between)
                     shot.keep_pass(after, index, made.codes)
                 yield
             if after is not None:
                 shot.finish(len(shot.originals))
                 shot = replace(shot, lumas=after)
+
+    def _fill_in(self, shot: Shot, lumas: Lumas, stream: Stream) -> Iterator[None]:
+        """Put the frames of a shot with their defects filled in into ``lumas``, and keep where those are."""
+        if self.given is not None:
+            for index in shot.originals[shot.finished :]:
+                luma = shot.lumas.codes(index - shot.first)
+                shot.keep_pass(lumas, index, fill_in(luma, self.given.mask(index), GIVEN).codes)
+                yield
+            return
+        if shot.finished == len(shot.originals):
+            return
+        height, width = shot.lumas.size
+        for number, probability in stream.detections(shot):
+            index = shot.originals[number]
+            found = kept_probability(probability[0, 0, :height, :width].cpu().numpy())
+            shot.keep("found", index, encoded(np.rint(255 * found).astype(np.uint8)))
+            luma = shot.lumas.codes(index - shot.first)
+            shot.keep_pass(lumas, index, fill_in(luma, found, self.how.least_probability).codes)
+            yield
 
     def _results(self, shot: Shot, stream: Stream) -> Iterable[Restored]:
         if shot.finished == len(shot.originals):
@@ -129,19 +162,30 @@ class Restoration:
         return stream.frames(shot)
 
     def _composite(
-        self, index: int, place: int, lumas: Lumas, seen: Planes, how: Compositing, protect: np.ndarray | None = None
+        self,
+        shot: Shot,
+        index: int,
+        original_index: int,
+        lumas: Lumas,
+        seen: Planes,
+        how: Compositing,
+        protect: np.ndarray | None = None,
     ) -> Composite:
-        """A frame of the clip, at ``place`` in its shot. seen: output and residual."""
-        given = None if self.given is None else self.given.mask(index)
-        return composite(lumas.codes(place), lumas.black_white, seen[0], how, seen[1], protect, given)
+        """A frame of the clip, which shows the original. seen: output and residual."""
+        codes, given = lumas.codes(index - shot.first), None
+        if self.given is not None:
+            given = self.given.mask(index)
+        elif self.restorer.detects:
+            found = shot.image("found", original_index) / np.float32(255)
+            given = fill_in(codes, found, how.least_probability).share
+        return composite(codes, lumas.black_white, seen[0], how, seen[1], protect, given)
 
     def _keep(self, shot: Shot, original_index: int, lumas: Lumas, seen: Planes) -> None:
         """Keep a frame and the repeats that show it."""
         for index in shot.shown_by[original_index]:
-            place = index - shot.first
             protect = None if self.protection is None else self.protection.mask(index)
-            after = self._composite(index, place, lumas, seen, self.how, protect)
-            row = report(lumas.codes(place), after, lumas.black_white)
+            after = self._composite(shot, index, original_index, lumas, seen, self.how, protect)
+            row = report(lumas.codes(index - shot.first), after, lumas.black_white)
             shot.keep("luma", index, encoded(after.codes))
             shot.keep("mask", index, encoded(after.defects))
             shot.keep("report", index, json.dumps(row).encode())

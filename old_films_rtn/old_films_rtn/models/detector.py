@@ -31,7 +31,7 @@ class DefectDetector(nn.Module):
     mistaken for: they end, lean, move with the scene.
     """
 
-    REACH = 208
+    REACH = 176
 
     def __init__(self) -> None:
         super().__init__()
