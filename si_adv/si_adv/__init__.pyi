@@ -1,3 +1,4 @@
+from .attacks import AOF as AOF
 from .attacks import ATTACKS as ATTACKS
 from .attacks import CW as CW
 from .attacks import FGM as FGM
@@ -10,9 +11,12 @@ from .attacks import Attack as Attack
 from .attacks import AttackResult as AttackResult
 from .attacks import Drop as Drop
 from .attacks import GeoA3 as GeoA3
+from .attacks import HiTAdv as HiTAdv
+from .attacks import HopSkipJump as HopSkipJump
 from .attacks import NormalIFGM as NormalIFGM
 from .attacks import RandomDirection as RandomDirection
 from .attacks import RandomTangent as RandomTangent
+from .attacks import ShapeInvariantHopSkipJump as ShapeInvariantHopSkipJump
 from .attacks import ShapeInvariantIFGM as ShapeInvariantIFGM
 from .attacks import ShapeInvariantQuery as ShapeInvariantQuery
 from .attacks import SimBA as SimBA

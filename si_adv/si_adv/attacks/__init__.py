@@ -11,7 +11,10 @@ import inspect
 from shared_utils import UserError
 from si_adv.attacks.adapt import Adapted
 from si_adv.attacks.base import Attack, AttackResult, Victim
+from si_adv.attacks.decision import HopSkipJump, ShapeInvariantHopSkipJump
+from si_adv.attacks.deformation import HiTAdv
 from si_adv.attacks.drop import Drop
+from si_adv.attacks.frequency import AOF
 from si_adv.attacks.gradient import (
     FGM,
     IFGM,
@@ -35,6 +38,8 @@ ATTACKS: dict[str, type[Attack]] = {
     "cw": CW,
     "knn": KNN,
     "geoa3": GeoA3,
+    "aof": AOF,
+    "hit_adv": HiTAdv,
     "drop": Drop,
     "normal_ifgm": NormalIFGM,
     "random_tangent": RandomTangent,
@@ -42,6 +47,8 @@ ATTACKS: dict[str, type[Attack]] = {
     "si_query": ShapeInvariantQuery,
     "simba": SimBA,
     "simba_pp": SimBAPP,
+    "hop_skip_jump": HopSkipJump,
+    "si_hop_skip_jump": ShapeInvariantHopSkipJump,
 }
 
 
@@ -83,6 +90,7 @@ def _closest(name: str, known: dict) -> str:
 
 
 __all__ = [
+    "AOF",
     "ATTACKS",
     "CW",
     "FGM",
@@ -95,10 +103,13 @@ __all__ = [
     "AttackResult",
     "Drop",
     "GeoA3",
+    "HiTAdv",
+    "HopSkipJump",
     "NormalIFGM",
     "QueryAttack",
     "RandomDirection",
     "RandomTangent",
+    "ShapeInvariantHopSkipJump",
     "ShapeInvariantIFGM",
     "ShapeInvariantQuery",
     "SimBA",

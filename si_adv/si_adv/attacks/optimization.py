@@ -1,8 +1,9 @@
 """Attacks that minimise loss + weight * distance with Adam: 3d-Adv (CW), kNN and GeoA3.
 
-One loop serves the three: an outer search for the weight, cloud by cloud, around an inner descent from the clean cloud.
-They differ in the distance, and in how the weight is searched. Every iterate is looked at and the nearest success kept;
-a cloud without any comes back as its last iterate.
+One loop serves the three, and those of ``frequency`` and ``deformation``: an outer search for the weight, cloud by cloud,
+around an inner descent from the clean cloud. They differ in the distance, in what is descended over (``_points``) and in how
+the weight is searched. Every iterate is looked at and the nearest success kept; a cloud without any comes back as its last
+iterate.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from si_adv.losses import (
     knn_distance,
     l2_distance,
     local_curvature,
+    margin_loss,
     nearest_squared_distances,
     project_inner,
     project_inner_published,
@@ -34,6 +36,7 @@ class OptimizationAttack(Attack):
     for the weight starts and its upper bound; after a success the lower bound rises to the weight, after a failure the
     upper bound falls to it, and the next weight is the middle. Without an upper bound it doubles until the first failure.
     start_noise: standard deviation of the noise every descent starts from.
+    margin: the loss falls until the decision is won by so much, however early it flips; None: by ``confidence``.
     early_stop: a cloud that has been fooled leaves the descent when its objective has not fallen by 1e-4 of itself over
         a tenth of the iterations (the rule of Carlini and Wagner's own code). Otherwise every descent runs to its end.
 
@@ -50,6 +53,7 @@ class OptimizationAttack(Attack):
         weight: float,
         max_weight: float | None,
         start_noise: float,
+        margin: float | None = None,
         early_stop: bool = True,
         **options,
     ) -> None:
@@ -60,21 +64,47 @@ class OptimizationAttack(Attack):
         self.weight = weight
         self.max_weight = max_weight
         self.start_noise = start_noise
+        self.margin = margin
         self.early_stop = early_stop
 
     # What a subclass says --------------------------------------------------------------------------------------------
 
-    def _context(self, clean: Tensor, normals: Tensor | None) -> tuple[Tensor, ...]:
+    passes = 1
+    """Clouds passed through the victim in a step."""
+
+    def _context(self, clean: Tensor, labels: Tensor, normals: Tensor | None) -> tuple[Tensor, ...]:
         """What the distance is measured against, every tensor with a row a cloud."""
         return (clean,)
 
-    @abstractmethod
-    def _distance(self, points: Tensor, *context: Tensor) -> Tensor:
-        """Distance (a,) of clouds (a, N, 3) to their rows of the context, differentiable."""
+    def _begin(self, generators: list[torch.Generator], clean: Tensor, *context: Tensor) -> Tensor:
+        """Where a descent starts, (b, ...): the clouds themselves, or what ``_points`` makes clouds of."""
+        return clean + self.start_noise * draw_normal(generators, clean.shape[1:], clean)
 
-    def _project(self, points: Tensor, clean: Tensor, normals: Tensor | None) -> Tensor:
-        """What is done to the points after every step."""
-        return points
+    def _points(self, variable: Tensor, *context: Tensor) -> Tensor:
+        """Clouds (a, N, 3) of what is descended over, differentiable."""
+        return variable
+
+    def _rates(self, variable: Tensor) -> Tensor | float:
+        """The learning rate of every entry."""
+        return self.learning_rate
+
+    def _attack_loss(self, points: Tensor, labels: Tensor, *context: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The loss (a,) beside the distance, the victim's output (a, C) on the clouds, and whether they are successes (a,)."""
+        output = self._forward(points, labels)
+        return self._margin_loss(output, labels), output, self._reached(output, labels)
+
+    @abstractmethod
+    def _distance(self, points: Tensor, variable: Tensor, *context: Tensor) -> Tensor:
+        """Distance (a,) of clouds (a, N, 3), made of the variable, to their rows of the context, differentiable."""
+
+    def _project(self, variable: Tensor, normals: Tensor | None, *context: Tensor) -> Tensor:
+        """What is done to the variable after every step."""
+        return variable
+
+    def _margin_loss(self, output: Tensor, labels: Tensor) -> Tensor:
+        """``_loss``, down to the margin."""
+        margin = self.confidence if self.margin is None else max(self.margin, self.confidence)
+        return margin_loss(output, labels, confidence=margin, targeted=self.targeted, top_k=self.top_k)
 
     # The search for the weight, and the descent -----------------------------------------------------------------------
 
@@ -86,66 +116,67 @@ class OptimizationAttack(Attack):
         rows = rows[~reached]
         if not len(rows):
             return result
-        context = self._context(clean, normals)
+        context = self._context(clean, labels, normals)
         generators = cloud_generators(self.seed, ids)
         nearest = torch.full_like(clean[:, 0, 0], torch.inf)
         weight = torch.full_like(nearest, self.weight)
         lower = torch.zeros_like(nearest)
         upper = torch.full_like(nearest, torch.inf if self.max_weight is None else self.max_weight)
         for _ in range(self.search_steps):
-            points = clean + self.start_noise * draw_normal(generators, clean.shape[1:], clean)
-            found = self._descend(points, rows, weight, clean, labels, normals, context, nearest, result)
+            variable = self._begin(generators, *context)
+            found = self._descend(variable, rows, weight, labels, normals, context, nearest, result)
             lower, upper = torch.where(found, weight, lower), torch.where(found, upper, weight)
             weight = torch.where(upper.isinf(), 2 * weight, (lower + upper) / 2)
         failed = rows[~result.success[rows]]
         if len(failed):
-            result.adv[failed] = points[failed]
-            prediction, reached = self._look(points[failed], labels[failed])
+            with torch.no_grad():
+                result.adv[failed] = self._points(variable[failed], *(item[failed] for item in context))
+            prediction, reached = self._look(result.adv[failed], labels[failed])
             result.record(failed, prediction, reached)
         return result
 
     def _descend(
         self,
-        points: Tensor,
+        variable: Tensor,
         rows: Tensor,
         weight: Tensor,
-        clean: Tensor,
         labels: Tensor,
         normals: Tensor | None,
         context: tuple[Tensor, ...],
         nearest: Tensor,
         result: AttackResult,
     ) -> Tensor:
-        """One descent of the clouds in ``rows`` of ``points``, in place; which clouds (b,) were fooled by an iterate.
+        """One descent of the clouds in ``rows`` of ``variable``, in place; which clouds (b,) were fooled by an iterate.
 
         Successes nearer than ``nearest`` (b,) go into the result.
         """
         found = torch.zeros_like(result.success)
-        first, second = torch.zeros_like(points), torch.zeros_like(points)
+        first, second = torch.zeros_like(variable), torch.zeros_like(variable)
         checked = torch.full_like(nearest, torch.inf)
         patience = max(1, self.iterations // 10)
         for iteration in range(1, self.iterations + 1):
-            current = points[rows].requires_grad_()
-            output = self._forward(current, labels[rows])
-            distance = self._distance(current, *(item[rows] for item in context))
+            current = variable[rows].requires_grad_()
+            active = tuple(item[rows] for item in context)
+            points = self._points(current, *active)
+            loss, output, reached = self._attack_loss(points, labels[rows], *active)
+            distance = self._distance(points, current, *active)
             needs_gradient(output)
-            objective = self._loss(output, labels[rows]) + weight[rows] * distance
+            objective = loss + weight[rows] * distance
             (gradient,) = torch.autograd.grad(objective.sum(), current)
             with torch.no_grad():
-                reached = self._reached(output, labels[rows])
-                result.queries[rows] += 1
+                result.queries[rows] += self.passes
                 found[rows] |= reached
                 better = reached & (distance < nearest[rows])
                 kept = rows[better]
                 nearest[kept] = distance[better]
-                result.adv[kept], result.success[kept] = current[better], True
+                result.adv[kept], result.success[kept] = points[better], True
                 result.prediction[kept] = output[better].argmax(1)
 
                 first[rows] = _BETA1 * first[rows] + (1 - _BETA1) * gradient
                 second[rows] = _BETA2 * second[rows] + (1 - _BETA2) * gradient.square()
                 scale = (second[rows] / (1 - _BETA2**iteration)).sqrt() + _ADAM_EPS
-                moved = current - self.learning_rate / (1 - _BETA1**iteration) * first[rows] / scale
-                points[rows] = self._project(moved, clean[rows], None if normals is None else normals[rows])
+                moved = current - self._rates(current) / (1 - _BETA1**iteration) * first[rows] / scale
+                variable[rows] = self._project(moved, None if normals is None else normals[rows], *active)
                 result.steps[rows] += 1
                 if self.early_stop and iteration % patience == 0:
                     falling = objective < checked[rows] * (1 - 1e-4)
@@ -182,7 +213,7 @@ class CW(OptimizationAttack):
             **options,
         )
 
-    def _distance(self, points: Tensor, *context: Tensor) -> Tensor:
+    def _distance(self, points: Tensor, variable: Tensor, *context: Tensor) -> Tensor:
         return l2_distance(points, *context)
 
 
@@ -224,15 +255,15 @@ class KNN(OptimizationAttack):
         self.knn_weight = knn_weight
         self.published_projection = published_projection
 
-    def _distance(self, points: Tensor, *context: Tensor) -> Tensor:
+    def _distance(self, points: Tensor, variable: Tensor, *context: Tensor) -> Tensor:
         chamfer = nearest_squared_distances(points, *context).mean(1)
         return points.shape[1] * (self.chamfer_weight * chamfer + self.knn_weight * knn_distance(points))
 
-    def _project(self, points: Tensor, clean: Tensor, normals: Tensor | None) -> Tensor:
+    def _project(self, variable: Tensor, normals: Tensor | None, *context: Tensor) -> Tensor:
         if normals is not None:
             project = project_inner_published if self.published_projection else project_inner
-            points = project(points, clean, normals)
-        return points if self.eps is None else clip_linf(points, clean, self.eps)
+            variable = project(variable, *context, normals)
+        return variable if self.eps is None else clip_linf(variable, *context, self.eps)
 
 
 class GeoA3(OptimizationAttack):
@@ -271,11 +302,11 @@ class GeoA3(OptimizationAttack):
         self.curvature_weight = curvature_weight
         self.k = k
 
-    def _context(self, clean: Tensor, normals: Tensor | None) -> tuple[Tensor, ...]:
+    def _context(self, clean: Tensor, labels: Tensor, normals: Tensor | None) -> tuple[Tensor, ...]:
         assert normals is not None  # needs_normals
         return clean, normals, local_curvature(clean, normals, self.k)
 
-    def _distance(self, points: Tensor, *context: Tensor) -> Tensor:
+    def _distance(self, points: Tensor, variable: Tensor, *context: Tensor) -> Tensor:
         clean, normals, curvature = context
         to_clean = nearest_squared_distances(points, clean)
         chamfer = to_clean.mean(1) + nearest_squared_distances(clean, points).mean(1)

@@ -127,10 +127,10 @@ def test_knn_minimises_chamfer_plus_the_distance_of_neighbours(victim, clouds):
     clean = clouds[0]
     stray = clean.clone()
     stray[:, 0] *= 3
-    distance = KNN(victim)._distance(stray, clean)
+    distance = KNN(victim)._distance(stray, stray, clean)
     chamfer, neighbours = losses.nearest_squared_distances(stray, clean).mean(1), losses.knn_distance(stray)
     torch.testing.assert_close(distance, 256 * (5 * chamfer + 3 * neighbours))
-    assert (KNN(victim, knn_weight=6.0)._distance(stray, clean) > distance).all()
+    assert (KNN(victim, knn_weight=6.0)._distance(stray, stray, clean) > distance).all()
 
 
 @pytest.mark.parametrize(("max_weight", "tried"), [(None, [10, 20, 40, 80]), (80.0, [10, 45, 62.5, 71.25])])
