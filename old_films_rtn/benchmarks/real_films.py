@@ -57,8 +57,8 @@ def real_films(
         before, after = list(open_film(root / name).frames())[:frames], list(open_film(restored).frames())
         masks = list(open_film(f"{target / name}_masks").frames())
         rows.append(kept(name, before, after))
-        middle = len(after) // 2
-        pictures.append([crop(frame.luma, corner) for frame in (before[middle], after[middle], masks[middle])])
+        shown = [[crop(frame.luma, corner) for frame in each] for each in zip(before, after, masks, strict=True)]
+        pictures.append(max(shown, key=lambda tiles: float((tiles[0] != tiles[1]).mean())))
     film = with_sound(root / "remaster_clip" / "a-bomb_blast_effects_part.mp4", target / "with_sound.mp4")
     span = [f"--frames=0:{video_frames}"] if video_frames else []
     restored = run(
@@ -142,18 +142,24 @@ def crop(luma, corner):
 
 
 def draw(rows, path):
-    """Before, after and mask of every film, in 32 greys: a small file."""
-    import cv2
+    """Before, after, four times the change, and the defect map, of the frame of every film that was changed most."""
     import numpy as np
+    from matplotlib.figure import Figure
 
-    gap = 4
-    tiles = [[np.pad(tile, ((0, gap), (0, gap)), constant_values=255) for tile in row] for row in rows]
-    picture = np.vstack([np.hstack(row) for row in tiles])[:-gap, :-gap]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(
-        str(path), (np.rint(picture / 255 * 31) * (255 / 31)).astype(np.uint8), [cv2.IMWRITE_PNG_COMPRESSION, 9]
-    )
-    print(f"{path}: before, after, mask; {', '.join(SCANS)}")
+    from shared_utils.logging import save_figure
+
+    figure = Figure(figsize=(4 * 2.5, 1.48 * len(rows)), layout="constrained")
+    for row, name, axes in zip(rows, SCANS, figure.subplots(len(rows), 4, squeeze=False), strict=True):
+        before, after, defects = (tile.astype(np.float32) for tile in row)
+        tiles = {"before": before, "after": after, "4 x the change": 128 + 4 * (after - before), "defect map": defects}
+        for axis, (title, tile) in zip(axes, tiles.items(), strict=True):
+            axis.imshow(tile, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+            axis.set(xticks=[], yticks=[])
+            if name == next(iter(SCANS)):
+                axis.set_title(title, fontsize=9)
+        axes[0].set_ylabel(name, fontsize=7)
+    save_figure(figure, path)
+    print(f"{path}: {', '.join(SCANS)}")
 
 
 def draw_colour(frames, path):

@@ -26,11 +26,18 @@ class FlowSource(Protocol):
     def flow(self, a: Any, b: Any) -> Tensor: ...
 
 
+def made_again(source: FlowSource) -> bool:
+    """Whether its flows are cheaper to make again than to keep on disk: those of ``DIS`` and ``NoFlow`` are."""
+    return getattr(source, "made_again", False)
+
+
 class DIS:
     """Dense inverse search (Kroeger et al., ECCV 2016) by OpenCV, medium preset, on the first channel in 8 bits.
 
     A 3x3 median goes before: specks of dirt would otherwise be taken for motion.
     """
+
+    made_again = True
 
     def __init__(self) -> None:
         self._search: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
@@ -48,6 +55,8 @@ class DIS:
 
 class NoFlow:
     """No motion: for films that stand still, and to see what the flow is worth."""
+
+    made_again = True
 
     def features(self, frames: Tensor) -> Tensor:
         """The frames; only their shape is used."""

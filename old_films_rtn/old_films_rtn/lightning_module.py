@@ -130,6 +130,8 @@ class RestorationModule(LightningModule):
         options: Any = self.hparams
         parts = [[p for name, p in self.rtn.named_parameters() if not name.startswith("detector.")]]
         parts += [list(part.parameters()) for part in (self.discriminator, self.rtn.detector) if part is not None]
+        if not options.rest:
+            parts = parts[-1:]  # the detector comes last
         optimizers = [torch.optim.Adam(part, options.learning_rate, options.betas) for part in parts]
         batches = max(1, int(self.trainer.estimated_stepping_batches))
         per_epoch = max(1, int(self.trainer.num_training_batches)) if math.isfinite(batches) else 1

@@ -68,7 +68,7 @@ class PairFlows:
         return self._flows[i]
 
     def write(self, start: int) -> None:
-        """Move the flows of the chunk that begins at ``start`` from memory to the spill."""
+        """Move the flows of the chunk that begins at ``start`` from memory to the spill; without one they are made again."""
         end = min(start + self.chunk, len(self.frames) - 1)
         if self.spill is not None and start < end:
             self.spill.put(f"flows_{start:06d}", torch.stack([torch.cat(self.pair(i)) for i in range(start, end)]))

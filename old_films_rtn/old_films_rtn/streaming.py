@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from old_films_rtn.detection import views
-from old_films_rtn.flow import FlowSource
+from old_films_rtn.flow import FlowSource, made_again
 from old_films_rtn.models.detector import DefectDetector, probabilities
 from old_films_rtn.models.rtn import RTN, Direction, warp
 from old_films_rtn.pair_flows import Frames, PairFlows, Spill
@@ -137,7 +137,7 @@ def restore_shot(
         raise ValueError("a shot longer than a chunk needs a scratch folder")
     spill = Spill(scratch) if scratch is not None and t > chunk else None
     swept = spill if lookahead is None else None
-    flows = PairFlows(source, frames, swept, chunk)
+    flows = PairFlows(source, frames, None if made_again(source) else swept, chunk)
     if swept is not None and finished < (t - 1) // chunk * chunk:
         _sweep(cell, frames, flows, swept, chunk, finished)
     forward = spill.get(f"forward_{finished:06d}", frames[0].device) if spill is not None and finished else None

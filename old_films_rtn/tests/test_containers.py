@@ -147,6 +147,8 @@ def test_room_on_the_disk_is_reckoned_before_the_work(tmp_path, source, monkeypa
     assert (
         outlook.disk_bytes(shots, size, 1, chunk, None, 2) - streamed > 900 * 16 * pixels
     )  # flows of the longest shot
+    again = outlook.disk_bytes(shots, size, 1, chunk, None, 2, flows_kept=False) - streamed
+    assert 0 < again < 30 * 64 * pixels  # the states at the beginnings of 23 chunks
     assert outlook.disk_bytes(shots, size, 2, chunk, 10, 2) == pytest.approx(2 * streamed)
     monkeypatch.setattr(outlook.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 2_000_000_000}))
     with pytest.raises(UserError, match=r"2 GB free.*up to 3 GB.*--lookahead 40.*1 GB"):

@@ -61,6 +61,21 @@ def test_the_result_does_not_depend_on_the_chunk(model, frames, whole, chunk, tm
     assert difference(restored, whole[0]) < 1e-5
 
 
+def test_flows_that_are_made_again_take_no_room_on_disk_and_others_wait_there(model, frames, whole, tmp_path):
+    class Kept(DIS):
+        made_again = False
+
+    stored = {}
+    for source in (DIS(), Kept()):
+        folder = tmp_path / type(source).__name__
+        restored = []
+        for result in restore_shot(RestorationCell(model), frames, source, chunk=2, scratch=folder):
+            restored.append(result)
+            stored.setdefault(type(source), set()).update(path.stem.partition("_")[0] for path in folder.iterdir())
+        assert difference(restored, whole[0]) < 1e-5
+    assert stored == {DIS: {"backward", "forward"}, Kept: {"backward", "forward", "flows"}}
+
+
 def test_a_shot_of_one_frame_is_restored_without_neighbours(model, frames):
     (result,) = restore_shot(RestorationCell(model), frames[:1], DIS())
     with torch.no_grad():

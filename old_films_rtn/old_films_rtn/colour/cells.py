@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from old_films_rtn.colour.lab import from_lab
-from old_films_rtn.flow import FlowSource
+from old_films_rtn.flow import FlowSource, made_again
 from old_films_rtn.models.colour import AB_SCALE, ColourRTN
 from old_films_rtn.models.rtn import Direction
 from old_films_rtn.streaming import Restored
@@ -58,7 +58,7 @@ class OnLightness:
     """A flow source that sees the lightness of colour frames alone."""
 
     def __init__(self, source: FlowSource) -> None:
-        self.source = source
+        self.source, self.made_again = source, made_again(source)
 
     def features(self, frames: Tensor) -> Any:
         return self.source.features(frames[:, :1].expand(-1, 3, -1, -1))

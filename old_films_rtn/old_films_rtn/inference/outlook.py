@@ -15,12 +15,20 @@ KEPT = 1.3
 """Images kept of a frame, luma and map, as a share of the bytes of its luma plane: at most, for scans full of grain."""
 
 
-def disk_bytes(shots: Shots, size: tuple[int, int], sample: int, chunk: int, lookahead: int | None, passes: int) -> int:
-    """Bytes on disk at most while a film is worked on; sample: bytes of a luma code."""
+def disk_bytes(
+    shots: Shots,
+    size: tuple[int, int],
+    sample: int,
+    chunk: int,
+    lookahead: int | None,
+    passes: int,
+    flows_kept: bool = True,
+) -> int:
+    """Bytes on disk at most while a film is worked on. sample: bytes of a luma code. flows_kept: see ``flow.made_again``."""
     longest = max(end - first for first, end in shots.spans())
     waiting = 0
     if longest > chunk and lookahead is None:
-        waiting = longest * FLOW_BYTES + -(-longest // chunk) * STATE_BYTES
+        waiting = flows_kept * longest * FLOW_BYTES + -(-longest // chunk) * STATE_BYTES
     a_pixel = sample * (KEPT * shots.length + longest * passes) + waiting
     return int(size[0] * size[1] * a_pixel)
 

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import torch
 
-from old_films_rtn.flow import FlowSource
+from old_films_rtn.flow import FlowSource, made_again
 from old_films_rtn.inference import memory, outlook
 from old_films_rtn.inference.kept import KeptFilm, Shot
 from old_films_rtn.inference.plan import Plan
@@ -137,7 +137,7 @@ def process_film(process: Process, clip: Clip, out: Path, plan: Plan) -> None:
             kept = KeptFilm(parts, clip, plan.cuts, process.repeats)
             process.check(clip, size, kept)
             needed, least = (
-                outlook.disk_bytes(kept.shots, size, sample, chunk, ahead, process.passes)
+                outlook.disk_bytes(kept.shots, size, sample, chunk, ahead, process.passes, not made_again(source))
                 for ahead in (plan.lookahead, 0)
             )
             outlook.check_disk(parts.folder, needed, least)
