@@ -260,10 +260,11 @@ class KNN(OptimizationAttack):
         return points.shape[1] * (self.chamfer_weight * chamfer + self.knn_weight * knn_distance(points))
 
     def _project(self, variable: Tensor, normals: Tensor | None, *context: Tensor) -> Tensor:
+        (clean,) = context
         if normals is not None:
             project = project_inner_published if self.published_projection else project_inner
-            variable = project(variable, *context, normals)
-        return variable if self.eps is None else clip_linf(variable, *context, self.eps)
+            variable = project(variable, clean, normals)
+        return variable if self.eps is None else clip_linf(variable, clean, self.eps)
 
 
 class GeoA3(OptimizationAttack):
