@@ -144,6 +144,20 @@ def test_correlation_on_demand_equals_the_volume():
     places[0, :, 0, 0] = torch.tensor([1e6, -1e6])
     volume, on_demand = CorrelationVolume(a, b)(places), CorrelationOnDemand(a, b)(places)
     assert torch.allclose(volume, on_demand, atol=1e-5)
+    # A flow that is smooth but for one block: windows that a block shares, and pixels that are looked up one by one.
+    y, x = torch.meshgrid(torch.arange(17.0), torch.arange(21.0), indexing="ij")
+    smooth = torch.stack((x + 1.3 * torch.sin(y / 5) - 2.4, y + 0.4 * x - 3.7)).expand(2, -1, -1, -1).clone()
+    smooth[1, :, 9:12, 3] += 60
+    looked_up = []
+
+    class Counted(CorrelationOnDemand):
+        def _products(self, level, whole):
+            reach = (whole.amax(1) - whole.amin(1)).amax(1) + 10
+            looked_up.append(int((reach > self.WIDEST).sum()))
+            return super()._products(level, whole)
+
+    assert torch.allclose(CorrelationVolume(a, b)(smooth), Counted(a, b)(smooth), atol=1e-5)
+    assert looked_up[0] == 1 and looked_up[-1] == 0
 
 
 @torch.no_grad()

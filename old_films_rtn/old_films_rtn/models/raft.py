@@ -120,44 +120,83 @@ class CorrelationOnDemand:
     """The same lookups without the volume, whose size is the square of the frame's: memory grows with the frame alone.
 
     Averaging and interpolation commute with the product, so a level is the correlation with the averaged features of
-    the second frame; a neighbourhood of 9x9 places a fraction of a pixel off needs 10x10 products at whole pixels.
+    the second frame; a neighbourhood of 9x9 places a fraction of a pixel off needs 10x10 products at whole pixels. Where flow
+    is smooth, those of a block of 8x8 pixels lie in one window of the second map, and are one product of matrices; pixels of
+    the other blocks are looked up one by one.
     """
 
+    BLOCK, AT_ONCE = 8, 64
+    WIDEST = 40
+    """Side of the largest window that a block is looked up in."""
+
     def __init__(self, a: Tensor, b: Tensor) -> None:
-        channels = a.shape[1]
-        self.a = (a / math.sqrt(channels)).permute(0, 2, 3, 1).flatten(0, 2)
+        channels, height, width = a.shape[1:]
+        down, right = -height % self.BLOCK, -width % self.BLOCK
+        padded = F.pad(a / math.sqrt(channels), (0, right, 0, down)).permute(0, 2, 3, 1)
+        self.down, self.right = down, right
+        self.a = self._blocks(padded)
         self.levels = []
         for _ in range(LEVELS):
             # A border of zeros takes whatever lies outside the frame.
             self.levels.append(F.pad(b, (1, 1, 1, 1)).permute(0, 2, 3, 1).contiguous())
             b = F.avg_pool2d(b, 2, stride=2)
 
+    def _blocks(self, maps: Tensor) -> Tensor:
+        """(n, h, w, c) -> (n * blocks, 64, c)."""
+        cut = maps.unflatten(1, (-1, self.BLOCK)).unflatten(3, (-1, self.BLOCK))
+        return cut.transpose(2, 3).flatten(3, 4).flatten(0, 2)
+
     def __call__(self, places: Tensor) -> Tensor:
         """As ``CorrelationVolume``."""
         n, _, height, width = places.shape
         side = 2 * RADIUS + 1
+        rows_of, columns_of = height + self.down, width + self.right
+        padded = F.pad(places, (0, self.right, 0, self.down), mode="replicate").permute(0, 2, 3, 1)
         found = []
         for number, level in enumerate(self.levels):
-            _, rows, columns, channels = level.shape
-            flat = level.view(-1, channels)
-            first = torch.arange(n, device=places.device).view(n, 1, 1) * rows * columns
-            centres = places / 2**number
+            _, rows, columns, _ = level.shape
+            centres = self._blocks(padded / 2**number)
             whole = centres.floor()
-            fraction = (centres - whole).flatten(2)
+            fx, fy = (centres - whole).unbind(-1)
             # Clamped before the cast: a flow that has run away may not overflow the index.
             whole = whole.clamp(-2 * RADIUS - 2, max(rows, columns) + 2 * RADIUS + 2).long()
-            products = places.new_empty(side + 1, side + 1, n * height * width)
-            for i in range(side + 1):
-                y = (whole[:, 1] + i - RADIUS + 1).clamp(0, rows - 1)
-                for j in range(side + 1):
-                    x = (whole[:, 0] + j - RADIUS + 1).clamp(0, columns - 1)
-                    index = (first + y * columns + x).flatten()
-                    products[i, j] = (flat[index] * self.a).sum(1)
-            fx, fy = fraction[:, 0].flatten(), fraction[:, 1].flatten()
-            rows_mixed = products[:-1] * (1 - fy) + products[1:] * fy
-            mixed = rows_mixed[:, :-1] * (1 - fx) + rows_mixed[:, 1:] * fx
-            found.append(mixed.transpose(0, 1).reshape(side * side, n, height, width))
-        return torch.cat(found).transpose(0, 1)
+            products = self._products(level, whole).unflatten(-1, (side + 1, side + 1))
+            fx, fy = fx[..., None, None], fy[..., None, None]
+            rows_mixed = products[..., :-1, :] * (1 - fy) + products[..., 1:, :] * fy
+            mixed = (rows_mixed[..., :-1] * (1 - fx) + rows_mixed[..., 1:] * fx).transpose(-1, -2).flatten(2)
+            grid = mixed.view(n, rows_of // self.BLOCK, -1, self.BLOCK, self.BLOCK, side * side).transpose(2, 3)
+            found.append(grid.reshape(n, rows_of, columns_of, -1)[:, :height, :width].permute(0, 3, 1, 2))
+        return torch.cat(found, dim=1)
+
+    def _products(self, level: Tensor, whole: Tensor) -> Tensor:
+        """(blocks, 64, 100): of every pixel of a block with the 10x10 around its place; whole: (blocks, 64, 2), x and y."""
+        images, rows, columns, channels = level.shape
+        flat = level.view(-1, channels)
+        first = torch.arange(len(whole), device=level.device) // (len(whole) // images) * (rows * columns)
+        corner = whole.amin(1)
+        reach = (whole.amax(1) - corner).amax(1) + 2 * RADIUS + 2
+        steps = torch.arange(2 * RADIUS + 2, device=level.device)
+
+        def index(x: Tensor, y: Tensor, start: Tensor) -> Tensor:
+            # The border of zeros is row and column 0.
+            return start + (y - RADIUS + 1).clamp(0, rows - 1) * columns + (x - RADIUS + 1).clamp(0, columns - 1)
+
+        products = level.new_empty(*whole.shape[:2], len(steps) ** 2)
+        near = (reach <= self.WIDEST).nonzero()[:, 0]
+        if len(near):
+            span = torch.arange(int(reach[near].max()), device=level.device)
+            for part in near.split(self.AT_ONCE):
+                x, y = corner[part, 0], corner[part, 1]
+                window = index((x[:, None] + span)[:, None], (y[:, None] + span)[..., None], first[part, None, None])
+                every = self.a[part] @ flat[window.flatten(1)].transpose(1, 2)
+                offset = whole[part] - corner[part, None]
+                own_rows = (offset[..., 1:] + steps)[..., :, None] * len(span)
+                products[part] = every.gather(2, (own_rows + (offset[..., :1] + steps)[..., None, :]).flatten(2))
+        for part in (reach > self.WIDEST).nonzero()[:, 0].split(4):
+            x, y = whole[part, :, 0, None, None], whole[part, :, 1, None, None]
+            seen = flat[index(x + steps, y + steps[:, None], first[part, None, None, None]).flatten(2)]
+            products[part] = (seen @ self.a[part][..., None])[..., 0]
+        return products
 
 
 class MotionEncoder(nn.Module):
