@@ -250,10 +250,11 @@ def draw(shown, path):
     from shared_utils.logging import save_figure
 
     films, methods = (list(dict.fromkeys(row[column] for row in shown)) for column in (0, 1))
+    methods = [name for name in methods if name not in ("temporal median", "DeScratch, SpotLess")]
     figure = Figure(figsize=(2.6 * (len(methods) + 1), 2.75 * len(films)), layout="constrained")
     axes = figure.subplots(len(films), len(methods) + 1, squeeze=False)
     for row, film in zip(axes, films, strict=True):
-        pictures = {name: restored for other, name, restored, _ in shown if other == film}
+        pictures = {name: restored for other, name, restored, _ in shown if other == film and name in methods}
         pictures["the film itself"] = next(clean for other, _, _, clean in shown if other == film)
         for axis, (name, clip) in zip(row, pictures.items(), strict=True):
             axis.imshow(clip[len(clip) // 2], cmap="gray", vmin=0, vmax=255, interpolation="nearest")

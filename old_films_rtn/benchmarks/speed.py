@@ -18,6 +18,7 @@ def speed(
     clip: str = "10x256x448",
     film: str = "60x128x128",
     training: str = "4x128x128",
+    lookup: str = "1088x1920",
     memory: str = "368x656,720x1280,1088x1920",
     threads: int = 1,
 ) -> None:
@@ -27,6 +28,8 @@ def speed(
         clip: frames x height x width of a clip that is restored in one go; none leaves it out.
         film: of a film that goes through windows of 20 frames every 10, and through streaming.
         training: of a training clip.
+        lookup: height x width of frames between which correlations are looked up on demand once, every pixel by itself and
+            in windows that blocks of pixels share.
         memory: height x width of films whose peak memory is measured, with commas between.
         threads: of torch.
     """
@@ -55,6 +58,11 @@ def speed(
         reference, slow = timed(lambda: training_step(rtn, lambda: published_flows(raft, frames), frames, True))
         ours, fast = timed(lambda: training_step(rtn, lambda: our_flows(raft, frames), frames, False))
         rows.append(row(f"training step, {training}", slow, fast, ours, reference))
+    if lookup != "none":
+        alone, shared = lookups(*map(int, lookup.split("x")))
+        reference, slow = timed(alone)
+        ours, fast = timed(shared)
+        rows.append(row(f"one lookup on demand, {lookup}", slow, fast, ours, reference))
     if rows:
         print(table(rows, "CPU time of one thread"))
     if memory != "none":
@@ -269,6 +277,23 @@ def training_step(rtn, flows, clip, published):
     run = published_propagation if published else lambda *arguments: arguments[0](*arguments[1:])[0]
     (run(rtn, clip, forward_flow, backward_flow) - clip).abs().mean().backward()
     return rtn.forward_aggregation.embedding.weight.grad.clone()
+
+
+def lookups(height, width):
+    """One lookup of every pixel by itself, and in shared windows, where flow is smooth."""
+    import torch
+
+    from old_films_rtn.models.raft import CorrelationOnDemand
+
+    class Alone(CorrelationOnDemand):
+        WIDEST = 0
+
+    torch.manual_seed(0)
+    rows, columns = height // 8, width // 8
+    a, b = torch.randn(2, 1, 256, rows, columns)
+    y, x = torch.meshgrid(torch.arange(1.0 * rows), torch.arange(1.0 * columns), indexing="ij")
+    places = torch.stack((x + 2 * torch.sin(y / 9), y + torch.cos(x / 20)))[None]
+    return lambda: Alone(a, b)(places), lambda: CorrelationOnDemand(a, b)(places)
 
 
 # Memory ---------------------------------------------------------------------------------------------------------------
