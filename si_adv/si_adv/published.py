@@ -1,9 +1,9 @@
 """The authors' checkpoints: which victim a file holds, how its names map onto ours, and the way back.
 
-A published file is a pickle of ``{'model_state_dict': ...}``, ``{'model_state': ...}``, ``{'state_dict': ...}`` or of
-the bare state dict, possibly saved from DataParallel. The architecture is recognised by names and shapes, which also give
-the number of classes and whether the victim takes normals; our victims carry the published attribute names, so what is
-left to map is the DataParallel prefix and the names under which a file holds one module twice.
+A published file is a pickle of a state dict, bare or under ``model_state_dict``, ``model_state``, ``state_dict`` or ``net``,
+possibly saved from DataParallel. The architecture is recognised by names and shapes, which also give the number of classes
+and whether the victim takes normals; our victims carry the published attribute names, so what is left to map is the
+DataParallel prefix and the names under which a file holds one module twice.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from shared_utils.checkpoint import ImportReport
 
 State = Mapping[str, Tensor]
-_WRAPPERS = ("model_state_dict", "model_state", "state_dict")
+_WRAPPERS = ("model_state_dict", "model_state", "state_dict", "net")
 _PREFIXES = ("module.", "_orig_mod.")
 
 
@@ -89,6 +89,16 @@ LAYOUTS: dict[str, Layout] = {
         "linear3.weight",
         "conv1.weight",
         aliases=tuple((f"pt_last.sa{layer}.q_conv.", f"pt_last.sa{layer}.k_conv.") for layer in range(1, 5)),
+    ),
+    "pointmlp": Layout(
+        {"embedding.net.0.weight": (64, None, 1), "pre_blocks_list.0.operation.0.net1.0.weight": (128, 128, 1)},
+        "classifier.8.weight",
+        "embedding.net.0.weight",
+    ),
+    "pointmlp_elite": Layout(
+        {"embedding.net.0.weight": (32, None, 1), "pre_blocks_list.0.operation.0.net1.0.weight": (16, 64, 1)},
+        "classifier.8.weight",
+        "embedding.net.0.weight",
     ),
     "paconv": Layout(
         {"matrice1": (6, None), "matrice4": (256, None)}, "linear3.weight", aliases=(("bn5.", "conv5.1."),)

@@ -1,4 +1,4 @@
-"""The victims: ten published point-cloud classifiers, one architecture a file."""
+"""The victims: eleven published point-cloud classifiers, one architecture a file."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ VICTIMS: dict[str, tuple[str, str]] = {
     "dgcnn_small": ("dgcnn", "dgcnn_small"),
     "pointconv": ("pointconv", "PointConv"),
     "pct": ("pct", "PCT"),
+    "pointmlp": ("pointmlp", "PointMLP"),
+    "pointmlp_elite": ("pointmlp", "pointmlp_elite"),
     "paconv": ("paconv", "PAConv"),
     "curvenet": ("curvenet", "CurveNet"),
     "simple_view": ("simple_view", "SimpleView"),
