@@ -77,6 +77,39 @@ def _edges(values: Sequence[int]) -> np.ndarray:
     return np.concatenate([[2 * centres[0] - middle[0]], middle, [2 * centres[-1] - middle[-1]]])
 
 
+def sensing_map(
+    path: str | Path, values: Mapping[str, np.ndarray], m: Sequence[int], G: Sequence[int], n: int, k: float | None
+) -> None:
+    """Test PSNR over m and G, a panel a method (its values (G, m)), with the curves of C1 and C2 where k is known."""
+    figure = Figure(figsize=(1.2 + 4.1 * len(values), 4.0), layout="constrained")
+    axes = figure.subplots(1, len(values), sharey=True, squeeze=False)[0]
+    edges = _edges(m)
+    low, high = min(plane.min() for plane in values.values()), max(plane.max() for plane in values.values())
+    for panel, (method, plane) in zip(axes, values.items(), strict=True):
+        drawn = panel.pcolormesh(edges, np.arange(len(G) + 1) - 0.5, plane, cmap="viridis", vmin=low, vmax=high)
+        for row, line in enumerate(plane):
+            for column, value in enumerate(line):
+                colour = "white" if value < (low + high) / 2 else _INK
+                panel.text(m[column], row, f"{value:.1f}", ha="center", va="center", fontsize=7, color=colour)
+        bounds = [("necessary", "necessary n/G", 0.0)]
+        if k is not None:
+            bounds.append(("sufficient", f"sufficient k + n/G, k = {k:g}", k))
+        heights = np.ravel([(row - 0.5, row + 0.5) for row in range(len(G))])
+        for name, label, beyond in bounds:
+            colour, style = _THEORY[name]
+            places = np.repeat([beyond + n / count for count in G], 2)
+            panel.plot(places, heights, color=colour, linestyle=style, linewidth=2, label=label)
+        panel.set(xlim=(edges[0], edges[-1]), xlabel="rows m of an operator")
+        panel.set_title(method, fontsize=10, color=_INK)
+        panel.set_xticks(m)
+        panel.set_yticks(range(len(G)), [str(count) for count in G])
+    axes[0].set_ylabel("operators G")
+    figure.colorbar(drawn, ax=axes, label="test PSNR (dB)", shrink=0.85)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize=9)
+    save_figure(figure, path)
+
+
 def dimension_estimates(
     path: str | Path, rows: Sequence[tuple[str, float, float]], k: float, low: float, high: float
 ) -> None:

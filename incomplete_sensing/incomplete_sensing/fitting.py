@@ -39,6 +39,7 @@ def fit(
     rank: int | None,
     iterations: int,
     seed: int,
+    pooled: int = 1,
 ) -> None:
     """Fit a network's mixture: as the method says, or for a learner as many components as it has.
 
@@ -53,7 +54,13 @@ def fit(
         rank: the same.
         iterations: of EM for several components; the Gaussian takes 60.
         seed: the same.
+        pooled: so many fits, from the seed on, share the network's components, and are pooled.
+
+    Raises:
+        UserError: the method needs the truth, or the components cannot be shared by so many fits.
     """
+    if pooled < 1 or network.components % pooled:
+        raise UserError(f"{network.components} components cannot be shared by {pooled} fits: give a multiple of pooled")
     data = by_operator(operators, measurements, g)
     noise = network.noise
     if method == "linear":
@@ -67,5 +74,9 @@ def fit(
     else:
         found = mixture.fit_gaussian(data, noise)
         if network.components > 1 and method != "gaussian":
-            found = mixture.fit_mixture(data, found, network.components, strength, iterations, rank, seed)
+            each = network.components // pooled
+            seeds = range(seed, seed + pooled)
+            found = mixture.pool(
+                [mixture.fit_mixture(data, found, each, strength, iterations, rank, one) for one in seeds]
+            )
         network.start_from(found)

@@ -21,7 +21,7 @@ from incomplete_sensing.lightning_module import ReconstructionModule
 from incomplete_sensing.metrics import psnr
 from incomplete_sensing.objective import NEEDS_TRUTH, Method
 from incomplete_sensing.operator_checks import theory
-from incomplete_sensing.operators import OperatorFamily, draw_operators
+from incomplete_sensing.operators import OperatorFamily, OperatorOptions, draw_operators
 from incomplete_sensing.reconstructor import starting_image
 from incomplete_sensing.transforms import Transform
 from shared_utils import UserError, distributed
@@ -29,7 +29,7 @@ from shared_utils.logging import progress, table, write_table
 
 log = logging.getLogger(__name__)
 
-_NAMES = {
+NAMES: dict[str, str] = {
     **{"mc": "MC", "moi": "MOI", "ei": "EI", "moei": "MO-EI", "split": "splitting", "splitmoi": "splitting + MOI"},
     **{"mean": "mean image", "gaussian": "Gaussian", "mixture": "mixture", "linear": "linear, supervised"},
     "sup": "supervised",
@@ -86,7 +86,8 @@ class MethodComparison(pl.Callback):
             if here and method == pl_module.objective.method and not changes and own_epochs == epochs:
                 module, measured = pl_module, test_metrics(trainer)
             else:
-                module, measured = run_cell(pl_module, data, count, seed, own_epochs, {"method": method, **changes})
+                operators = replace(data.problem.operators, num_operators=count)
+                module, measured = run_cell(pl_module, data, operators, seed, own_epochs, {"method": method, **changes})
             if here:
                 trained[method] = module
             results.setdefault((count, method), []).append(measured)
@@ -167,7 +168,7 @@ def verdict(family: OperatorFamily, method: Method, k: float | None, transform: 
 def run_cell(
     module: ReconstructionModule,
     data: MeasurementDataModule,
-    count: int,
+    operators: OperatorOptions,
     seed: int,
     epochs: int,
     changes: dict[str, Any],
@@ -176,18 +177,17 @@ def run_cell(
     distributed.seed_everything(seed)
     # This is called from within a test, where Lightning has switched gradients off.
     with torch.inference_mode(False), torch.enable_grad(), quiet():
-        return _run_cell(module, data, count, seed, epochs, changes)
+        return _run_cell(module, data, operators, seed, epochs, changes)
 
 
 def _run_cell(
     module: ReconstructionModule,
     data: MeasurementDataModule,
-    count: int,
+    operators: OperatorOptions,
     seed: int,
     epochs: int,
     changes: dict[str, Any],
 ) -> tuple[ReconstructionModule, dict[str, float]]:
-    operators = replace(data.problem.operators, num_operators=count)
     own = data.like(operators=operators, seed=seed, truth=changes["method"] in NEEDS_TRUTH)
     other = ReconstructionModule(own.family, **{**module.options, **changes})
     other.announce = False
@@ -221,7 +221,7 @@ def draw_panels(path: Path, trained: dict[Method, ReconstructionModule], batch: 
         part = to_device(Batch(batch.measurements[:count], batch.g[:count]), module.device)
         start = starting_image(part.measurements, module.operators, part.g, reconstructor.start)
         images = reconstructor.predict(part.measurements, part.g)
-        named = {"A^+ y": start, _NAMES[method]: images}
+        named = {"A^+ y": start, NAMES[method]: images}
         columns |= {"truth": truth, **named}
         for name, values in named.items():
             scores[name] = [f"{value:.1f} dB" for value in psnr(values, truth, complex_valued=flag).tolist()]

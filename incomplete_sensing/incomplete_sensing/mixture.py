@@ -89,6 +89,16 @@ def fit_mixture(
     return mixture
 
 
+def pool(mixtures: Sequence[Mixture]) -> Mixture:
+    """The mean of several fits' densities, a mixture again: what one start of k-means happens to find is averaged out."""
+    return Mixture(
+        torch.cat([one.weights for one in mixtures]) / len(mixtures),
+        torch.cat([one.means for one in mixtures]),
+        torch.cat([one.covariances for one in mixtures]),
+        mixtures[0].noise,
+    )
+
+
 class Posterior(NamedTuple):
     """What the components make of an operator's measurements: component k has mean_k + gain[k] residual[k, i] for image i.
 

@@ -47,6 +47,37 @@ def _open(root, layout="auto", image_size=None, halve=False, grey=False, seed=0)
 # Images --------------------------------------------------------------------------------------------------------------
 
 
+def test_embedded_patches_share_no_pixel_between_training_and_test():
+    from sklearn.datasets import load_sample_images
+
+    images = open_images(None, "patches", None, False, False, 0)
+    train, test = (source.batch(range(len(source)))[0] for source in (images.train, images.test))
+    assert images.train.shape == (3, 32, 32) and len(train) > 500 and len(test) > 100
+    photographs = [image.astype("float32") / 255 for image in load_sample_images().images]
+
+    def found(patch, image):
+        """Columns where the patch stands in a photograph."""
+        corners = (abs(image - patch[:, 0, 0]).max(2) < 1e-6).nonzero()
+        patch = patch.transpose(1, 2, 0)
+        return [
+            column
+            for row, column in zip(*corners, strict=True)
+            if image[row : row + 32, column : column + 32].shape == patch.shape
+            and abs(image[row : row + 32, column : column + 32] - patch).max() < 1e-6
+        ]
+
+    for part, low, high in ((train, 0, 448 - 32), (test, 448, 640)):
+        for patch in part[[0, len(part) // 2, len(part) - 1]].numpy():
+            columns = [column for image in photographs for column in found(patch, image)]
+            assert columns and all(low <= column <= high for column in columns)
+    grey = open_images(None, "patches", 16, False, True, 0)
+    assert grey.train.shape == (1, 16, 16) and len(grey.train) > len(train)
+    for source in (grey.train, grey.test):
+        assert source.batch(range(len(source)))[0].flatten(1).std(1).min() > 0.059
+    with pytest.raises(UserError, match="8 to 128 pixels wide, got image_size 200"):
+        open_images(None, "patches", 200, False, False, 0)
+
+
 def test_embedded_digits_are_split_by_the_seed():
     images = open_images(None, "auto", None, False, False, 0)
     assert (len(images.train), len(images.test), images.train.shape) == (1400, 397, (1, 8, 8))

@@ -54,6 +54,34 @@ def test_em_raises_the_likelihood_and_finds_the_covariance(data):
     assert error < 0.1
 
 
+def test_pooled_fits_have_the_mean_of_their_densities(model, data):
+    _, parts = data
+    gaussian = mixture.fit_gaussian(parts, iterations=10)
+    fits = [mixture.fit_mixture(parts, gaussian, 2, strength=30.0, iterations=count) for count in (1, 5)]
+    pooled = mixture.posterior(mixture.pool(fits), parts[0])
+    each = torch.stack([mixture.posterior(one, parts[0]).log_density.exp() for one in fits])
+    assert torch.allclose(pooled.log_density.exp(), each.mean(0), rtol=1e-9)
+    # The posterior mean is each fit's, by how likely that fit finds y.
+    means = torch.stack([mixture.posterior_mean(one, parts[0]) for one in fits])
+    shares = (each / each.sum(0))[:, :, None]
+    assert torch.allclose(mixture.posterior_mean(mixture.pool(fits), parts[0]), (shares * means).sum(0), atol=1e-9)
+
+
+def test_fits_share_the_components_of_a_network(data):
+    operators = DenseOperators(torch.stack([part.matrix for part in data[1]]).float(), (1, 2, 3))
+    y = torch.cat([part.values for part in data[1]]).float()
+    g = torch.arange(5).repeat_interleave(800)
+    options = {"truth": None, "strength": 30.0, "rank": None, "iterations": 2, "seed": 0}
+    network = MixtureMean(6, 4)
+    fit(network, "mixture", operators, y, g, pooled=2, **options)
+    alone = MixtureMean(6, 2)
+    fit(alone, "mixture", operators, y, g, **options)
+    assert torch.allclose(network.means[:2], alone.means, atol=1e-5)
+    assert torch.allclose(network.weights[:2].sum(), torch.tensor(0.5))
+    with pytest.raises(UserError, match="4 components cannot be shared by 3 fits"):
+        fit(network, "mixture", operators, y, g, pooled=3, **options)
+
+
 def test_one_iteration_on_complete_signals_is_their_mean_and_covariance(data):
     """From a wrong mean: the covariance is about the new one."""
     signals, _ = data

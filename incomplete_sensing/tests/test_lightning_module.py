@@ -316,6 +316,35 @@ def test_comparison_gives_a_method_its_own_settings():
     data = MeasurementDataModule(operators=OperatorOptions("gaussian", 10, 24), num_train=100, num_test=20)
     module = ReconstructionModule(data.family, network={"name": "mlp", "hidden": [8]})
     changes = {"method": "splitmoi", "network": {"name": "consistent", "hidden": [8]}, "learning_rate": 0.5}
-    other, measured = run_cell(module, data, 5, 3, 1, changes)
+    other, measured = run_cell(module, data, OperatorOptions("gaussian", 5, 24), 3, 1, changes)
     assert (other.objective.method, other.learning_rate, other.operators.num_operators) == ("splitmoi", 0.5, 5)
     assert set(measured) >= {"test_psnr", "test_psnr_start"}
+
+
+def test_map_trains_every_cell_and_refuses_axes_before_training(tmp_path):
+    from incomplete_sensing.sensing_map import SensingMap
+
+    def trained(**options):
+        data = MeasurementDataModule(operators=OperatorOptions("gaussian", 10, 24), num_train=60, num_test=20)
+        module = ReconstructionModule(data.family, network={"name": "mlp", "hidden": [4]})
+        callback = SensingMap(methods=["moi", "mean"], **options)
+        trainer = pl.Trainer(
+            accelerator="cpu", max_epochs=1, default_root_dir=tmp_path, callbacks=[callback], enable_progress_bar=False
+        )
+        trainer.fit(module, datamodule=data)
+        trainer.test(module, datamodule=data, verbose=False)
+        return callback, tmp_path / "lightning_logs" / "version_0"
+
+    callback, folder = trained(num_measurements=[8, 64], num_operators=[2, 1])
+    cells = [(row["method"], row["G"], row["m"]) for row in callback.rows]
+    assert cells == [(method, G, m) for method in ("moi", "mean") for G in (1, 2) for m in (8, 64)]
+    # The mean made consistent with all 64 rows is the image itself, whatever was trained; with eight it is not.
+    reached = {(row["G"], row["m"]): float(row["psnr"]) for row in callback.rows if row["method"] == "mean"}
+    assert min(reached[1, 64], reached[2, 64]) > 25 > 15 > max(reached[1, 8], reached[2, 8])
+    assert (folder / "map.csv").is_file() and (folder / "figures" / "map.png").is_file()
+    with pytest.raises(UserError, match=r"num_measurements in 1 .. n = 64"):
+        trained(num_measurements=[8, 65], num_operators=[1])
+    with pytest.raises(UserError, match="at least one num_measurements"):
+        SensingMap([], [1])
+    with pytest.raises(UserError, match="settings for ei, which is not drawn"):
+        SensingMap([8], [1], settings={"ei": {}})

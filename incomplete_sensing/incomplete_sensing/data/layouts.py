@@ -11,12 +11,13 @@ from typing import Any, Literal, cast
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from incomplete_sensing.data.fastmri import open_fastmri
 from incomplete_sensing.data.images import IMAGE_SUFFIXES, FileImages, ImageSource, TensorImages
 from shared_utils import UserError
 
-Layout = Literal["auto", "digits", "mnist", "celeba", "images", "fastmri", "measurements"]
+Layout = Literal["auto", "digits", "patches", "mnist", "celeba", "images", "fastmri", "measurements"]
 
 
 @dataclass
@@ -53,7 +54,9 @@ def detect_layout(root: Path) -> Layout:
 
 
 def open_images(root: str | None, layout: Layout, image_size: int | None, halve: bool, grey: bool, seed: int) -> Images:
-    """The images of a layout; None: scikit-learn's digits."""
+    """The images of a layout; None: scikit-learn's digits, or patches of its photographs."""
+    if layout == "patches":
+        return patches(image_size or 32, grey)
     if root is None or layout == "digits":
         return digits(seed)
     path = Path(root)
@@ -80,6 +83,32 @@ def digits(seed: int) -> Images:
     images = torch.from_numpy(loaded.images.astype(np.float32))[:, None]
     order = torch.from_numpy(np.random.default_rng(seed).permutation(len(images)))
     return Images(TensorImages(images[order[:1400]], 16.0), TensorImages(images[order[1400:]], 16.0))
+
+
+def patches(size: int, grey: bool) -> Images:
+    """Patches of the two photographs that come with scikit-learn (427 x 640, a temple and a flower), over 255.
+
+    Every half patch there is one. Those of the left 70 % are for training, those of the right 30 % for test, so the two share
+    no pixel. Flat ones, with a standard deviation of the grey values below 0.06, are left out.
+    """
+    from sklearn.datasets import load_sample_images
+
+    photographs = [torch.from_numpy(image.copy()).permute(2, 0, 1) for image in cast(Any, load_sample_images()).images]
+    if not 8 <= size <= 128:
+        raise UserError(f"patches of the photographs are 8 to 128 pixels wide, got image_size {size}")
+    parts: dict[str, list[Tensor]] = {"train": [], "test": []}
+    for image in photographs:
+        cut = round(0.7 * image.shape[2])
+        for name, part in (("train", image[:, :, :cut]), ("test", image[:, :, cut:])):
+            windows = part.unfold(1, size, size // 2).unfold(2, size, size // 2)
+            parts[name].append(windows.permute(1, 2, 0, 3, 4).flatten(0, 1))
+    chosen = {}
+    for name, some in parts.items():
+        whole = torch.cat(some)
+        brightness = (whole.float() * torch.tensor([0.299, 0.587, 0.114]).reshape(3, 1, 1)).sum(1, keepdim=True)
+        kept = brightness.flatten(1).std(1) >= 0.06 * 255
+        chosen[name] = TensorImages((brightness if grey else whole)[kept].contiguous(), 255.0)
+    return Images(chosen["train"], chosen["test"])
 
 
 # MNIST ---------------------------------------------------------------------------------------------------------------
