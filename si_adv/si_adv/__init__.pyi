@@ -29,6 +29,7 @@ from .defences import SRS as SRS
 from .defences import Defended as Defended
 from .defences import DUPNet as DUPNet
 from .defences import ExpectationOverTransformation as ExpectationOverTransformation
+from .defences import SurfaceOptimisation as SurfaceOptimisation
 from .defences import build_defence as build_defence
 from .metrics import distances as distances
 from .metrics import wilson_interval as wilson_interval

@@ -1,6 +1,6 @@
 """Defences: what is done to a cloud before the classifier sees it.
 
-A defence is any callable from clouds (B, 3, N) to clouds (B, 3, M); the three here are nn.Modules, differentiable in
+A defence is any callable from clouds (B, 3, N) to clouds (B, 3, M); those here are nn.Modules, differentiable in
 their input, and treat every cloud on its own. ``Defended`` puts one in front of a victim, so that attacks run through it
 (adaptive attacks), and ``ExpectationOverTransformation`` averages over the draws of a random one.
 """
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from shared_utils import UserError
 from shared_utils.checkpoint import weights_digest
-from si_adv.geometry import knn
+from si_adv.geometry import estimate_normals, gather, knn
 from si_adv.published import import_published
 
 _PUNET_WEIGHTS = (
@@ -133,6 +133,70 @@ class DUPNet(nn.Module):
         return self.punet(self.sor(clouds)[:, :3].transpose(1, 2)).transpose(1, 2)
 
 
+class SurfaceOptimisation(nn.Module):
+    """IF-Defense's optimisation (Wu et al., 2020) on the cloud's own surface: (B, C, N) -> (B, 3, N).
+
+    As there: outlier removal, then 200 steps of Adam on the coordinates, on the distance from an implicit surface and the
+    repulsion of five neighbours (radius 0.07, h 0.03). There the surface is that of an occupancy network, whose weights are
+    not here; here it is the moving least squares surface of the points that were kept: the distance of x is the mean of
+    |(x - p).m| over the nearest points p with their normals m (of ``k`` neighbours), weighted by distance. It knows no
+    shapes, and cannot complete one.
+
+    The optimisation has no gradient worth following: backward it counts as the identity (backward pass differentiable
+    approximation, Athalye et al., ICML 2018), so that an adaptive attack moves the points that come through.
+
+    Args:
+        iterations: of Adam.
+        learning_rate: of Adam.
+        repulsion: weight of the repulsion.
+        k: points that a normal is estimated from and a distance is taken over.
+    """
+
+    _RADIUS, _H, _REPELLED, _SEARCH_EVERY = 0.07, 0.03, 5, 10
+
+    def __init__(self, iterations: int = 200, learning_rate: float = 1e-3, repulsion: float = 0.2, k: int = 20) -> None:
+        super().__init__()
+        self.iterations, self.learning_rate, self.repulsion, self.k = iterations, learning_rate, repulsion, k
+        self.sor = SOR()
+
+    def forward(self, clouds: Tensor) -> Tensor:
+        kept = self.sor(clouds)[:, :3]
+        moved = self._optimised(kept.detach().transpose(1, 2)).transpose(1, 2)
+        return kept + (moved - kept).detach()
+
+    @torch.enable_grad()
+    def _optimised(self, points: Tensor) -> Tensor:
+        """Points (B, N, 3) after the descent."""
+        points = points.clone()
+        normals = estimate_normals(points, self.k)
+        # Points that outlier removal repeated lie on each other and would never part.
+        start = points + 1e-4 * torch.sin(torch.arange(points[0].numel()).to(points)).view_as(points[0])
+        moving = start.requires_grad_()
+        optimiser = torch.optim.Adam([moving], lr=self.learning_rate)
+        for iteration in range(self.iterations):
+            if iteration % self._SEARCH_EVERY == 0:
+                _, near = knn(moving.detach(), points, min(self.k, points.shape[1]))
+                _, others = knn(moving.detach(), moving.detach(), min(self._REPELLED + 1, points.shape[1]))
+                anchors, planes = gather(points, near), gather(normals, near)
+            loss = self._off_surface(moving, anchors, planes) + self.repulsion * self._crowding(moving, others[..., 1:])
+            optimiser.zero_grad()
+            loss.sum().backward()
+            optimiser.step()
+        return moving.detach()
+
+    def _off_surface(self, points: Tensor, anchors: Tensor, planes: Tensor) -> Tensor:
+        """Sum over the points of their distances (B,) from the planes of the points around them."""
+        offsets = points[:, :, None] - anchors
+        squared = offsets.detach().square().sum(-1)
+        weights = (-squared / squared.mean(2, keepdim=True).clamp_min(1e-12)).softmax(2)
+        return (weights * (offsets * planes).sum(-1).abs()).sum((1, 2))
+
+    def _crowding(self, points: Tensor, others: Tensor) -> Tensor:
+        """Sum over the points (B,) of how much too near their neighbours are: (radius - d) exp(-d^2 / h^2)."""
+        squared = (gather(points, others) - points[:, :, None]).square().sum(-1).clamp_min(1e-12)
+        return ((self._RADIUS - squared.sqrt()) * (-squared / self._H**2).exp()).sum((1, 2))
+
+
 class Defended(nn.Module):
     """A victim behind a defence: ``model(defence(clouds))``.
 
@@ -171,7 +235,12 @@ class ExpectationOverTransformation(nn.Module):
         return F.log_softmax(output, -1).unflatten(0, (self.num_draws, -1)).mean(0)
 
 
-DEFENCES: Mapping[str, Callable[..., nn.Module]] = {"srs": SRS, "sor": SOR, "dupnet": DUPNet.from_weights}
+DEFENCES: Mapping[str, Callable[..., nn.Module]] = {
+    "srs": SRS,
+    "sor": SOR,
+    "dupnet": DUPNet.from_weights,
+    "surface_opt": SurfaceOptimisation,
+}
 
 
 def build_defence(name: str, **options: Any) -> nn.Module:

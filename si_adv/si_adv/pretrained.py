@@ -14,8 +14,9 @@ from shared_utils.checkpoint import import_state_dict, load_tensors
 from si_adv.published import PublishedReport, import_content, read_checkpoint
 from si_adv.victim import Victim
 
-#: The bundled victim: a PointNet trained on the procedural shapes.
-BUNDLED = Path(__file__).parent / "weights" / "pointnet_procedural"
+_WEIGHTS = Path(__file__).parent / "weights"
+#: The bundled victim where none is named: a PointNet trained on the procedural shapes.
+BUNDLED = _WEIGHTS / "pointnet_procedural"
 # In a checkpoint of the LightningModule, the prefix of the victim's entries and the arguments that describe it.
 _LIGHTNING_PREFIX = "victim."
 _DESCRIPTION = ("architecture", "num_classes", "class_names", "num_points", "with_normals")
@@ -25,15 +26,18 @@ def load(source: str | Path | None = None, num_classes: int | None = None, **opt
     """The victim of a source, verified and in evaluation mode.
 
     Args:
-        source: None, the bundled PointNet; a run folder of ``train.py`` (``runs/name`` or a version in it); a
-            Lightning ``.ckpt``; a folder or ``.safetensors`` of ``Victim.save_pretrained``; a published ``.pth``,
-            ``.t7`` or ``.tar``; an int8-quantised ``.npz`` (see ``published.read_quantised``); ``user/model`` on the hub.
+        source: None, the bundled PointNet; the name of a bundled victim (see ``bundled``), unless a file has it; a run folder
+            of ``train.py`` (``runs/name`` or a version in it); a Lightning ``.ckpt``; a folder or ``.safetensors`` of
+            ``Victim.save_pretrained``; a published ``.pth``, ``.t7`` or ``.tar``; an int8-quantised ``.npz`` (see
+            ``published.read_quantised``); ``user/model`` on the hub.
         num_classes: where given, what the victim must have.
         options: further arguments of the architecture's constructor, such as ``fps_start``.
 
     Raises:
         UserError: there is no victim in it, it is damaged, or it has another number of classes.
     """
+    if str(source) in bundled() and not Path(str(source)).exists():
+        source = bundled()[str(source)]
     # An npz is read to its end, checksums included, when its weights are; ``locate`` knows torch and safetensors.
     path = Path(source) if source is not None and Path(source).suffix == ".npz" else checkpoint.locate(source, BUNDLED)
     if path.suffix == ".safetensors" and path.with_name("config.json").is_file():
@@ -49,6 +53,11 @@ def load(source: str | Path | None = None, num_classes: int | None = None, **opt
     if num_classes is not None and victim.num_classes != num_classes:
         raise UserError(f"{path} has {victim.num_classes} classes and {num_classes} were expected: use another victim")
     return victim.eval()
+
+
+def bundled() -> dict[str, Path]:
+    """The victims that come with the package by name, ``dgcnn`` for the folder ``dgcnn_procedural``."""
+    return {folder.name.removesuffix("_procedural"): folder for folder in sorted(_WEIGHTS.glob("*_procedural"))}
 
 
 #: ``load`` under the name that says what it loads, for ``from si_adv import load_victim``.

@@ -10,6 +10,7 @@ from si_adv.defences import (
     Defended,
     DUPNet,
     ExpectationOverTransformation,
+    SurfaceOptimisation,
     build_defence,
     outlier_statistics,
 )
@@ -237,3 +238,52 @@ def test_unknown_names_and_options_are_answered_with_the_closest():
 def test_clouds_of_the_wrong_layout_are_refused(defence):
     with pytest.raises(ValueError, match=r"\(B, 3, N\)"):
         defence(torch.rand(100, 3))
+
+
+# Optimisation towards the surface
+
+
+def sheet(height: float = 0.0) -> torch.Tensor:
+    """A flat cloud of 225 points, one of them ``height`` off it."""
+    axis = torch.linspace(-0.5, 0.5, 15)
+    x, y = torch.meshgrid(axis, axis, indexing="ij")
+    cloud = torch.stack((x.flatten(), y.flatten(), torch.zeros(225)))[None]
+    cloud[0, 2, 112] = height
+    return cloud
+
+
+def test_optimisation_brings_a_point_back_to_the_surface_of_its_neighbours():
+    defence = SurfaceOptimisation(iterations=60, repulsion=0.0)
+    defence.sor = nn.Identity()  # which would drop the point instead
+    moved = defence(sheet(0.05))
+    assert moved[0, 2, 112].abs() < 0.02
+    # Its neighbours, whose normals it tilts, hardly move.
+    assert (moved - sheet())[0].norm(dim=0).median() < 0.005
+
+
+def test_optimisation_parts_points_that_lie_on_each_other():
+    cloud = sheet()
+    cloud[0, :, 3] = cloud[0, :, 4]
+    apart = {}
+    for repulsion in (0.0, 0.5):
+        defence = SurfaceOptimisation(iterations=30, repulsion=repulsion)
+        defence.sor = nn.Identity()
+        moved = defence(cloud)
+        apart[repulsion] = (moved[0, :, 3] - moved[0, :, 4]).norm()
+    assert apart[0.5] > 0.01 and apart[0.5] > 3 * apart[0.0]
+
+
+def test_the_gradient_passes_the_optimisation_as_the_identity():
+    x = clouds(2, 60).requires_grad_()
+    weights = torch.randn(2, 3, 60)
+    (ours,) = torch.autograd.grad((SurfaceOptimisation(iterations=3)(x) * weights).sum(), x)
+    (sor,) = torch.autograd.grad((SOR()(x) * weights).sum(), x)
+    torch.testing.assert_close(ours, sor)
+
+
+def test_optimisation_treats_every_cloud_on_its_own_also_inside_no_grad():
+    x, defence = clouds(2, 60), SurfaceOptimisation(iterations=5)
+    with torch.no_grad():
+        both, alone = defence(x), defence(x[1:])
+    torch.testing.assert_close(both[1:], alone)
+    assert not torch.equal(both, SOR()(x))

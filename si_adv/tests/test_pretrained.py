@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from shared_utils import UserError
-from si_adv.pretrained import BUNDLED, load_one, load_several, load_victim
+from si_adv.pretrained import BUNDLED, bundled, load_one, load_several, load_victim
 from si_adv.published import export_published
 from si_adv.victim import Victim
 
@@ -195,3 +195,13 @@ def test_the_upsampler_of_a_defence_is_no_victim(tmp_path):
     torch.save(PUNet().state_dict(), tmp_path / "pu.pth")
     with pytest.raises(UserError, match="holds a pu_net, which is not a classifier"):
         load_victim(tmp_path / "pu.pth")
+
+
+def test_bundled_victims_go_by_their_names(tmp_path, monkeypatch, victim):
+    monkeypatch.chdir(tmp_path)
+    assert {"pointnet"} <= set(bundled())
+    for name, folder in bundled().items():
+        assert same(load_victim(name), load_victim(folder))
+    victim.save_pretrained(tmp_path / "pointnet")  # a file of the user's comes first
+    assert same(load_victim("pointnet"), victim)
+    assert list(load_several("pointnet,b=pointnet")) == ["pointnet", "b"]

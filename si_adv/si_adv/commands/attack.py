@@ -46,7 +46,8 @@ def attack(
         attack: names with commas between, e.g. si_ifgm,ifgm,cw.
         compare: run the comparison of the paper's claim over seeds 0,1,2 and print the verdict.
         ckpt: victim, or victims with commas between (source or name=source): a run folder, a .ckpt, an exported folder, a
-            published .pth/.t7/.tar, user/model on the hub; the bundled one where not given.
+            published .pth/.t7/.tar, user/model on the hub, or a bundled one by its name (pointnet, dgcnn, pointnet2); the
+            bundled PointNet where not given.
         data: data set in any of the layouts of the README; the embedded procedural shapes where not given.
         split: which part of the data set.
         limit: at most this many clouds, the classes in turn; null for all.
@@ -62,7 +63,7 @@ def attack(
         normals: of the clean clouds, for the attack: those of the data (estimated where it has none), or always estimated,
             as in the reference figures; estimated with --compare, else of the data.
         noise: of the embedded shapes, standard deviation; where not given none with --compare, else 0.01, as in training.
-        defence: attack through this defence (srs, sor or dupnet), adaptively.
+        defence: attack through this defence (srs, sor, dupnet or surface_opt), adaptively.
         punet: weights of PU-Net for dupnet.
         draws: of a random defence, averaged in every forward pass (expectation over transformation).
         num_points: points of a cloud; what the victim was trained for where not given.

@@ -19,7 +19,7 @@ def defend(
 
     Args:
         clouds: attacked clouds, an npz that attack.py, query.py or transfer.py wrote (out/clouds/*.npz).
-        defence: srs, sor, dupnet, with commas between.
+        defence: srs, sor, dupnet, surface_opt, with commas between.
         ckpt: the victim behind the defence; the bundled one where not given.
         punet: weights of PU-Net for dupnet.
         batch_size: clouds passed at once.
