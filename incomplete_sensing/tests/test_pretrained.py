@@ -42,7 +42,7 @@ def test_nothing_is_the_bundled_model():
 def test_the_bundled_model_is_small_and_says_how_it_was_made():
     folder = pretrained.BUNDLED
     assert sum(path.stat().st_size for path in folder.iterdir()) < 1e6
-    assert "python train.py --config configs/digits_cs.yaml" in (folder.parent / "README.md").read_text()
+    assert "python train.py --config configs/digits_learner.yaml" in (folder.parent / "README.md").read_text()
 
 
 def test_a_run_a_version_a_checkpoint_and_an_exported_folder_are_the_same(run_of, tmp_path):
