@@ -60,6 +60,8 @@ def encoding(path: Path) -> str:
 
 
 _WHOLE_OR_COMMA = re.compile(r"[+-]?(\d+|\d*,\d+)([eE][+-]?\d+)?")
+# A whole number that nobody writes: the half of a decimal number on one side of its comma.
+_FRACTION = re.compile(r"0\d+|-0")
 _THOUSANDS = re.compile(r"[+-]?\d+(\.\d+)+,\d+")
 
 
@@ -81,7 +83,14 @@ def _parted(path: Path, lines: list[str], numbers: list[int]) -> list[str]:
     decimal = not any("." in line for line in lines) and any("," in token for row in words for token in row)
     if decimal and all(len(row) > 2 and all(map(_WHOLE_OR_COMMA.fullmatch, row)) for row in words):
         return [" ".join(row).replace(",", ".") for row in rows]
-    return [line.replace(",", " ").replace(";", " ") for line in lines]
+    parted = [line.replace(",", " ").replace(";", " ") for line in lines]
+    if not any("." in line for line in lines):
+        for line, number in zip(parted, numbers, strict=True):
+            if any(map(_FRACTION.fullmatch, line.split())):
+                raise UserError(
+                    f"{path}, line {number}: decimal commas, and commas between the columns too: save it with decimal points"
+                )
+    return parted
 
 
 def parse_table(path: Path, lines: list[str], numbers: list[int]) -> np.ndarray:

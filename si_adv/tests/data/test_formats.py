@@ -8,6 +8,7 @@ import pytest
 from shared_utils import UserError
 from si_adv.data.files import read_geometry
 from si_adv.data.layouts import open_dataset, recognise
+from si_adv.data.text import read_table
 from si_adv.data.writers import write_npz
 
 RNG = np.random.default_rng(0)
@@ -45,6 +46,15 @@ def test_thousands_are_refused(tmp_path):
     path.write_text("1 2 3\n1.234,5 2.000,1 3,0\n")
     with pytest.raises(UserError, match=r"a\.txt, line 2: numbers with a point and a comma"):
         read_geometry(path)
+
+
+def test_commas_that_are_both_decimal_signs_and_separators_are_refused(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("0,5,1,25,0,75\n1,5,-0,05,0,75\n")
+    with pytest.raises(UserError, match="line 2: decimal commas, and commas between the columns too"):
+        read_table(path)
+    path.write_text("0,5,1,25,0,75\n1,5,10,5,0,75\n")  # whole numbers, as far as anyone can tell
+    assert read_table(path).shape == (2, 6)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be"])
