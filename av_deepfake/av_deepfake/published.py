@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from torch import Tensor
 
 from av_deepfake.models.audio import MelEncoder, WaveformEncoder
@@ -26,7 +25,7 @@ from av_deepfake.models.mstcn import MouthTCN
 from av_deepfake.models.syncnet import SyncNet
 from av_deepfake.models.transformer import PublishedEncoder
 from shared_utils import UserError
-from shared_utils.checkpoint import import_state_dict, load_tensors
+from shared_utils.checkpoint import find_state, import_state_dict, load_tensors
 
 Layout = Literal["lips", "frontend", "waveform", "mel", "transformer", "syncnet"]
 Content = MouthTCN | VideoFrontend | WaveformEncoder | MelEncoder | PublishedEncoder | SyncNet
@@ -49,7 +48,6 @@ _KINDS: dict[type, Layout] = {
 #: What published names begin with and ours do not.
 _PREFIX: dict[Layout, str] = {"mel": "model."}
 _WRAPPERS = ("model", "model_state_dict", "state_dict")
-_WRAPPING = ("module.", "_orig_mod.")
 _HEAD_WIDTH = 64
 _LISTED = 5
 
@@ -89,7 +87,7 @@ def import_published(
         UserError: not a checkpoint, of no known layout, or an entry that is missing, unexpected or of another shape.
     """
     name = name or (str(source) if isinstance(source, str | Path) else "the checkpoint")
-    state = find_state(load_tensors(source) if isinstance(source, str | Path) else source, name)
+    state = find_state(load_tensors(source) if isinstance(source, str | Path) else source, name, _WRAPPERS)
     left_out: list[str] = []
     if "trunk.conv1.weight" in state:  # the audio model of the lip-reading zoo
         left_out = [entry for entry in state if not entry.startswith("trunk.")]
@@ -129,27 +127,6 @@ def export_published(network: Content) -> dict[str, Any]:
     prefix = _PREFIX.get(layout, "")
     state = {prefix + entry: value.detach().cpu().clone() for entry, value in network.state_dict().items()}
     return {"model": state} if layout == "lips" else state
-
-
-def find_state(content: Any, name: str = "the checkpoint") -> dict[str, Tensor]:
-    """The state dict inside what a file held, without the prefixes of wrappers.
-
-    Raises:
-        UserError: there is none, or it holds values that are not finite.
-    """
-    if isinstance(content, Mapping):
-        content = next((content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping)), content)
-    held = content if isinstance(content, Mapping) else {}
-    state = {str(entry): value for entry, value in held.items() if torch.is_tensor(value)}
-    if not state:
-        keys = _few([str(key) for key in held]) if held else type(content).__name__
-        raise UserError(f"{name} holds no state dict (it holds: {keys}): give the file of a trained network")
-    while prefix := next((prefix for prefix in _WRAPPING if all(entry.startswith(prefix) for entry in state)), None):
-        state = {entry.removeprefix(prefix): value for entry, value in state.items()}
-    for entry, value in state.items():
-        if value.is_floating_point() and not torch.isfinite(value).all():
-            raise UserError(f"{name}: {entry} holds values that are not finite: use another checkpoint")
-    return state
 
 
 def layout_of(state: Mapping[str, Tensor]) -> Layout | None:

@@ -25,7 +25,7 @@ from ict_deepfake.models.ict import ICT
 from ict_deepfake.models.retinaface import RetinaFace
 from ict_deepfake.references import ReferenceSet, from_published
 from shared_utils import UserError
-from shared_utils.checkpoint import import_state_dict, load_tensors
+from shared_utils.checkpoint import find_state, import_state_dict, load_tensors
 
 Layout = Literal["ict", "head", "references", "retinaface"]
 NAMES: dict[Layout, str] = {
@@ -41,7 +41,6 @@ _SIGNATURES: tuple[tuple[Layout, str], ...] = (
     ("head", "kernel"),
 )
 _WRAPPERS = ("model", "state_dict")
-_PREFIXES = ("module.", "_orig_mod.")
 # The published network has heads of this width; its entries do not show it.
 _HEAD_WIDTH = 32
 
@@ -84,7 +83,7 @@ def import_published(
     content = load_tensors(source) if isinstance(source, str | Path) else source
     if isinstance(content, Mapping) and {"inner", "outer"} <= set(content):
         return Published("references", from_published(content, name), ["persons are numbered: the file has no names"])
-    state = find_state(content, name)
+    state = find_state(content, name, _WRAPPERS)
     layout = next((layout for layout, entry in _SIGNATURES if entry in state), None)
     if layout == "ict":
         return _ict(state, num_heads, name)
@@ -96,27 +95,6 @@ def import_published(
         import_state_dict(head, state, source=name)
         return Published(layout, head.eval(), [f"{head.classes} identities, taken for {kind}"])
     raise UserError(f"{name} has the names of no known layout. {_difference(state)}")
-
-
-def find_state(content: Any, name: str = "the checkpoint") -> dict[str, Tensor]:
-    """The state dict inside what a file held, without the prefixes of wrappers.
-
-    Raises:
-        UserError: there is none, or it holds values that are not finite.
-    """
-    if isinstance(content, Mapping):
-        content = next((content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping)), content)
-    held = content if isinstance(content, Mapping) else {}
-    state = {str(entry): value for entry, value in held.items() if torch.is_tensor(value)}
-    if not state:
-        keys = ", ".join(map(str, list(held)[:5])) or type(content).__name__
-        raise UserError(f"{name} holds no state dict (it holds: {keys}): give the file of a trained network")
-    while prefix := next((prefix for prefix in _PREFIXES if all(entry.startswith(prefix) for entry in state)), None):
-        state = {entry.removeprefix(prefix): value for entry, value in state.items()}
-    for entry, value in state.items():
-        if value.is_floating_point() and not torch.isfinite(value).all():
-            raise UserError(f"{name}: {entry} holds values that are not finite: use another checkpoint")
-    return state
 
 
 def export_ict(model: ICT, epoch: int = 0) -> dict[str, Any]:

@@ -329,3 +329,20 @@ def test_a_hub_that_cannot_be_reached_or_has_no_such_model_is_one_sentence(model
         monkeypatch.setattr("huggingface_hub.snapshot_download", Mock(side_effect=error))
         with pytest.raises(UserError, match=why):
             checkpoint.locate("user/model", "absent")
+
+
+def test_the_state_dict_is_found_inside_its_wrappers_and_prefixes():
+    weights = {"conv.weight": torch.ones(2), "step": torch.tensor(3)}
+    prefixed = {f"module._orig_mod.{name}": value for name, value in weights.items()}
+    for content in (weights, {"state_dict": prefixed, "epoch": 3}, {"model": weights, "other": {"a": torch.ones(1)}}):
+        assert checkpoint.find_state(content).keys() == weights.keys()
+    # Only the wrappers and prefixes that are named, and only prefixes that all entries carry.
+    assert list(checkpoint.find_state({"net": weights}, wrappers=["net"])) == list(weights)
+    assert list(checkpoint.find_state({**weights, **prefixed})) == [*weights, *prefixed]
+    with pytest.raises(UserError, match=r"x\.pth holds no state dict \(it holds: net\)"):
+        checkpoint.find_state({"net": weights}, "x.pth")
+    with pytest.raises(UserError, match=r"it holds: list"):
+        checkpoint.find_state([1])
+    for value in (torch.nan, torch.inf):
+        with pytest.raises(UserError, match="conv.weight holds values that are not finite"):
+            checkpoint.find_state({"conv.weight": torch.full((2,), value)})

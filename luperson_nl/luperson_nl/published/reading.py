@@ -6,11 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from shared_utils import UserError
-from shared_utils.checkpoint import load_tensors
+from shared_utils import UserError, checkpoint
 
 State = Mapping[str, Tensor]
 _WRAPPERS = ("state_dict", "model", "model_state_dict", "state_dict_ema", "net")
@@ -41,30 +39,12 @@ NAMES = {
 
 def read(path: str | Path) -> Any:
     """The content of a weights file; tensors and plain values only, nothing of it runs."""
-    return load_tensors(path)
+    return checkpoint.load_tensors(path)
 
 
 def find_state(content: Any, source: str = "the checkpoint") -> dict[str, Tensor]:
-    """The state dict inside what a file held, without the prefixes of wrappers.
-
-    Raises:
-        UserError: there is none, or it holds values that are not finite.
-    """
-    if isinstance(content, Mapping):
-        content = next((content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping)), content)
-    held = content if isinstance(content, Mapping) else {}
-    state = {str(name): value for name, value in held.items() if torch.is_tensor(value)}
-    if not state:
-        keys = ", ".join(map(str, list(held)[:5])) or type(content).__name__
-        raise UserError(
-            f"{source} holds no state dict (it holds: {keys}): looked for {', '.join(_WRAPPERS)} or a bare one"
-        )
-    while prefix := next((prefix for prefix in _PREFIXES if all(name.startswith(prefix) for name in state)), None):
-        state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
-    for name, tensor in state.items():
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            raise UserError(f"{source}: {name} holds values that are not finite: use another checkpoint")
-    return state
+    """The state dict inside what a file held, see ``checkpoint.find_state``."""
+    return checkpoint.find_state(content, source, _WRAPPERS, _PREFIXES)
 
 
 def layout_of(state: State, source: str = "the checkpoint") -> str:

@@ -7,7 +7,7 @@ one file carries its own proof and any torch reads it. It appears under its name
 ``runs`` about which file, ``exchange`` about models that come from and go to others.
 """
 
-from shared_utils.checkpoint.exchange import Exportable, ImportReport, import_state_dict
+from shared_utils.checkpoint.exchange import Exportable, ImportReport, find_state, import_state_dict
 from shared_utils.checkpoint.reading import load_tensors, verify
 from shared_utils.checkpoint.runs import TRAINING_KEYS, locate, newest_good, run_checkpoint, training_state
 from shared_utils.checkpoint.writing import save, save_safetensors, weights_digest
@@ -17,6 +17,7 @@ __all__ = [
     "TRAINING_KEYS",
     "Exportable",
     "ImportReport",
+    "find_state",
     "import_state_dict",
     "load_tensors",
     "locate",

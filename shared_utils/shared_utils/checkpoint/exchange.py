@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from huggingface_hub import PyTorchModelHubMixin
@@ -49,6 +50,41 @@ class ImportReport:
             if names := getattr(self, kind):
                 lines.append(f"{len(names)} {kind}: {', '.join(names[:10])}{', ...' if len(names) > 10 else ''}")
         return "; ".join(lines)
+
+
+def find_state(
+    content: Any,
+    source: str = "the checkpoint",
+    wrappers: Sequence[str] = ("state_dict", "model"),
+    prefixes: Sequence[str] = ("module.", "_orig_mod."),
+) -> dict[str, torch.Tensor]:
+    """The state dict inside what a published file held, without the prefixes that all of its entries carry.
+
+    Args:
+        content: a state dict, or a mapping that holds one.
+        source: its name, for messages.
+        wrappers: entries under which it may be, the first of them that is there counts.
+        prefixes: of wrappers such as DataParallel and ``torch.compile``.
+
+    Raises:
+        UserError: there is none, or it holds values that are not finite.
+    """
+    if isinstance(content, Mapping):
+        content = next((content[key] for key in wrappers if isinstance(content.get(key), Mapping)), content)
+    held = content if isinstance(content, Mapping) else {}
+    state = {str(name): value for name, value in held.items() if torch.is_tensor(value)}
+    if not state:
+        keys = ", ".join(map(str, list(held)[:5])) or type(content).__name__
+        raise UserError(
+            f"{source} holds no state dict (it holds: {keys}): give a trained network's file, with one under "
+            f"{', '.join(wrappers)} or a bare one"
+        )
+    while prefix := next((prefix for prefix in prefixes if all(name.startswith(prefix) for name in state)), None):
+        state = {name.removeprefix(prefix): value for name, value in state.items()}
+    for name, value in state.items():
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise UserError(f"{source}: {name} holds values that are not finite: use another checkpoint")
+    return state
 
 
 def import_state_dict(
