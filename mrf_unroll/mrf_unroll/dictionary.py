@@ -7,7 +7,9 @@ is <x, d> / |d|^2, complex where the object has a phase (Ma 2013; McGivney 2014 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -40,6 +42,20 @@ def linear_grid() -> torch.Tensor:
     t1 = np.concatenate([np.arange(20, 3001, 10), np.arange(3200, 5001, 200)])
     t2 = np.concatenate([np.arange(10, 301, 5), np.arange(350, 501, 50)])
     return tissue_grid(t1, t2)
+
+
+def named_grid(name: str, t1_ms: tuple[float, float], t2_ms: tuple[float, float]) -> torch.Tensor:
+    """(K, 2) of ``"370x370"``, logarithmic steps of T1 and T2 over the ranges, or of ``"jiang"``, ``linear_grid``.
+
+    Raises:
+        UserError: for another name.
+    """
+    steps = re.fullmatch(r"(\d+)x(\d+)", name)
+    if steps and int(steps[1]) and int(steps[2]):
+        return log_grid(int(steps[1]), int(steps[2]), t1_ms, t2_ms)
+    if name != "jiang":
+        raise UserError(f"grid {name!r}: give steps of T1 and T2 as 370x370, or jiang")
+    return linear_grid()
 
 
 def tissue_grid(t1_ms: np.ndarray, t2_ms: np.ndarray) -> torch.Tensor:
@@ -100,11 +116,15 @@ class Dictionary:
         n_states: int | str = "auto",
         grid: str = "given",
         progress: bool = False,
+        b1: Iterable[float] = (),
     ) -> Dictionary:
         """Simulate every pair of ``lut_ms`` (K, 2) and compress to ``rank`` components.
 
         V comes from the leading eigenvectors of D^H D (N x N, float64; single precision would lose the small ones), each
         with the sign (or phase) that makes its component of the atoms sum to a number >= 0.
+
+        Args:
+            b1: relative transmit fields whose signals the basis shall hold too; the atoms are those of a field of 1.
         """
         lut_ms = torch.as_tensor(lut_ms, dtype=torch.float64)
         num_pulses = len(sequence)
@@ -130,6 +150,11 @@ class Dictionary:
                     part = 1j * part  # the convention of the real form
                 gram += part.mH @ part
                 signals[chunk] = part.to(stored)
+            for field in b1:
+                for chunk in chunks:
+                    part = simulate(lut_ms[chunk, 0], lut_ms[chunk, 1], sequence, b1=field, n_states=n_states)
+                    part = part if sequence.is_real else 1j * part
+                    gram += part.mH @ part
             values, vectors = torch.linalg.eigh(gram)
             values, vectors = values.flip(0).clamp(min=0), vectors.flip(1)[:, :rank]
             atoms = torch.cat([part.to(double) @ vectors for part in signals.split(_CHUNK)])
@@ -147,6 +172,14 @@ class Dictionary:
             str(n_states),
             grid,
         )
+
+    def at_b1(self, field: float) -> Dictionary:
+        """The same tissues at a relative transmit field, in the same basis."""
+        simulate = epg.fisp_atoms if self.sequence.is_real else epg.fisp_signal
+        with torch.no_grad():
+            signals = simulate(self.lut_ms[:, 0], self.lut_ms[:, 1], self.sequence, b1=field)
+            atoms = self.compress(signals if self.sequence.is_real else 1j * signals)
+        return replace(self, atoms=atoms.to(self.atoms.dtype))
 
     @property
     def rank(self) -> int:

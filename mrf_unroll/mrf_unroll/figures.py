@@ -80,6 +80,29 @@ def map_grid(
     save_figure(figure, path, colours=_PALETTE)
 
 
+def uncertainty(path: str | Path, maps: Tensor, deviations: Tensor, truth: Tensor | None, mask: Tensor) -> None:
+    """Maps, their standard deviations, and where a truth is known the size of their errors; all (3, H, W), s; mask (H, W)."""
+    columns = {"map": maps * mask, "standard deviation": deviations * mask}
+    if truth is not None:
+        columns["|error|"] = (maps - truth).abs() * mask
+    figure = Figure(figsize=(1.9 * len(columns) + 1, 5.2), layout="constrained")
+    axes = figure.subplots(3, len(columns), squeeze=False)
+    for row, (name, unit, factor, largest, largest_error) in enumerate(WINDOWS):
+        if name == "PD":
+            scale = float(torch.quantile(columns["map"][row].flatten().float(), 0.995)) or 1.0
+            largest, largest_error = 1.1 * scale, 0.2 * scale
+        for column, (title, value) in enumerate(columns.items()):
+            panel = axes[row, column]
+            shades = ("magma" if row < 2 else "gray") if column == 0 else "viridis"
+            top = largest if column == 0 else largest_error
+            drawn = panel.imshow(factor * value[row].numpy(), interpolation="nearest", cmap=shades, vmin=0, vmax=top)
+            figure.colorbar(drawn, ax=panel, shrink=0.85).ax.tick_params(labelsize=6)
+            panel.set(xticks=[], yticks=[], title=title if row == 0 else "")
+            panel.title.set_fontsize(8)
+        axes[row, 0].set_ylabel(f"{name} [{unit}]" if unit else name, fontsize=8)
+    save_figure(figure, path, colours=_PALETTE)
+
+
 def _curves(folder: str | Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """The metrics of a run's folder: name -> (steps, values)."""
     rows = read_metrics(folder)

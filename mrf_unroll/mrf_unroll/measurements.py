@@ -13,6 +13,7 @@ from torch import Tensor
 from mrf_unroll.classical import conjugate_gradient
 from mrf_unroll.coils import compress_coils, estimate_coil_maps
 from mrf_unroll.data.scans import Scan
+from mrf_unroll.dictionary import Dictionary, log_grid
 from mrf_unroll.operators import KernelCache, SubspaceOperator, ToeplitzNormal, operator_norm
 from mrf_unroll.protocol import density_weights
 
@@ -21,6 +22,12 @@ log = logging.getLogger(__name__)
 # Above this share of imaginary energy an object is taken to have a phase: artefacts and noise alone leave up to 0.01, a
 # phase of +-0.3 rad adds as much, one of a few radians makes 0.07 and more (procedural heads, 24 and 48 samples a frame).
 _IMAGINARY = 0.04
+
+# Cycles per field of view that count as the centre of k-space, and the components that signals there are projected on.
+_CENTRE, _CENTRE_RANK = 0.1, 15
+# A hundred repetitions know the energy of their noise to a fifth or so.
+_MARGIN = 1.5
+_DIFFERENCES = np.array([1.0, -4.0, 6.0, -4.0, 1.0])
 
 
 @dataclass(frozen=True)
@@ -90,6 +97,35 @@ def in_own_unit(scan: Scan) -> tuple[Scan, float]:
     unit = float(np.sqrt(np.mean(np.abs(scan.kspace.astype(np.complex128)) ** 2)))
     kspace = (scan.kspace / unit).astype(np.complex64)
     return replace(scan, kspace=kspace, noise_std=None if scan.noise_std is None else scan.noise_std / unit), unit
+
+
+def schedule_residual(scan: Scan) -> float | None:
+    """What share of the samples at the centre of k-space no mixture of tissue has under the scan's schedule.
+
+    A sample at k = 0 is the sum over the voxels, so its course over the repetitions lies in the span of the dictionary
+    whatever the object, the trajectory and the coils are. What lies outside is noise, which the fourth differences of
+    neighbouring repetitions measure by themselves, or a schedule (or transmit field) that was another one.
+
+    Returns:
+        sqrt(|c - V V^H c|^2 - 1.5 noise) / |c|, 0 where that is negative; None where a repetition has no sample at the centre.
+    """
+    radius = np.hypot(*np.moveaxis(scan.trajectory, -1, 0))
+    nearest = radius.argmin(axis=1)
+    frames = np.arange(len(nearest))
+    rank = min(_CENTRE_RANK, len(frames) // 4)
+    if radius[frames, nearest].max() > _CENTRE / max(scan.image_size) or len(frames) <= len(_DIFFERENCES) + rank:
+        return None
+    fields = () if scan.b1 is None else np.linspace(scan.b1.min(), scan.b1.max(), 5).tolist()
+    coarse = log_grid(24, 24, (100, 5000), (10, 1200))
+    basis = Dictionary.build(scan.sequence, coarse, rank, b1=fields).basis.resolve_conj().numpy()
+    centre = scan.kspace[:, frames, nearest].astype(np.complex128)
+    outside = centre - (centre @ basis.conj()) @ basis.T
+    steps = np.stack([np.convolve(coil, _DIFFERENCES, "valid") for coil in centre]) / np.linalg.norm(_DIFFERENCES)
+    # Of the real or imaginary part; a median, as a schedule may have jumps.
+    deviation = np.median(np.abs(np.concatenate([steps.real.ravel(), steps.imag.ravel()]))) / 0.6745
+    noise = 2 * deviation**2 * len(centre) * (len(frames) - rank)
+    energy = float((np.abs(outside) ** 2).sum() - _MARGIN * noise)
+    return float(np.sqrt(max(energy, 0.0) / (np.abs(centre) ** 2).sum()))
 
 
 def with_fewer_coils(scan: Scan, num_coils: int) -> Scan:

@@ -40,6 +40,25 @@ def match_maps(dictionary: Dictionary, tsmi: Tensor, refine: bool = False) -> Te
     return torch.stack([torch.as_tensor(one).to(torch.float32) for one in maps], dim=1)
 
 
+# Fields are told apart to this; the flip angles of a group are wrong by half of it at most.
+_B1_STEP = 0.02
+
+
+def match_with_b1(dictionary: Dictionary, tsmi: Tensor, b1: Tensor, refine: bool = False) -> Tensor:
+    """``match_maps`` with every voxel's own relative transmit field b1 (H, W), in groups of 0.02.
+
+    The basis of ``dictionary`` must hold the signals of these fields (``Dictionary.build``).
+    """
+    groups = (b1 / _B1_STEP).round().long()
+    maps = torch.zeros(len(tsmi), 3, *tsmi.shape[2:])
+    for group in groups.unique().tolist():
+        inside = groups == group
+        own = dictionary.at_b1(group * _B1_STEP)
+        # The voxels of a group as one column.
+        maps[:, :, inside] = match_maps(own, tsmi[:, :, inside][..., None], refine)[..., 0]
+    return maps
+
+
 # What each classical method can be tuned in. lam is in units of L, and of the data but for low_rank.
 GRIDS: dict[str, dict[str, Sequence[Any]]] = {
     "svd_mrf": {},
@@ -79,12 +98,14 @@ class Classical:
         name: ``svd_mrf``, ``low_rank``, ``llr``, ``lrtv``, ``pnp_admm`` or ``mrfresnet``.
         options: as in ``DEFAULTS``.
         network: the denoiser of ``pnp_admm``, the voxelwise network of ``mrfresnet``.
+        b1: (H, W) relative transmit field, for matching.
     """
 
     name: str
     dictionary: Dictionary
     options: dict[str, Any] = field(default_factory=dict)
     network: Denoiser | MRFResNet | None = None
+    b1: Tensor | None = None
 
     def __post_init__(self) -> None:
         self.check_options(self.name, self.options)
@@ -106,7 +127,10 @@ class Classical:
             if tsmi.is_complex():
                 series = (tsmi * torch.exp(-1j * tsmi[:, :1].angle())).real
             return Result(physical(self.network(series)), tsmi)
-        return Result(match_maps(self.dictionary, tsmi, self.options.get("refine", False)), tsmi)
+        refine = self.options.get("refine", False)
+        if self.b1 is not None:
+            return Result(match_with_b1(self.dictionary, tsmi, self.b1, refine), tsmi)
+        return Result(match_maps(self.dictionary, tsmi, refine), tsmi)
 
     def series(self, adjoint: Tensor, normal: Normal, lipschitz: float) -> Tensor:
         """The time series (B, s, H, W)."""

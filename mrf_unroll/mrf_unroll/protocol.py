@@ -19,8 +19,8 @@ from mrf_unroll.schedules import read_schedule
 from mrf_unroll.sequence import Sequence
 from shared_utils import UserError
 
-# Of sampling positions, in cycles per pixel.
-_ROUNDING = 1e-5
+# Of sampling positions, in cycles per pixel: what gradient waveforms in files round to.
+_ROUNDING = 1e-4
 
 
 @dataclass(frozen=True)

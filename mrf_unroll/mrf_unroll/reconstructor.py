@@ -145,7 +145,7 @@ class Reconstructor(nn.Module, Exportable):
                 "this network has no basis and no schedule (released weights have none): it cannot reconstruct scans;"
                 " use it as initialisation"
             )
-        if own.hash != sequence.hash:
+        if not own.same_as(sequence):
             raise UserError(
                 f"{source} was acquired with another schedule (sha256 {sequence.hash[:12]}, {len(sequence)} pulses) than the"
                 f" network was trained for ({own.hash[:12]}, {len(own)} pulses): train one for it, or use --method low_rank"

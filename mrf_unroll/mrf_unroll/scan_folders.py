@@ -8,15 +8,15 @@ from typing import Any
 import torch
 
 from mrf_unroll.arrays import file_digest
-from mrf_unroll.data.scans import read_scan
-from mrf_unroll.reconstruction import FILES, Result, ScanReconstructor, Settings
+from mrf_unroll.outputs import Result
+from mrf_unroll.reconstruction import ScanReconstructor, Settings
 from shared_utils import UserError, distributed, work
 
-_KINDS = (".npz", ".h5", ".hdf5")
+_KINDS = (".npz", ".h5", ".hdf5", ".mrd")
 
 
 def find_scans(scan: str | Path) -> list[Path]:
-    """The scan files that ``scan`` means: itself, or all .npz, .h5 and .hdf5 in a folder.
+    """The scan files that ``scan`` means: itself, or all .npz, .h5, .hdf5 and .mrd in a folder.
 
     Raises:
         UserError: for none, and where two would have one name.
@@ -26,7 +26,7 @@ def find_scans(scan: str | Path) -> list[Path]:
         return [path]
     found = [one for one in sorted(path.iterdir()) if one.suffix in _KINDS and not one.name.endswith("_maps.npz")]
     if not found:
-        raise UserError(f"no scan (.npz, .h5) in the folder {path}")
+        raise UserError(f"no scan (.npz, .h5, .mrd) in the folder {path}")
     names = [one.stem for one in found]
     for one in found:
         if names.count(one.stem) > 1 or one.stem == work.PARTS:
@@ -55,12 +55,12 @@ def reconstruct_scans(
     folders = {name: Path(out) / name if Path(scan).is_dir() else Path(out) for name in found}
     reconstruct = ScanReconstructor(settings, device)
     for path in found.values():
-        reconstruct.check(read_scan(path), path)
+        reconstruct.read(path)
     job = {**reconstruct.job, **{f"scan {path.name}": file_digest(path) for path in found.values()}}
 
     def compute(name: str) -> dict[str, Any]:
         result = reconstruct(found[name])
-        result.write(folders[name])
+        result.write(folders[name], settings.also)
         return result.as_arrays()
 
     with work.begin(out, job, resume=resume, overwrite=overwrite) as kept:
@@ -68,7 +68,7 @@ def reconstruct_scans(
         results = {name: Result.from_arrays(kept.read(name)) for name in found}
         if distributed.rank() == 0:
             for name, result in results.items():
-                if not all((folders[name] / file).is_file() for file in FILES):
-                    result.write(folders[name])
+                if not all((folders[name] / file).is_file() for file in result.files(settings.also)):
+                    result.write(folders[name], settings.also)
         kept.complete()
     return [result.report for result in results.values()]

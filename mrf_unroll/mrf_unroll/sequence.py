@@ -13,6 +13,9 @@ import numpy as np
 from mrf_unroll.arrays import number, numbers, require
 from shared_utils import UserError
 
+# Degrees and ms that files round to.
+_ROUNDING = 0.01
+
 
 @dataclass(frozen=True)
 class Sequence:
@@ -101,6 +104,15 @@ class Sequence:
             digest.update(np.round(value, 3).astype("<f8").tobytes())
         digest.update(repr((None if self.ti_ms is None else round(self.ti_ms, 3), self.inversion_efficiency)).encode())
         return digest.hexdigest()
+
+    def same_as(self, other: Sequence) -> bool:
+        """Whether two schedules differ by rounding at most: 0.01 degrees, 0.01 ms."""
+        if len(self) != len(other) or (self.ti_ms is None) != (other.ti_ms is None):
+            return False
+        turn = np.mod(self.phase_deg - other.phase_deg + 180, 360) - 180
+        times = [self.tr_ms - other.tr_ms, self.te_ms - other.te_ms, (self.ti_ms or 0) - (other.ti_ms or 0)]
+        largest = max(float(np.abs(value).max()) for value in (self.fa_deg - other.fa_deg, turn, *times))
+        return largest <= _ROUNDING and self.inversion_efficiency == other.inversion_efficiency
 
     def truncated(self, num_pulses: int) -> Sequence:
         """The first ``num_pulses`` pulses."""

@@ -26,7 +26,7 @@ def undrawn(monkeypatch):
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).touch()
 
-    for name in ("map_grid", "iterations", "agreement", "training", "steps", "fingerprints"):
+    for name in ("map_grid", "uncertainty", "iterations", "agreement", "training", "steps", "fingerprints"):
         monkeypatch.setattr(figures, name, leave)
 
 

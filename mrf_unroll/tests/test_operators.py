@@ -188,6 +188,22 @@ def test_autocast_leaves_the_operators_in_single_precision():
     assert from_half.dtype == torch.float32 and torch.equal(from_half, toeplitz(x.bfloat16().float()))
 
 
+def test_kernels_are_kept_in_a_folder_for_later_commands(tmp_path, monkeypatch):
+    operator = make((8, 9), 2)
+    first = ToeplitzNormal.from_operator(operator, KernelCache(tmp_path))
+    monkeypatch.setattr("mrf_unroll.operators.toeplitz.kernels_of", lambda _: pytest.fail("built again"))
+    assert torch.equal(ToeplitzNormal.from_operator(operator, KernelCache(tmp_path)).kernels, first.kernels)
+    monkeypatch.undo()
+    other = make((8, 10), 2)
+    built = ToeplitzNormal.from_operator(other, KernelCache(tmp_path))
+    assert torch.equal(built.kernels, ToeplitzNormal.from_operator(other).kernels)
+    assert len(list(tmp_path.iterdir())) == 2
+    next(iter(tmp_path.iterdir())).write_bytes(b"no kernels")
+    with pytest.raises(UserError, match="is not an .npz"):
+        for one in (operator, other):
+            KernelCache(tmp_path).kernels_of(one)
+
+
 def test_scans_of_one_acquisition_share_their_kernels():
     cache, operator = KernelCache(), make((8, 9), 2)
     first = ToeplitzNormal.from_operator(operator, cache)

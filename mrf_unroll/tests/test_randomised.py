@@ -38,11 +38,12 @@ def test_voxels_are_averages_of_the_tissue_inside_them():
     mask[:2, :2] = True
     maps[:, 2, 2:] = 5.0  # half of a voxel
     mask[2, 2:] = True
-    maps[:, 3, 0] = 7.0  # a quarter
-    mask[3, 0] = True
+    maps[:, 3, 1] = 7.0  # a quarter
+    mask[3, 1] = True
     found = averaged(Head(maps, mask, mask.astype(int)), 2)
     assert found.mask.tolist() == [[True, False], [False, True]]
     assert found.maps[0].tolist() == [[2.0, 0.0], [0.0, 5.0]]
+    assert not found.labels[~found.mask].any()
 
 
 def test_splits_do_not_share_slices():

@@ -42,24 +42,19 @@ def dictionary(
         n_states: configuration states, or auto: as many as each tissue needs for an error of 1e-4.
         overwrite: replace an existing file.
     """
-    import re
-
-    from mrf_unroll.dictionary import Dictionary, linear_grid, log_grid
+    from mrf_unroll.dictionary import Dictionary, named_grid
     from mrf_unroll.precision import precision_rows
     from mrf_unroll.schedules import read_schedule
     from shared_utils import UserError, files, logging
 
-    steps = re.fullmatch(r"(\d+)x(\d+)", grid)
-    if grid != "jiang" and not (steps and int(steps[1]) and int(steps[2])):
-        raise UserError(f"grid {grid!r}: give steps of T1 and T2 as 370x370, or jiang")
     if n_states != "auto" and not (n_states.isdigit() and int(n_states)):
         raise UserError(f"n_states {n_states!r}: give a whole number from 1, or auto")
     if min(*t1_ms, *t2_ms) <= 0 or t1_ms[0] > t1_ms[1] or t2_ms[0] > t2_ms[1]:
         raise UserError("t1_ms and t2_ms are ranges in ms, smaller value first, above 0")
+    lut_ms = named_grid(grid, t1_ms, t2_ms)
     files.refuse_existing(out, overwrite)
     sequence = read_schedule(fa, tr, te, ti, phase, train, unit, inversion_efficiency)
     sequence = sequence if pulses is None else sequence.truncated(pulses)
-    lut_ms = log_grid(int(steps[1]), int(steps[2]), t1_ms, t2_ms) if steps else linear_grid()
     built = Dictionary.build(
         sequence,
         lut_ms,

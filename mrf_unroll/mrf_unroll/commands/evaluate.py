@@ -50,7 +50,7 @@ def evaluate(
     sources = [None] if ckpt is None else [path.strip() for path in ckpt.split(",")]
     changes: dict[str, Any] = {"protocol": protocol} | ({} if noise is None else {"noise": noise})
     with distributed.process_group():
-        slices = evaluation.real_slices(sources[0], data, unit_t)
+        slices = evaluation.real_slices(sources[0], data, unit_t, (protocol or {}).get("image_size"))
         job = evaluation.describe(sources, names, data, unit_t, changes, sweep, limit)
         with work.begin(out, job, resume=resume, overwrite=overwrite) as parts:
             if sweep is not None:

@@ -18,14 +18,20 @@ def reconstruct(
     coils: int | None = None,
     reference: str | None = None,
     unit_t: Literal["ms", "s"] | None = None,
+    seq: str | None = None,
+    b1: str | None = None,
+    grid: str = "100x100",
+    phantom: str | None = None,
+    also: str = "",
+    kernels: str | None = None,
     device: str = "auto",
     resume: bool = False,
     overwrite: bool = False,
 ) -> None:
-    """Reconstruct a scan, or every scan of a folder: maps.npz (ms), maps.png and report.json with the data consistency.
+    """Reconstruct a scan, or every scan of a folder: maps.npz (ms) with deviations, maps.png and report.json.
 
     Args:
-        scan: scan.npz or .h5 (README, Data), or a folder of them, each of which gets a folder of its name in out.
+        scan: scan.npz, .h5 or ISMRMRD (README, Data), or a folder of them, each of which gets a folder of its name in out.
         out: folder to write.
         method: unrolled, or a network trained beside it (unet, no_data_consistency); svd_mrf, low_rank, llr, lrtv; pnp_admm
             and mrfresnet, whose networks are trained beside it too.
@@ -39,15 +45,38 @@ def reconstruct(
         coils: reduce the scan to so many virtual coils first, which is faster.
         reference: maps to compare with, for errors in the report and the picture; its PD, in any unit, is scaled to fit.
         unit_t: ms or s, of the reference, where its file does not declare it.
+        seq: a Pulseq .seq with the schedule and trajectory of an ISMRMRD scan.
+        b1: a file with the relative transmit field B1 of every voxel, for matching (svd_mrf, low_rank, llr, lrtv).
+        grid: T1 and T2 of a dictionary that is built: 370x370 (logarithmic steps) or jiang.
+        phantom: a CSV of vials with known T1 and T2 (columns vial, row, column, radius, T1_ms, T2_ms) to compare with.
+        also: further outputs with commas between: nifti, dicom, series (the time series).
+        kernels: a folder where what the operators of an acquisition need is kept, so that later commands build nothing.
         device: auto, cpu, cuda.
         resume: continue the same job: what is finished is not done again.
         overwrite: begin again although out exists.
     """
     from mrf_unroll.reconstruction import Settings
     from mrf_unroll.scan_folders import reconstruct_scans
-    from shared_utils import distributed
+    from shared_utils import distributed, lists
 
-    settings = Settings(method, ckpt, dictionary, rank, density, options, gain, coils, reference, unit_t)
+    settings = Settings(
+        method,
+        ckpt,
+        dictionary,
+        rank,
+        grid,
+        density,
+        options,
+        gain,
+        coils,
+        reference,
+        unit_t,
+        seq,
+        b1,
+        phantom,
+        kernels,
+        lists.names(also),
+    )
     with distributed.process_group():
         place = distributed.choose_device(device)
         if place.type == "mps":

@@ -97,6 +97,39 @@ def read_maps(path: str | Path, unit_t: str | None = None) -> Maps:
     )
 
 
+def read_b1(path: str | Path) -> np.ndarray:
+    """(S, H, W) relative transmit field: the entry B1 or b1 of a file, or that of tissue maps with one.
+
+    Raises:
+        UserError: where there is none, or its values are no relative field.
+    """
+    content = load_arrays(path)
+    if "cropped_brain" in content:
+        content = _find_maps(content, path)[0]
+    named = [name for name in ("B1", "b1") if name in content]
+    if not named:
+        raise UserError(
+            f"{path} has no entry B1 (it has {', '.join(content) or 'none'}): give a relative transmit field"
+        )
+    value = _slices(numbers(content, named[0], path), named[0], path)
+    return np.stack([checked_b1(one, path) for one in value])
+
+
+def checked_b1(b1: np.ndarray, path: str | Path) -> np.ndarray:
+    """(H, W) float32 relative transmit field; where it is 0 or not finite, 1.
+
+    Raises:
+        UserError: for values that are no relative field.
+    """
+    known = np.isfinite(b1) & (b1 != 0)
+    b1 = np.where(known, b1, 1.0)
+    if b1.min() < 0.1 or b1.max() > 3 or not 0.3 < float(np.median(b1)) < 2:
+        raise UserError(
+            f"{path}: B1 is {b1.min():.3g} to {b1.max():.3g}: it must be relative to the nominal flip angle, about 1"
+        )
+    return b1.astype(np.float32)
+
+
 def _find_maps(content: Arrays, path: str | Path) -> tuple[Arrays, str | None]:
     """The maps by our names, and the unit that the layout fixes."""
     if "cropped_brain" in content:
@@ -145,6 +178,7 @@ def write_maps(
     pd: np.ndarray,
     mask: np.ndarray | None = None,
     phase: np.ndarray | None = None,
+    b1: np.ndarray | None = None,
 ) -> None:
     """Write ``maps.npz`` in ms, whole or not at all; each (H, W) or (slices, H, W)."""
-    write_arrays(path, {"T1": t1_ms, "T2": t2_ms, "PD": pd, "unit_t": "ms", "mask": mask, "phase": phase})
+    write_arrays(path, {"T1": t1_ms, "T2": t2_ms, "PD": pd, "unit_t": "ms", "mask": mask, "phase": phase, "B1": b1})

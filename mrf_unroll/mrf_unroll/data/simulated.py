@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from mrf_unroll.coils import gaussian_ring_maps
+from mrf_unroll.data.geometry import Geometry
+from mrf_unroll.data.ismrmrd_files import write_ismrmrd
 from mrf_unroll.data.maps import Maps, read_maps
 from mrf_unroll.data.phantoms import head_phantom
-from mrf_unroll.data.scans import Scan
+from mrf_unroll.data.pulseq_files import write_pulseq
+from mrf_unroll.data.scans import Scan, write_scans
 from mrf_unroll.operators import FrameOperator
 from mrf_unroll.protocol import Protocol
 from mrf_unroll.simulation import simulate_kspace, tsmi
@@ -45,6 +50,38 @@ def load_slice(source: str, place: int, unit_t: str | None, seed: int, use_b1: b
         phase=maps.phase[one] if use_phase and maps.phase is not None else None,
         b1=maps.b1[one] if use_b1 and maps.b1 is not None else None,
     )
+
+
+def count_slices(source: str, unit_t: str | None) -> int:
+    """How many slices the maps have; a procedural head is one."""
+    return 1 if re.fullmatch(r"head:(\d+)", source) else len(read_maps(source, unit_t).pd)
+
+
+def simulate_stack(
+    stack: Sequence[Maps], protocol: Protocol, num_coils: int, noise: float, seed: int, size_mm: tuple[float, float]
+) -> list[Scan]:
+    """Transverse slices of (side, thickness) ``size_mm``, one beside the other, the middle one at the isocentre."""
+    side, thickness = size_mm
+    scans = []
+    for place, maps in enumerate(stack):
+        scan = simulate_scan(maps, protocol, num_coils, noise, seed + place)
+        pixel = side / max(scan.image_size)
+        geometry = Geometry.axial((pixel, pixel, thickness), (place - len(stack) // 2) * thickness)
+        scans.append(replace(scan, geometry=geometry))
+    return scans
+
+
+def write_acquisition(path: str | Path, scans: Sequence[Scan], seq: str | Path | None = None) -> None:
+    """Write slices as ``write_scans`` does; with ``seq`` as ISMRMRD, and the sequence as a Pulseq file there."""
+    if seq is None:
+        write_scans(path, scans)
+        return
+    first = scans[0]
+    assert first.geometry is not None
+    height, width = first.image_size
+    fov_mm = (height * float(first.geometry.spacing[0]), width * float(first.geometry.spacing[1]))
+    write_pulseq(seq, first.sequence, first.trajectory, first.image_size, fov_mm, len(scans))
+    write_ismrmrd(path, scans)
 
 
 def simulate_scan(maps: Maps, protocol: Protocol, num_coils: int, noise: float, seed: int) -> Scan:

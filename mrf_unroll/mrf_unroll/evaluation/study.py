@@ -67,6 +67,9 @@ def open_study(source: str | Path | None, **changes: Any) -> Study:
             f"{source} has no schedule and no data with it (released weights do not): nothing to evaluate on"
         )
     protocol = {**options["protocol"], **(changes.pop("protocol", None) or {})}
+    if options["root"] is None:
+        # Of training slices only those that methods are tuned on are made.
+        changes["num_train"] = min(options["num_train"], _TUNING_SLICES)
     try:
         data = FingerprintingDataModule.of(options, **{**changes, "protocol": protocol})
     except TypeError as error:
@@ -139,15 +142,18 @@ def title(name: str) -> str:
     return TITLES.get(name, "true time series + DM (floor)" if name == FLOOR else name)
 
 
-def real_slices(source: str | Path | None, maps: str | Path | None, unit_t: str | None) -> list[Slice] | None:
-    """The slices of ``maps``, at the image size of the network at ``source``; None without.
+def real_slices(
+    source: str | Path | None, maps: str | Path | None, unit_t: str | None, image_size: int | None = None
+) -> list[Slice] | None:
+    """The slices of ``maps``; None without.
 
     Args:
         maps: a file or a folder, resampled; or one of ``PROCEDURAL``.
+        image_size: None for that of the network at ``source``.
     """
     if maps is None:
         return None
-    size = load(source).options["image_size"][0]
+    size = image_size or load(source).options["image_size"][0]
     if maps in PROCEDURAL:
         return PROCEDURAL[str(maps)](size)
     return [one for file in map_files(maps) for one in read_slices(file, size, unit_t, resample=True)]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 
 import torch
 from torch import nn
 
+from mrf_unroll.arrays import load_arrays, require, write_arrays
 from mrf_unroll.nufft import Nufft
 from mrf_unroll.operators.subspace import SubspaceOperator
 from mrf_unroll.operators.tensors import checked_maps, each_coil, exact, full_precision, with_other_maps
@@ -156,17 +158,34 @@ class KernelCache:
     """The kernels of the latest acquisition, for scans that share trajectory, basis, weights and image size.
 
     Building them is the longest step of a large reconstruction; coil maps have no part in them. One set is kept.
+
+    Args:
+        folder: where kernels are kept as files too, for later commands; their names are digests of the acquisition.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, folder: str | Path | None = None) -> None:
+        self._folder = None if folder is None else Path(folder)
         self._key: str | None = None
         self._kernels = torch.empty(0)
 
     def kernels_of(self, operator: SubspaceOperator) -> torch.Tensor:
-        """The kernels of ``operator``, built where the last ones were of another acquisition."""
+        """The kernels of ``operator``, built where the last ones, and those in the folder, were of other acquisitions."""
         digest = hashlib.sha256(repr((operator.image_size, operator.backend)).encode())
         for tensor in (operator.trajectory, operator.basis, operator.dcf):
             digest.update(b"none" if tensor is None else torch.view_as_real(tensor + 0j).cpu().numpy().tobytes())
-        if digest.hexdigest() != self._key:
-            self._kernels, self._key = kernels_of(operator), digest.hexdigest()
+        key = digest.hexdigest()
+        if key != self._key:
+            self._kernels, self._key = self._stored(key, operator), key
         return self._kernels
+
+    def _stored(self, key: str, operator: SubspaceOperator) -> torch.Tensor:
+        if self._folder is None:
+            return kernels_of(operator)
+        path = self._folder / f"{key}.npz"
+        if path.is_file():
+            content = load_arrays(path)
+            require(content, path, "kernels", fix="remove the file, so that it is made anew")
+            return torch.from_numpy(content["kernels"])
+        kernels = kernels_of(operator)
+        write_arrays(path, {"kernels": kernels.cpu().numpy()})
+        return kernels
