@@ -145,6 +145,33 @@ def write_judged(
     return judged
 
 
+def conclude(
+    write: Callable[[str | Path, str | Path], Claim], source: str | Path, out: str | Path | None, overwrite: bool
+) -> None:
+    """What a verb ``claim`` does: judge a folder of results, write ``claim.json``, and print the claim.
+
+    Args:
+        write: judges a folder and writes into another one, a project's ``write_claim``.
+        source: folder of results.
+        out: folder of the claim; that of the results where None.
+        overwrite: replace an earlier claim in it.
+
+    Raises:
+        UserError: there is a claim already, or ``write`` cannot judge.
+    """
+    folder = Path(out or source)
+    files.refuse_existing(folder / FILE_NAME, overwrite)
+    print(write(source, folder))
+    print(f"wrote {folder / FILE_NAME}")
+
+
+def write_tables(tables: Sequence[Table], folder: str | Path) -> None:
+    """Write tables as ``table_0``, ``table_1``, ... into a folder, and print them."""
+    for number, shown in enumerate(tables):
+        logging.write_table(shown.rows, Path(folder) / f"table_{number}")
+        print(logging.table(shown.rows, shown.title), end="\n\n")
+
+
 def read_results(path: str | Path, verb: str, command: str, keys: set[str]) -> dict[str, Any]:
     """What a verb has measured: a JSON object with these keys.
 

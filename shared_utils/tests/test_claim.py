@@ -11,11 +11,13 @@ from shared_utils.claim import (
     Figure,
     Finding,
     Table,
+    conclude,
     copy_figures,
     of_findings,
     read_results,
     verdict,
     write_judged,
+    write_tables,
 )
 
 
@@ -140,3 +142,25 @@ def test_what_cannot_be_judged_leaves_nothing_behind(tmp_path):
     with pytest.raises(UserError, match="a row is missing"):
         write_judged(judge, {"a.png": "a"}, tmp_path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_verb_concludes_where_the_results_are_and_does_not_replace(tmp_path, capsys):
+    def write(source, out):
+        judged = a_claim(verdict=f"of {source}", figures=[])
+        judged.write(out)
+        return judged
+
+    conclude(write, tmp_path, None, overwrite=False)
+    printed = capsys.readouterr().out
+    assert f"The claim holds: of {tmp_path}" in printed and f"wrote {tmp_path / 'claim.json'}" in printed
+    with pytest.raises(UserError, match="exists: replace it with --overwrite"):
+        conclude(write, "elsewhere", tmp_path, overwrite=False)
+    assert Claim.read(tmp_path).verdict == f"of {tmp_path}"
+    conclude(write, "elsewhere", tmp_path, overwrite=True)
+    assert Claim.read(tmp_path).verdict == "of elsewhere"
+
+
+def test_tables_are_written_by_number_and_printed(tmp_path, capsys):
+    write_tables([Table("first", [{"a": 1}]), Table("second", [{"b": 2.5}])], tmp_path)
+    assert (tmp_path / "table_1.csv").read_text().split() == ["b", "2.5"]
+    assert "first" in capsys.readouterr().out and {path.stem for path in tmp_path.iterdir()} == {"table_0", "table_1"}

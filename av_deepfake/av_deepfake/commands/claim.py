@@ -11,15 +11,10 @@ def claim(compared: str, out: str | None = None, overwrite: bool = False) -> Non
         out: folder for claim.json and its figures; that of the comparison where not given.
         overwrite: replace an earlier claim in it.
     """
-    from pathlib import Path
-
     from av_deepfake.claim import write_claim
-    from shared_utils import files
+    from shared_utils.claim import conclude
 
-    folder = Path(out or compared)
-    files.refuse_existing(folder / "claim.json", overwrite)
-    print(write_claim(compared, folder))
-    print(f"wrote {folder / 'claim.json'}")
+    conclude(write_claim, compared, out, overwrite)
 
 
 def main(argv: list[str] | None = None) -> int:

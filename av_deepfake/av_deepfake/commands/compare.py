@@ -48,7 +48,7 @@ def compare(
     from av_deepfake.comparison import Comparison, Plan, Pretraining, Tuning, report
     from av_deepfake.comparison.plan import RATES
     from shared_utils import distributed, files, lists, work
-    from shared_utils.logging import table, write_table
+    from shared_utils.claim import write_tables
 
     plan = Plan(
         lists.numbers(seeds, int, "seeds"),
@@ -66,9 +66,7 @@ def compare(
     def write(results: dict[str, Any]) -> None:
         if distributed.rank() == 0:
             files.write_json(results, Path(out) / RESULTS)
-            for number, shown in enumerate(tables(results)):
-                write_table(shown.rows, Path(out) / f"table_{number}")
-                print(table(shown.rows, shown.title), end="\n\n")
+            write_tables(tables(results), out)
 
     torch.set_num_threads(1)  # trainings are small, and CPU seconds are reported
     with distributed.process_group(), work.begin(out, plan.description(), resume=resume, overwrite=overwrite) as job:

@@ -45,7 +45,7 @@ def compare(
     from ict_deepfake.comparison import TRAININGS, Comparison, Plan, Settings, report
     from ict_deepfake.comparison.plan import RATES
     from shared_utils import distributed, files, lists, work
-    from shared_utils.logging import table, write_table
+    from shared_utils.claim import write_tables
 
     plan = Plan(
         lists.numbers(seeds, int, "seeds"),
@@ -66,9 +66,7 @@ def compare(
         if distributed.rank() == 0:
             files.write_json(results, Path(out) / RESULTS)
             report.draw(comparison, results, Path(out) / "figures")
-            for number, shown in enumerate(tables(results)):
-                write_table(shown.rows, Path(out) / f"table_{number}")
-                print(table(shown.rows, shown.title), end="\n\n")
+            write_tables(tables(results), out)
             print(f"wrote {out}; judge it: {cli.command('claim')} {out}")
         job.complete()
 

@@ -43,7 +43,7 @@ def compare(
     from luperson_nl import claim
     from luperson_nl.comparison import ROWS, Comparison, Plan, report
     from shared_utils import distributed, files, lists, work
-    from shared_utils.logging import table, write_table
+    from shared_utils.claim import write_tables
 
     names = tuple(ROWS) if rows is None else tuple(lists.names(rows))
     plan = Plan(
@@ -64,9 +64,7 @@ def compare(
         if distributed.rank() == 0:
             files.write_json(results, Path(out) / claim.RESULTS)
             report.draw(comparison, results, Path(out) / "figures")
-            for number, shown in enumerate(claim.tables(results)):
-                write_table(shown.rows, Path(out) / f"table_{number}")
-                print(table(shown.rows, shown.title), end="\n\n")
+            write_tables(claim.tables(results), out)
             print(f"wrote {out}; judge it: {cli.command('claim')} {out}")
         job.complete()
 

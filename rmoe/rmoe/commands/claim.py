@@ -11,15 +11,10 @@ def claim(pipeline: str, out: str | None = None, overwrite: bool = False) -> Non
         out: folder to write; that of the pipelines where not given.
         overwrite: replace an earlier claim in it.
     """
-    from pathlib import Path
-
     from rmoe.claim import write_claim
-    from shared_utils import files
+    from shared_utils.claim import conclude
 
-    folder = Path(out or pipeline)
-    files.refuse_existing(folder / "claim.json", overwrite)
-    print(write_claim(pipeline, folder))
-    print(f"wrote {folder / 'claim.json'}")
+    conclude(write_claim, pipeline, out, overwrite)
 
 
 def main(argv: list[str] | None = None) -> int:
