@@ -6,6 +6,7 @@ from .classical import zero_filled as zero_filled
 from .coils import compress_coils as compress_coils
 from .coils import estimate_coil_maps as estimate_coil_maps
 from .coils import gaussian_ring_maps as gaussian_ring_maps
+from .data.acquisitions import read_acquisition as read_acquisition
 from .data.maps import Maps as Maps
 from .data.maps import read_maps as read_maps
 from .data.maps import write_maps as write_maps
@@ -14,7 +15,9 @@ from .data.published_files import read_pgdnet_data as read_pgdnet_data
 from .data.published_files import read_pgdnet_subspace as read_pgdnet_subspace
 from .data.scans import Scan as Scan
 from .data.scans import read_scan as read_scan
+from .data.scans import read_scans as read_scans
 from .data.scans import write_scan as write_scan
+from .data.scans import write_scans as write_scans
 from .dictionary import Dictionary as Dictionary
 from .dictionary import linear_grid as linear_grid
 from .dictionary import log_grid as log_grid
@@ -57,5 +60,6 @@ from .trajectory import radial_dcf as radial_dcf
 from .trajectory import rotate as rotate
 from .trajectory import spiral as spiral
 from .trajectory import spiral_dcf as spiral_dcf
+from .uncertainty import map_deviations as map_deviations
 
 __version__: str
