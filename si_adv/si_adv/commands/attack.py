@@ -105,7 +105,7 @@ def attack(
             runs = made.run(store)
             if distributed.rank() == 0:
                 rows = tables.attack_table(runs)
-                reports.write_attacks(store.folder, rows, runs, first.class_names, formats, sweep)
+                reports.write_attacks(store.folder, rows, runs, first.class_names, formats, sweep, taken)
                 print(tables.printed(rows, tables.PRINTED))
                 if claim.can_judge(rows):
                     judged = claim.judge(rows, paired.per_cloud(runs))

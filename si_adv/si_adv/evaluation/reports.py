@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from si_adv import figures
 from si_adv.data.sample import FRAME
 from si_adv.data.writers import write_npz, write_ply, write_text
 from si_adv.evaluation import paired, tables
+from si_adv.evaluation.clouds import Clouds
 from si_adv.evaluation.experiment import Runs
 from si_adv.metrics import success_within
 
@@ -25,7 +26,7 @@ CAPTIONS = {
     "success_against_surface.png": "Success against out-of-surface motion, a mark a run",
     "sweep.png": "Success over the budget that is swept",
     "success_over_steps.png": "Share of attacked clouds fooled after so many steps",
-    "displacement.png": "Clean clouds and what each attack made of them",
+    "displacement.png": "Clean clouds and what each attack made of them, by distance from the surface where it is known",
 }
 
 
@@ -44,8 +45,12 @@ def write_attacks(
     class_names: Sequence[str],
     formats: Sequence[str] = ("npz",),
     sweep: str | None = None,
+    clouds: Mapping[int, Clouds] | None = None,
 ) -> None:
-    """Tables, clouds and the figures of ``CAPTIONS``, those that the attacks give."""
+    """Tables, clouds and the figures of ``CAPTIONS``, those that the attacks give.
+
+    ``clouds``: those of every seed, whose surfaces are drawn where they are known.
+    """
     tables.write(folder, rows)
     columns = paired.per_cloud(runs)
     files.write_json(columns, folder / PER_CLOUD)
@@ -58,7 +63,7 @@ def write_attacks(
         figures.curves(folder / "sweep.png", _sweep_lines(rows), sweep.partition(":")[0], log=True)
     else:
         figures.curves(folder / "success_over_steps.png", _step_lines(runs), "steps")
-    if examples := _examples(runs, class_names):
+    if examples := _examples(runs, class_names, clouds or {}):
         figures.displacement(folder / "displacement.png", examples)
 
 
@@ -141,7 +146,9 @@ def _step_lines(runs: Runs) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     return lines
 
 
-def _examples(runs: Runs, class_names: Sequence[str], count: int = 3, most: int = 3) -> list[dict[str, Any]]:
+def _examples(
+    runs: Runs, class_names: Sequence[str], clouds: Mapping[int, Clouds], count: int = 3, most: int = 3
+) -> list[dict[str, Any]]:
     """The first clouds, of classes apart, that every attack of the first victim and seed has seen."""
     victim, _, seed = next(iter(runs))
     chosen = {label: values for (name, label, number), values in runs.items() if (name, number) == (victim, seed)}
@@ -162,7 +169,9 @@ def _examples(runs: Runs, class_names: Sequence[str], count: int = 3, most: int 
             for label, values in chosen.items()
         }
         title = f"clean: {class_names[int(reference['label'][row])]}"
-        examples.append({"clean": reference["clean"][row], "title": title, "attacks": attacks})
+        surfaces = clouds[seed].surfaces if seed in clouds else None
+        surface = None if surfaces is None else surfaces[row]
+        examples.append({"clean": reference["clean"][row], "title": title, "attacks": attacks, "surface": surface})
     return examples
 
 
