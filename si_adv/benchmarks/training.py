@@ -1,4 +1,4 @@
-"""A training step of DGCNN, with the statistics of its norms from moments of the points, beside the stored layers.
+"""A training step of three victims, with the statistics of their norms from moments, beside the stored layers.
 
     OMP_NUM_THREADS=1 python benchmarks/training.py
 
@@ -12,36 +12,44 @@ import time
 from shared_utils import cli
 
 
-def training(clouds: int = 8, repeats: int = 3) -> None:
-    """Print CPU seconds a step and the largest difference of the logits.
+def training(victims: str = "dgcnn,pointnet2_ssg,pointnet", clouds: int = 8, repeats: int = 3) -> None:
+    """Print CPU seconds a step and the largest difference of the outputs.
 
     Args:
+        victims: names with commas between.
         clouds: in a batch.
         repeats: of which the fastest counts.
     """
     import torch
 
-    from si_adv.models.dgcnn import DGCNN
+    from shared_utils import lists
+    from si_adv.models import build_victim
 
     torch.set_num_threads(1)
-    torch.manual_seed(0)
-    ours = DGCNN(10, dropout=0.0).train()
-    stored = copy.deepcopy(ours)
-    for module in stored.modules():
-        module.register_forward_hook(lambda *_: None)  # layers with hooks run one after the other
-    for points in (256, 1024):
-        x, best, logits = torch.randn(clouds, 3, points), {}, {}
-        for _ in range(repeats):
-            for name, model in (("ours", ours), ("stored", stored)):
-                begin = time.process_time()
-                logits[name] = model(x)
-                logits[name].square().mean().backward()
-                best[name] = min(best.get(name, torch.inf), time.process_time() - begin)
-        ratio, apart = best["stored"] / best["ours"], (logits["ours"] - logits["stored"]).detach().abs().max()
-        print(
-            f"{points} points: stored layers {best['stored'] / clouds:.3f} s a cloud, ours {best['ours'] / clouds:.3f} s, "
-            f"{ratio:.1f}x; logits at most {apart:.1e} apart"
-        )
+    for victim in lists.names(victims):
+        torch.manual_seed(0)
+        ours = build_victim(victim, 10).train()
+        for module in ours.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+        stored = copy.deepcopy(ours)
+        for module in stored.modules():
+            module.register_forward_hook(lambda *_: None)  # layers with hooks run one after the other
+        for points in (256, 1024):
+            x, best, outputs = torch.rand(clouds, 3, points) - 0.5, {}, {}
+            for _ in range(repeats):
+                for name, model in (("ours", ours), ("stored", stored)):
+                    begin = time.process_time()
+                    outputs[name] = model(x)
+                    outputs[name].square().mean().backward()
+                    best[name] = min(best.get(name, torch.inf), time.process_time() - begin)
+            ratio = best["stored"] / best["ours"]
+            apart = (outputs["ours"] - outputs["stored"]).detach().abs().max()
+            print(
+                f"{victim}, {points} points: stored layers {best['stored'] / clouds:.4f} s a cloud, ours "
+                f"{best['ours'] / clouds:.4f} s, {ratio:.1f}x; outputs at most {apart:.1e} apart",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":
