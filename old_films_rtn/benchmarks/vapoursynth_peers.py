@@ -27,9 +27,12 @@ def clip_of(frames):
 
 
 def spotless(clip):
-    """The median of three frames, both neighbours compensated for motion in blocks, as the script of that name does."""
+    """The median of three frames, both neighbours compensated for motion in blocks, as the script of that name does.
+
+    Blocks of 32 pixels: of 4, 8, 16 and 32 they removed most dirt, and changed least beside it (one film, another seed).
+    """
     fine = vs.core.mv.Super(clip, pel=2, sharp=1)
-    options = {"blksize": 8, "overlap": 4, "search": 5, "delta": 1}
+    options = {"blksize": 32, "overlap": 16, "search": 5, "truemotion": False, "delta": 1}
     sides = []
     for backward in (False, True):
         vectors = vs.core.mv.Analyse(fine, isb=backward, **options)
@@ -56,12 +59,14 @@ METHODS = {
 def main():
     vs.core.num_threads = 1
     frames = np.load(io.BytesIO(sys.stdin.buffer.read()))
+    # Mirrored at both ends: the first and the last frame have a neighbour on one side only, and would be left as they are.
+    whole = np.concatenate([frames[2:0:-1], frames, frames[-2:-4:-1]])
     found = {}
     for name, method in METHODS.items():
         begun = time.process_time()
-        restored = method(clip_of(frames))
-        found[name] = np.stack([np.asarray(frame[0]).copy() for frame in restored.frames()])
-        found[f"{name} seconds"] = np.float64((time.process_time() - begun) / len(frames))
+        restored = method(clip_of(whole))
+        found[name] = np.stack([np.asarray(frame[0]).copy() for frame in restored.frames()])[2:-2]
+        found[f"{name} seconds"] = np.float64((time.process_time() - begun) / len(whole))
     packed = io.BytesIO()
     np.savez(packed, **found)
     sys.stdout.buffer.write(packed.getvalue())

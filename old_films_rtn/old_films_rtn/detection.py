@@ -85,7 +85,7 @@ def restored_clip(
 def filled_clip(clip: Tensor, defects: Tensor, threshold: float = DETECTED) -> Tensor:
     """The clip (n, t, c, h, w) with its defects (n, t, 1, h, w) filled from around them, as ``filled``."""
     channels = clip.shape[2]
-    planes, maps = clip[:, :, 0].flatten(0, 1).cpu().numpy(), defects[:, :, 0].flatten(0, 1).cpu().numpy()
+    planes, maps = (maps[:, :, 0].detach().flatten(0, 1).cpu().numpy() for maps in (clip, defects))
     whole = torch.from_numpy(np.stack([filled(*each, threshold) for each in zip(planes, maps, strict=True)]))
     return whole.to(clip).unflatten(0, clip.shape[:2])[:, :, None].expand(-1, -1, channels, -1, -1).contiguous()
 

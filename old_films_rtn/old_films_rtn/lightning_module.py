@@ -192,7 +192,7 @@ class RestorationModule(LightningModule):
             self._step(optimizers[-1], loss)
             logged["train_detection"] = loss
             if options.rest:
-                batch = {**batch, "lq": filled_clip(batch["lq"], probabilities(logits.detach()))}
+                batch = {**batch, "lq": filled_clip(batch["lq"], probabilities(logits))}
         if options.rest:
             logged |= self._train_rest(batch, batch_index, optimizers)
         schedulers = self.lr_schedulers()

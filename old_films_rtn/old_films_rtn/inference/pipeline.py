@@ -142,7 +142,7 @@ def process_film(process: Process, clip: Clip, out: Path, plan: Plan) -> None:
             )
             outlook.check_disk(parts.folder, needed, least)
             log.info(
-                "%d frames in %d shots of %dx%d, %d passes, up to %s on disk",
+                "%d frames in %d shots of %dx%d, gone through %d times, up to %s on disk",
                 *(kept.shots.length, len(kept.shots.starts), *size[::-1], process.passes, outlook.gigabytes(needed)),
             )
             kept.process(
