@@ -29,7 +29,7 @@ def speed(what: str = "all", full: bool = False, out: str | None = None, overwri
     """Print a table a job: CPU seconds, ratio to ours, error beside it.
 
     Args:
-        what: nufft, toeplitz, dict, match or all.
+        what: nufft, toeplitz, gram, dict, match or all.
         full: time the peers in full, which takes minutes, instead of on a part.
         out: write the rows as JSON too.
         overwrite: replace an existing file.
@@ -241,6 +241,35 @@ def compare_toeplitz(full: bool) -> tuple[str, list[dict]]:
 # Dictionary -----------------------------------------------------------------------------------------------------------------
 
 
+def compare_gram(full: bool) -> tuple[str, list[dict]]:
+    """A^H A x by kernels: ours beside mrpro's, which has the same form of it."""
+    import torch
+
+    from mrf_unroll.operators import SubspaceOperator, ToeplitzNormal
+
+    size, frames, samples, rank, coils = 128, 200, 500, 5, 4
+    trajectory, basis, maps, x = spiral_scan(size, frames, samples, rank, coils)
+    operator = SubspaceOperator(trajectory, basis, (size, size), maps)
+    build, toeplitz = cpu_seconds(lambda: ToeplitzNormal.from_operator(operator), 1, warm=False)
+    ours, found = cpu_seconds(lambda: toeplitz(x[None])[0])
+    rows = [row("ours", ours, ours, None, **{"kernels once, CPU s": f"{build:.2g}"})]
+    try:
+        from mrpro.data import KTrajectory, SpatialDimension
+        from mrpro.operators import NonUniformFastFourierOp
+
+        positions = (size * trajectory.float()).reshape(frames, 1, 1, 1, samples, 2)
+        shape = SpatialDimension(1, size, size)
+        given = KTrajectory(torch.zeros(1, 1, 1, 1, 1), positions[..., 0], positions[..., 1])
+        transform = NonUniformFastFourierOp(("y", "x"), shape, shape, given)
+        build, gram = cpu_seconds(lambda: transform.toeplitz(subspace=basis.float()), 1, warm=False)
+        images = (x[:, None] * maps)[:, :, None]
+        spent, near = cpu_seconds(lambda: (gram(images)[0][:, :, 0] * maps.conj()).sum(dim=1))
+        rows.append(row("mrpro", spent, ours, relative(near, found), **{"kernels once, CPU s": f"{build:.2g}"}))
+    except ImportError:
+        rows.append({**absent("mrpro"), "kernels once, CPU s": "-"})
+    return f"{size} x {size}, rank {rank}, {coils} coils, {frames} frames x {samples} samples; error against ours", rows
+
+
 def compare_dict(full: bool) -> tuple[str, list[dict]]:
     """FISP fingerprints of 1000 pulses at equal numbers of configuration states."""
     import torch
@@ -411,7 +440,13 @@ def resident_peak(reset: bool = False) -> int:
     return 1024 * int(next(line for line in status.read_text().splitlines() if line.startswith("VmHWM")).split()[1])
 
 
-JOBS = {"nufft": compare_nufft, "toeplitz": compare_toeplitz, "dict": compare_dict, "match": compare_match}
+JOBS = {
+    "nufft": compare_nufft,
+    "toeplitz": compare_toeplitz,
+    "gram": compare_gram,
+    "dict": compare_dict,
+    "match": compare_match,
+}
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--memory"]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from torch import Tensor
 
 from mrf_unroll.epg import fisp_atoms
@@ -85,7 +86,7 @@ def uncertainty(path: str | Path, maps: Tensor, deviations: Tensor, truth: Tenso
     columns = {"map": maps * mask, "standard deviation": deviations * mask}
     if truth is not None:
         columns["|error|"] = (maps - truth).abs() * mask
-    figure = Figure(figsize=(1.9 * len(columns) + 1, 5.2), layout="constrained")
+    figure = Figure(figsize=(1.9 * len(columns) + 1, 5.2), layout=ConstrainedLayoutEngine(w_pad=0.12))
     axes = figure.subplots(3, len(columns), squeeze=False)
     for row, (name, unit, factor, largest, largest_error) in enumerate(WINDOWS):
         if name == "PD":
