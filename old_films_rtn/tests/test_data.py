@@ -10,6 +10,7 @@ from old_films_rtn.data.clips import FilmClips, ProceduralClips, as_clip, collat
 from old_films_rtn.data.datamodule import FilmDataModule
 from old_films_rtn.data.drawn import DrawnTextures
 from old_films_rtn.data.procedural import IMAGES, make_scene
+from old_films_rtn.data.structures import draw_structure
 from old_films_rtn.data.textures import TemplateTextures, inscribed_rectangle, shift
 from old_films_rtn.models.rtn import warp
 from shared_utils import UserError
@@ -29,9 +30,9 @@ def write_clip(folder, count, size=(48, 64), seed=0):
 # Made clips ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_the_known_flow_brings_a_made_frame_onto_its_neighbour(seed):
-    scene = make_scene(np.random.default_rng(seed), "train", 4, 64, 80)
+@pytest.mark.parametrize(("seed", "structures"), [*((seed, 0.0) for seed in range(4)), (4, 3.0), (5, 3.0)])
+def test_the_known_flow_brings_a_made_frame_onto_its_neighbour(seed, structures):
+    scene = make_scene(np.random.default_rng(seed), "train", 4, 64, 80, structures=structures)
     frames = torch.from_numpy(scene.frames[:, None] / 255.0).float()
     for flow, visible, there, here in (
         (scene.forward_flow, scene.forward_visible, frames[:-1], frames[1:]),
@@ -42,6 +43,37 @@ def test_the_known_flow_brings_a_made_frame_onto_its_neighbour(seed):
         assert error[visible].mean() < 0.02
         assert np.median(error[visible]) < 0.01
         assert error[visible].mean() < error[~visible].mean()
+
+
+def test_structures_are_part_of_the_scene_and_some_scenes_stand_still():
+    still = 0
+    for seed in range(12):
+        plain, built = (
+            make_scene(np.random.default_rng(seed), "train", 3, 64, 64, max_objects=1, structures=mean)
+            for mean in (0.0, 3.0)
+        )
+        assert plain.frames.shape == built.frames.shape and not np.array_equal(plain.frames, built.frames)
+        still += (np.abs(built.forward_flow).max((1, 2, 3)) > 0.05).all() and bool(
+            (np.abs(built.forward_flow) < 1e-6).all(1).mean() > 0.4
+        )
+    assert 2 <= still <= 9  # two scenes of five, without their objects
+    for seed in range(20):
+        drawn = draw_structure(np.random.default_rng(seed), 90, 1.0)
+        assert (
+            drawn.texture.shape == drawn.cover.shape == (90, 90)
+            and 0 <= drawn.texture.min() <= drawn.texture.max() <= 1
+        )
+        assert 0.001 < drawn.cover.mean() < 0.9 and drawn.cover.max() <= 1
+
+
+def test_a_kind_of_defect_may_be_absent_from_a_clip():
+    counts = []
+    for absent in (0.0, 1.0):
+        textures = DrawnTextures(2.0, lasting=4.0, largest=2.0, absent=absent)
+        counts.append(sum(len(frame) for frame in textures.draw(np.random.default_rng(0), 4, 64, 64)))
+    assert counts[0] > 12 and counts[1] == 0
+    with pytest.raises(UserError, match="absent 1.5"):
+        DrawnTextures(absent=1.5)
 
 
 def test_made_clips_move_and_occlude():

@@ -52,7 +52,8 @@ def lightning(path, when, **networks):
 def test_nothing_is_the_bundled_network():
     restorer = pretrained.load()
     assert same(restorer, pretrained.load(pretrained.BUNDLED)) and restorer.raft is None
-    assert sum(parameter.numel() for parameter in restorer.rtn.parameters()) == 144_957
+    assert sum(parameter.numel() for parameter in restorer.rtn.parameters()) == 144_957 + 251_569  # with its detector
+    assert restorer.detects and restorer.passes == 1
 
 
 def test_a_checkpoint_is_its_running_average_where_it_keeps_one(tmp_path):
