@@ -43,7 +43,7 @@ def query(
     """Query attacks: success over queries, a table and figures.
 
     Args:
-        attack: si_query, simba, simba_pp, with commas between.
+        attack: si_query, simba, simba_pp, hop_skip_jump, si_hop_skip_jump, with commas between.
         ckpt: victim that is attacked, or victims with commas between (source or name=source); the bundled one where not
             given.
         surrogate: white-box model whose gradients order the moves; the victim where not given.
