@@ -91,7 +91,7 @@ def draw_cloud(
     values: np.ndarray | None = None,
     norm: Normalize | None = None,
     title: str = "",
-    surface: np.ndarray | None = None,
+    surface: tuple[np.ndarray, np.ndarray, float] | None = None,
 ):
     """A cloud seen from above its front, all points of one size; before its surface, where that is known.
 
@@ -101,7 +101,7 @@ def draw_cloud(
         values: (N,), which colour the points.
         norm: of the colours.
         title: above it.
-        surface: triangles (T, 3, 3); points that lie behind it are not drawn.
+        surface: what ``shaded`` makes of it; points that lie behind it are not drawn.
 
     Returns:
         What a colour bar can be made of.
@@ -109,7 +109,7 @@ def draw_cloud(
     across, height, depth = _seen(points).T
     seen = np.ones(len(points), dtype=bool)
     if surface is not None:
-        picture, behind, half = shaded(surface)
+        picture, behind, half = surface
         axes.imshow(picture, extent=(-half, half, -half, half), origin="lower", cmap="gray", vmin=0, vmax=1)
         places = ((np.stack((across, height), 1) + half) * (len(picture) / (2 * half))).astype(int)
         inside = ((places >= 0) & (places < len(picture))).all(1)
@@ -153,7 +153,7 @@ def displacement(path: str | Path, examples: Sequence[dict[str, Any]]) -> None:
     largest = max(float(each.max()) for row in values for each in row.values())
     norm = PowerNorm(0.5, vmin=0, vmax=largest or 1.0)
     for line, example, row in zip(axes, examples, values, strict=True):
-        surface = example["surface"] if known else None
+        surface = shaded(example["surface"]) if known else None
         draw_cloud(line[0], example["clean"], title=example["title"], surface=surface)
         for cell, name in zip(line[1:], names, strict=True):
             adv, title = example["attacks"][name]

@@ -28,7 +28,7 @@ def test_the_nearest_surface_is_the_one_that_is_seen():
 def test_points_behind_the_surface_are_not_drawn():
     axes = Figure().subplots()
     points = np.array([[0, 0, -0.9], [0, 0, -0.5], [0, 0, 0.2], [0.9, 0, 0.2], [0.9, 0, 0.9], [1.5, 0, 3.0]]) @ _BACK
-    surface = np.concatenate((square(0.4, -0.5), square(1.0, 0.5)))
+    surface = shaded(np.concatenate((square(0.4, -0.5), square(1.0, 0.5))))
     drawn = draw_cloud(axes, points, np.arange(6.0), Normalize(0, 5), surface=surface)
     assert sorted(drawn.get_array()) == [0, 1, 3, 5]
 
