@@ -37,7 +37,7 @@ def planted(
         data: folder of the films.
         ckpt: networks as --ckpt of restore.py takes them, with commas between; bundled is the one of the package.
         first: a network without a detector whose changes are all made, in one pass, as the first version did.
-        vapoursynth: a Python that has VapourSynth (see vapoursynth_peers.py): SpotLess and DeScratch are measured, too.
+        vapoursynth: a Python that has VapourSynth (see peers/spotless_descratch.py): SpotLess and DeScratch are measured, too.
         frames: of every film.
         crop: side of the square in the middle of the frames that is restored.
         kinds: of defects, with commas between.
@@ -198,7 +198,7 @@ def temporal_median(clip, flows):
 
 
 def peers(python, codes):
-    """Name -> (clip, CPU seconds a frame) of the methods in ``vapoursynth_peers.py``."""
+    """Name -> (clip, CPU seconds a frame) of the methods in ``peers/spotless_descratch.py``."""
     import io
     import subprocess
 
@@ -206,7 +206,7 @@ def peers(python, codes):
 
     packed = io.BytesIO()
     np.save(packed, codes)
-    script = Path(__file__).with_name("vapoursynth_peers.py")
+    script = Path(__file__).parent / "peers" / "spotless_descratch.py"
     done = subprocess.run([python, str(script)], input=packed.getvalue(), stdout=subprocess.PIPE, check=True)
     with np.load(io.BytesIO(done.stdout)) as found:
         names = [name for name in found.files if found[name].ndim]
