@@ -118,7 +118,9 @@ class Restorer:
             restored = np.empty_like(frames)
             for index, probability in detect_shot(cell, as_frames(frames), source):
                 found = probability[0, 0, :height, :width].cpu().numpy()
-                restored[index], shares[index] = fill_in(frames[index], kept_probability(found), how.least_probability)
+                restored[index], shares[index] = fill_in(
+                    frames[index], kept_probability(found, how.least_probability), how.least_probability
+                )
         for left in reversed(range(passes or self.passes)):
             before, clip = restored, as_frames(restored)
             restored = np.empty_like(frames)

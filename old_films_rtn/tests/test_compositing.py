@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from old_films_rtn.compositing import Compositing, composite, report
+from old_films_rtn.compositing import Compositing, composite, kept_probability, report
 from old_films_rtn.defect_map import composited
 from old_films_rtn.video.frame import to_unit
 
@@ -56,6 +56,15 @@ def test_the_change_is_limited_and_grain_comes_back_outside_defects():
     assert smooth.std() == 0 and grainy.std() > 0.7 * luma.std()
     inside = composite(luma, (0, 255), output, Compositing(everywhere=True, mask_threshold=0, grain=1.0)).codes
     assert inside.std() < 0.1
+
+
+def test_the_border_of_the_gate_is_no_scratch():
+    found = np.zeros((40, 60), np.float32)
+    found[:, 1:5], found[:, 30:33], found[5:9, 57:], found[38:, 10:12] = 0.9, 0.9, 0.9, 0.9
+    kept = kept_probability(found, 0.5)
+    assert not kept[:, :5].any()  # as high as the frame
+    assert (kept[:, 30:33] > 0.8).all() and (kept[5:9, 57:] > 0.8).all() and (kept[38:, 10:12] > 0.8).all()
+    assert np.array_equal(kept_probability(found, 0.95), np.rint(255 * found).astype(np.uint8) / np.float32(255))
 
 
 def test_superwhite_of_limited_range_is_not_clipped():

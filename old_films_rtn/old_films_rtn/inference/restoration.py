@@ -148,7 +148,7 @@ class Restoration:
         height, width = shot.lumas.size
         for number, probability in stream.detections(shot):
             index = shot.originals[number]
-            found = kept_probability(probability[0, 0, :height, :width].cpu().numpy())
+            found = kept_probability(probability[0, 0, :height, :width].cpu().numpy(), self.how.least_probability)
             shot.keep("found", index, encoded(np.rint(255 * found).astype(np.uint8)))
             luma = shot.lumas.codes(index - shot.first)
             shot.keep_pass(lumas, index, fill_in(luma, found, self.how.least_probability).codes)
