@@ -222,7 +222,7 @@ def test_the_expectation_takes_the_first_item_of_a_tuple_and_passes_the_gradient
 
 
 def test_defences_are_built_by_name():
-    assert {name for name in DEFENCES if name != "dupnet"} == {"srs", "sor"}
+    assert {name for name in DEFENCES if name != "dupnet"} == {"srs", "sor", "surface_opt"}
     assert build_defence("srs", num_drop=10, seed=1)(clouds()).shape == (2, 3, 190)
     assert build_defence("sor", alpha=0.5).alpha == 0.5
 
