@@ -1,5 +1,6 @@
 """Adapters of the cases of fine-tuning: whole networks in both modes, and each loss alone."""
 
+import pytest
 import torch
 from torch.nn.functional import normalize, softplus
 
@@ -94,8 +95,44 @@ def _network(case, settings):
     return published, (torch.from_numpy(case.inputs()["images"]) - mean) / std
 
 
+class _ReLUAtZero(torch.autograd.Function):
+    """ReLU whose derivative is 1, or 0, for inputs so near 0 that the order of a sum decides on which side they are."""
+
+    @staticmethod
+    def forward(context, x, open_there):
+        near = 2e-4 * x.square().mean().sqrt()
+        context.save_for_backward(x > (-near if open_there else near))
+        return x.clamp_min(0)
+
+    @staticmethod
+    def backward(context, gradient):
+        return gradient * context.saved_tensors[0], None
+
+
 def fastreid(case):
-    """BoT, AGW or MGN, in evaluation the feature, in training every loss and some gradients."""
+    """BoT, AGW or MGN, in evaluation the feature, in training every loss and some gradients.
+
+    Other kernels, and so other machines, round otherwise, and a gradient jumps where that takes a ReLU over 0: entries that
+    differ between the two derivatives there are free, if they are fewer than a tenth.
+    """
+    ours = _fastreid(case)
+    gradients = [name for name in case.spec["outputs"] if name.startswith("grad.")]
+    if not gradients:
+        return ours
+    sides = []
+    for open_there in (False, True):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(torch.nn.ReLU, "forward", lambda _, x, side=open_there: _ReLUAtZero.apply(x, side))
+            sides.append(_fastreid(case))
+    free = {}
+    for name in gradients:
+        apart = (sides[0][name] - sides[1][name]).abs()
+        undecided = (apart > 0.1 * case.spec["tolerance"] * ours[name].abs().max()).numpy()
+        free[name] = undecided & (undecided.mean() < 0.1)
+    return ours, free
+
+
+def _fastreid(case):
     settings = _settings(case)
     published, images = _network(case, settings)
     network = published.network

@@ -20,4 +20,6 @@ for found in sorted(HERE.glob("golden_*.py")):
 @pytest.mark.parametrize("case", golden_cases(HERE / "golden"), ids=str)
 def test_golden(case):
     adapter = ADAPTERS.get(case.spec.get("runner")) or adapter_for(case, ADAPTERS)
-    case.check(adapter(case))
+    found = adapter(case)
+    # Some adapters say besides which entries rounding decides.
+    case.check(*found) if isinstance(found, tuple) else case.check(found)
