@@ -202,7 +202,8 @@ def _run_cell(
     )
     trainer.fit(other, datamodule=own)
     trainer.test(other, datamodule=own, verbose=False)
-    return other, test_metrics(trainer)
+    # Lightning leaves it as it was before the test, in training, where batch norm looks at whatever images it is given.
+    return other.eval(), test_metrics(trainer)
 
 
 def test_metrics(trainer: pl.Trainer) -> dict[str, float]:

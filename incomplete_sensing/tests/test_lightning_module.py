@@ -319,6 +319,8 @@ def test_comparison_gives_a_method_its_own_settings():
     other, measured = run_cell(module, data, OperatorOptions("gaussian", 5, 24), 3, 1, changes)
     assert (other.objective.method, other.learning_rate, other.operators.num_operators) == ("splitmoi", 0.5, 5)
     assert set(measured) >= {"test_psnr", "test_psnr_start"}
+    # What is drawn of it is what was tested: no dropout, no statistics of the images that are drawn.
+    assert not any(part.training for part in other.modules())
 
 
 def test_map_trains_every_cell_and_refuses_axes_before_training(tmp_path):
