@@ -486,6 +486,17 @@ def test_compressed_frames_are_as_many_of_the_same_size_and_worse_with_the_facto
     assert list(compressed([], 30, 25)) == []
 
 
+def test_the_same_frames_compress_to_the_same_bits_whatever_memory_holds():
+    random = np.random.default_rng(0)
+    frames = [np.kron(random.integers(0, 256, (10, 10, 3), np.uint8), np.ones((8, 8, 1), np.uint8)) for _ in range(6)]
+    streams = set()
+    for _ in range(150):
+        streams.add(np.stack(list(compressed(frames, 35, 25))).tobytes())
+        dirt = [random.integers(0, 256, size, np.uint8) for size in random.integers(1000, 200_000, 30)]
+        del dirt
+    assert len(streams) == 1
+
+
 def test_no_encoder_is_one_line(monkeypatch):
     monkeypatch.setattr("shared_utils.video.compression.av", SimpleNamespace(codecs_available=set()))
     with pytest.raises(UserError, match="no libx264"):

@@ -7,6 +7,7 @@ from fractions import Fraction
 
 import av
 import numpy as np
+import torch
 
 from shared_utils import UserError
 
@@ -56,6 +57,10 @@ def _encoder(height: int, width: int, rate_factor: int, frame_rate: float) -> av
     encoder.width, encoder.height = width + width % 2, height + height % 2
     encoder.pix_fmt, encoder.framerate = "yuv420p", Fraction(frame_rate).limit_denominator(1001)
     encoder.options = {"crf": str(rate_factor), "preset": "medium"}
+    # With AVX-512, the macroblock tree of x264 reads past the end of rows that are no multiple of 64 pixels, and now and
+    # then writes another stream for the same frames; its kernels for AVX2 don't, and write the same bits otherwise.
+    if torch.backends.cpu.get_cpu_capability() == "AVX512":
+        encoder.options |= {"x264-params": "asm=AVX2"}
     encoder.thread_count = 1
     return encoder
 
