@@ -7,6 +7,7 @@ from .attacks import KNN as KNN
 from .attacks import MIFGM as MIFGM
 from .attacks import PGD as PGD
 from .attacks import Adapted as Adapted
+from .attacks import AdvPC as AdvPC
 from .attacks import Attack as Attack
 from .attacks import AttackResult as AttackResult
 from .attacks import Drop as Drop

@@ -1,4 +1,5 @@
-"""Training of a victim (``VictimModule``, plain or adversarial) and of DUP-Net's up-sampler (``UpsamplingModule``)."""
+"""Training of a victim (``VictimModule``, plain or adversarial), of DUP-Net's up-sampler (``UpsamplingModule``) and of AdvPC's
+autoencoder (``AutoencoderModule``)."""
 
 from __future__ import annotations
 
@@ -14,7 +15,9 @@ from torchmetrics.classification import MulticlassAccuracy
 from shared_utils import UserError
 from si_adv.attacks import Attack, build_attack
 from si_adv.data.sample import Batch
+from si_adv.losses import chamfer_distance
 from si_adv.models import build_victim
+from si_adv.models.autoencoder import PointAutoencoder
 from si_adv.models.pointnet import PointNet, transform_regulariser
 from si_adv.models.punet import PUNet, punet_losses, sparse_input
 
@@ -214,10 +217,45 @@ class UpsamplingModule(LightningModule):
             self.log(name, value, on_epoch=True, prog_bar=True, batch_size=len(sparse), sync_dist=True)
 
     def configure_optimizers(self) -> Any:
-        optimizer = torch.optim.Adam(self.punet.parameters(), self.hparams["learning_rate"])
-        steps = int(self.trainer.estimated_stepping_batches)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return _falling_by_a_cosine(self)
+
+
+class AutoencoderModule(LightningModule):
+    """The autoencoder of AdvPC, trained without labels on the Chamfer distance.
+
+    The learning rate falls to nothing by a cosine. Logged: ``train_loss``, ``val_chamfer``.
+
+    Args:
+        num_points: of the clouds that come out.
+        learning_rate: at the start.
+    """
+
+    def __init__(self, num_points: int = 1024, learning_rate: float = 1e-3) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.autoencoder = PointAutoencoder(num_points)
+
+    def _chamfer(self, batch: Batch) -> Tensor:
+        return chamfer_distance(self.autoencoder(batch.points), batch.points).mean()
+
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+        loss = self._chamfer(batch)
+        self.log("train_loss", loss, prog_bar=True, batch_size=len(batch.points))
+        return loss
+
+    def validation_step(self, batch: Batch, batch_index: int) -> None:
+        self.log("val_chamfer", self._chamfer(batch), prog_bar=True, batch_size=len(batch.points), sync_dist=True)
+
+    def configure_optimizers(self) -> Any:
+        return _falling_by_a_cosine(self)
+
+
+def _falling_by_a_cosine(module: LightningModule) -> dict[str, Any]:
+    """Adam with a learning rate that falls from the module's to nothing over the training, a step a batch."""
+    optimizer = torch.optim.Adam(module.parameters(), module.hparams["learning_rate"])
+    steps = int(module.trainer.estimated_stepping_batches)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
 class _FeatureTransform:

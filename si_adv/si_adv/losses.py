@@ -73,6 +73,11 @@ def nearest_squared_distances(points: Tensor, reference: Tensor) -> Tensor:
     return (points - gather(reference, indices[..., 0])).square().sum(-1)
 
 
+def chamfer_distance(points: Tensor, reference: Tensor) -> Tensor:
+    """Mean squared distance to the nearest point of the other cloud, both directions added: (B, N, 3), (B, M, 3) -> (B,)."""
+    return nearest_squared_distances(points, reference).mean(1) + nearest_squared_distances(reference, points).mean(1)
+
+
 def neighbour_distance(points: Tensor, k: int = 5) -> Tensor:
     """Mean squared distance of every point to its k nearest others, (B, N, 3) -> (B, N)."""
     _, indices = knn(points, points, k + 1)

@@ -27,6 +27,7 @@ from si_adv.attacks.gradient import (
 )
 from si_adv.attacks.optimization import CW, KNN, GeoA3
 from si_adv.attacks.query import QueryAttack, ShapeInvariantQuery, SimBA, SimBAPP
+from si_adv.attacks.reconstruction import AdvPC
 from si_adv.attacks.sensitivity import sensitivity_map
 
 ATTACKS: dict[str, type[Attack]] = {
@@ -39,6 +40,7 @@ ATTACKS: dict[str, type[Attack]] = {
     "knn": KNN,
     "geoa3": GeoA3,
     "aof": AOF,
+    "advpc": AdvPC,
     "hit_adv": HiTAdv,
     "drop": Drop,
     "normal_ifgm": NormalIFGM,
@@ -99,6 +101,7 @@ __all__ = [
     "MIFGM",
     "PGD",
     "Adapted",
+    "AdvPC",
     "Attack",
     "AttackResult",
     "Drop",

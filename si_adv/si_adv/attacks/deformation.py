@@ -9,7 +9,7 @@ from torch import Tensor
 from si_adv.attacks.base import Victim, gradient_of
 from si_adv.attacks.optimization import OptimizationAttack
 from si_adv.geometry import farthest_point_sampling, gather, knn
-from si_adv.losses import cross_entropy_loss, curvature_from_neighbours, nearest_squared_distances
+from si_adv.losses import chamfer_distance, cross_entropy_loss, curvature_from_neighbours
 
 
 def deformed(points: Tensor, centres: Tensor, moves: Tensor, widths: Tensor) -> Tensor:
@@ -62,25 +62,10 @@ class HiTAdv(OptimizationAttack):
         eps: float = 0.55,
         widths: tuple[float, float] = (0.1, 1.2),
         k: int = 16,
-        learning_rate: float = 0.01,
-        iterations: int = 500,
-        search_steps: int = 10,
-        weight: float = 10.0,
-        max_weight: float | None = 80.0,
         margin: float | None = 30.0,
         **options,
     ) -> None:
-        super().__init__(
-            model,
-            learning_rate=learning_rate,
-            iterations=iterations,
-            search_steps=search_steps,
-            weight=weight,
-            max_weight=max_weight,
-            start_noise=0.0,
-            margin=margin,
-            **options,
-        )
+        super().__init__(model, start_noise=0.0, margin=margin, **options)
         self.num_candidates, self.num_centres, self.k = num_candidates, num_centres, k
         self.eps, self.widths = eps, (widths[0], widths[1])
 
@@ -127,8 +112,7 @@ class HiTAdv(OptimizationAttack):
         low, high = self.widths
         size = torch.linalg.vector_norm(moves, dim=(1, 2)) + torch.linalg.vector_norm(1 - widths, dim=1)
         hidden = F.cosine_similarity(curved, (widths - low) / (high - low), dim=1)
-        chamfer = nearest_squared_distances(points, clean).mean(1) + nearest_squared_distances(clean, points).mean(1)
-        return size / variable.shape[1] + hidden + 1e-4 * chamfer
+        return size / variable.shape[1] + hidden + 1e-4 * chamfer_distance(points, clean)
 
     def _project(self, variable: Tensor, normals: Tensor | None, *context: Tensor) -> Tensor:
         moves = variable[..., :3].clamp(-self.eps, self.eps)

@@ -14,6 +14,7 @@ from si_adv.attacks import (
     RandomDirection,
     RandomTangent,
     ShapeInvariantIFGM,
+    attack_options,
     build_attack,
 )
 from si_adv.attacks.gradient import GradientAttack
@@ -278,10 +279,11 @@ def test_modes_and_flags_are_restored(name, clouds, labels):
     model.points[0].weight.requires_grad_(False)
     modes = [module.training for module in model.modules()]
     flags = [parameter.requires_grad for parameter in model.parameters()]
-    short = {"iterations": 2}
+    short = {"iterations": 2, "search_steps": 2}
     steps = {attack: {"steps": 5} for attack in GRADIENT_ATTACKS if attack != "fgm"}
-    few = {"simba": {"max_queries": 30}, "simba_pp": {"max_queries": 30}, "si_query": {"max_queries": 30}}
-    budget = {"cw": short, "knn": short, "geoa3": short, **steps, **few}.get(name, {})
+    few = {attack: {"max_queries": 30} for attack in ATTACKS if "max_queries" in attack_options(attack)}
+    descents = {attack: short for attack in ("cw", "geoa3", "aof", "advpc", "hit_adv")} | {"knn": {"iterations": 2}}
+    budget = {**descents, **steps, **few}.get(name, {})
     label = predicted(ToyVictim(3).eval(), clouds[0][:2])
     adv = build_attack(name, model, **budget)(clouds[0][:2], label, clouds[1][:2])
     assert [module.training for module in model.modules()] == modes

@@ -1,11 +1,13 @@
-"""``train`` and ``train_punet``: what they make is attacked."""
+"""``train``, ``train_punet`` and ``train_autoencoder``: what they make is attacked, or attacked with."""
 
 from pathlib import Path
 
 import pytest
+import torch
 
 from si_adv import load_victim
-from si_adv.commands import attack, evaluate, train, train_punet
+from si_adv.commands import attack, evaluate, train, train_autoencoder, train_punet
+from si_adv.models.autoencoder import load_autoencoder
 
 pytestmark = pytest.mark.usefixtures("scratch")
 
@@ -29,3 +31,15 @@ def test_an_upsampler_is_trained_and_attacked_through(capsys):
     assert attack.main(["--defence", "dupnet", "--punet", weights, *attacked]) == 0
     assert attack.main(["--defence", "dupnet", *attacked[:-1], "e"]) == 2
     assert "pu-in_1024-up_4.pth" in capsys.readouterr().err
+
+
+def test_an_autoencoder_is_trained_and_attacked_with(capsys):
+    small = ["--data.procedural_sizes", "[8,2,2]", "--data.batch_size", "4", "--data.num_points", "64"]
+    quiet = ["--trainer.max_epochs", "1", "--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"]
+    assert train_autoencoder.main(["--config", *small, *quiet]) == 0
+    option = "{advpc: {autoencoder: runs/autoencoder/version_0/autoencoder}}"
+    assert f"--attack advpc --options '{option}'" in capsys.readouterr().out
+    assert load_autoencoder("runs/autoencoder/version_0/autoencoder")(torch.rand(2, 30, 3)).shape == (2, 64, 3)
+    nowhere = "{advpc: {autoencoder: runs/none/at_all}}"
+    assert attack.main(["--attack", "advpc", "--options", nowhere, "--limit", "1", "--out", "e"]) == 2
+    assert "runs/none/at_all not found" in capsys.readouterr().err
