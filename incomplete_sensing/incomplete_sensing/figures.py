@@ -177,6 +177,7 @@ def method_comparison(path: str | Path, rows: Sequence[dict]) -> None:
     colours |= {
         "mean": "#c9ada7",
         "gaussian": "#9a8c98",
+        "stationary": "#2a9d8f",
         "mixture": "#457b9d",
         "splitmoi": "#1d9bf0",
         "linear": "#52525b",

@@ -1,7 +1,8 @@
 """Methods that are fitted in closed form or by EM, not trained by gradients; and where learners that start from them start.
 
-All are a ``MixtureMean``: mean (the mean of the measurements' signals, made consistent with y), gaussian and mixture (EM
-from the measurements), and linear, the best linear estimator, which is given the truth.
+All are a ``MixtureMean``: mean (the mean of the measurements' signals, made consistent with y); gaussian, stationary (a
+Gaussian whose covariance is one of displacements) and mixture (EM from the measurements); and linear, the best linear
+estimator, which is given the truth.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from torch import Tensor
 from incomplete_sensing import mixture
 from incomplete_sensing.mixture import Mixture, Seen
 from incomplete_sensing.models import ConsistentNetwork, MixtureMean
-from incomplete_sensing.objective import Method
+from incomplete_sensing.objective import FITTED, Method
 from incomplete_sensing.operators import OperatorFamily
 from shared_utils import UserError
 
@@ -40,6 +41,7 @@ def fit(
     iterations: int,
     seed: int,
     pooled: int = 1,
+    stationary: bool = False,
 ) -> None:
     """Fit a network's mixture: as the method says, or for a learner as many components as it has.
 
@@ -55,9 +57,11 @@ def fit(
         iterations: of EM for several components; the Gaussian takes 60.
         seed: the same.
         pooled: so many fits, from the seed on, share the network's components, and are pooled.
+        stationary: a learner of one component starts from the stationary Gaussian.
 
     Raises:
-        UserError: the method needs the truth, or the components cannot be shared by so many fits.
+        UserError: the method needs the truth, the components cannot be shared by so many fits, or a stationary start
+            has several.
     """
     if pooled < 1 or network.components % pooled:
         raise UserError(f"{network.components} components cannot be shared by {pooled} fits: give a multiple of pooled")
@@ -71,6 +75,10 @@ def fit(
         mean = mixture.fit_mean(data)
         identity = torch.eye(len(mean), dtype=mean.dtype, device=mean.device)
         network.start_from(Mixture(mean.new_ones(1), mean[None], identity[None], noise))
+    elif method == "stationary" or (stationary and method not in FITTED):
+        if network.components > 1:
+            raise UserError(f"a stationary Gaussian is one component, not {network.components}: give components: 1")
+        network.start_from(mixture.fit_stationary(data, operators.image_shape, noise))
     else:
         found = mixture.fit_gaussian(data, noise)
         if network.components > 1 and method != "gaussian":

@@ -34,7 +34,7 @@ class ReconstructionModule(LightningModule):
     operators, noise_sigma, noise_gain, model_dimension: of the data. method and the arguments from cross_weight to
     alpha: see ``Objective``. network, start, rescale, splits: see ``Reconstructor``. learning_rate, weight_decay:
     of Adam; a tenth of the rate from each of ``milestones`` (epochs) on, or the ``cosine`` schedule. strength, rank,
-    iterations, fit_seed, pooled: see ``fitting.fit``; a method that is fitted takes a network mixture, and one epoch.
+    iterations, fit_seed, pooled, stationary: see ``fitting.fit``; a method that is fitted takes a network mixture, and one epoch.
 
     Logged: ``train_`` and each term of the loss; ``selection_loss``, by which the best checkpoint is chosen: the
     training loss on held-out measurements, or of the epoch where none are held out; so in self-supervised training it
@@ -81,6 +81,7 @@ class ReconstructionModule(LightningModule):
         iterations: int = 40,
         fit_seed: int = 0,
         pooled: int = 1,
+        stationary: bool = False,
     ) -> None:
         super().__init__()
         self.options = {key: value for key, value in locals().items() if key not in ("self", "__class__", "operators")}
@@ -117,6 +118,7 @@ class ReconstructionModule(LightningModule):
             "iterations": iterations,
             "seed": fit_seed,
             "pooled": pooled,
+            "stationary": stationary,
         }
         # A fitted method has no gradient to follow.
         self.automatic_optimization = method not in FITTED

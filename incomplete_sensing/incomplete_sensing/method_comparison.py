@@ -31,8 +31,8 @@ log = logging.getLogger(__name__)
 
 NAMES: dict[str, str] = {
     **{"mc": "MC", "moi": "MOI", "ei": "EI", "moei": "MO-EI", "split": "splitting", "splitmoi": "splitting + MOI"},
-    **{"mean": "mean image", "gaussian": "Gaussian", "mixture": "mixture", "linear": "linear, supervised"},
-    "sup": "supervised",
+    **{"mean": "mean image", "gaussian": "Gaussian", "stationary": "stationary Gaussian", "mixture": "mixture"},
+    **{"linear": "linear, supervised", "sup": "supervised"},
 }
 
 

@@ -55,6 +55,46 @@ def fit_gaussian(data: Sequence[Seen], noise: float = 1e-3, iterations: int = 60
     return mixture
 
 
+def fit_stationary(
+    data: Sequence[Seen], image_shape: tuple[int, int, int], noise: float = 1e-3, iterations: int = 20
+) -> Mixture:
+    """One component by EM whose mean is one number a channel, and whose covariance is a function of how far apart two
+    pixels are: a few thousand numbers for a whole image, which few and incomplete images do not overfit.
+
+    Args:
+        data: measurements by operator, of real images.
+        image_shape: (C, H, W).
+        noise: variance of what y has beside A x.
+        iterations: of EM, each followed by the nearest stationary mean and covariance.
+    """
+    channels = image_shape[0]
+    n = math.prod(image_shape)
+    values = data[0].values
+    place = _displacements(image_shape).to(values.device)
+    pairs = torch.bincount(place.flatten())
+    mean = fit_mean(data).reshape(channels, -1).mean(1, keepdim=True).expand(-1, n // channels)
+    start = 0.1 * torch.eye(n, dtype=values.dtype, device=values.device)
+    mixture = Mixture(values.new_ones(1), mean.reshape(1, n), start[None], noise)
+    for _ in range(iterations):
+        mixture = maximise(mixture, data)
+        mean = mixture.means.reshape(channels, -1).mean(1, keepdim=True).expand(-1, n // channels)
+        sums = torch.zeros(len(pairs), dtype=values.dtype, device=values.device)
+        sums.index_add_(0, place.flatten(), mixture.covariances.flatten())
+        # Averages over all pairs of pixels can have small negative eigenvalues.
+        found, vectors = torch.linalg.eigh((sums / pairs.clamp_min(1))[place])
+        covariance = (vectors * found.clamp_min(0)) @ vectors.mT
+        mixture = mixture._replace(means=mean.reshape(1, n), covariances=covariance[None])
+    return mixture
+
+
+def _displacements(image_shape: tuple[int, int, int]) -> Tensor:
+    """A number for how two pixels of an image lie to each other, (n, n): their channels, rows and columns apart."""
+    C, H, W = image_shape
+    channel, row, column = (axis.flatten() for axis in torch.meshgrid(*map(torch.arange, (C, H, W)), indexing="ij"))
+    apart = (row[:, None] - row + H - 1) * (2 * W - 1) + column[:, None] - column + W - 1
+    return (channel[:, None] * C + channel) * (2 * H - 1) * (2 * W - 1) + apart
+
+
 def fit_mixture(
     data: Sequence[Seen],
     gaussian: Mixture,

@@ -29,10 +29,22 @@ from incomplete_sensing.transforms import PermutationGroup, Transform, build_tra
 from shared_utils import UserError
 
 Method = Literal[
-    "mc", "moi", "ei", "moei", "split", "splitmoi", "eqsplit", "sup", "mean", "gaussian", "mixture", "linear"
+    "mc",
+    "moi",
+    "ei",
+    "moei",
+    "split",
+    "splitmoi",
+    "eqsplit",
+    "sup",
+    "mean",
+    "gaussian",
+    "stationary",
+    "mixture",
+    "linear",
 ]
 SELF_SUPERVISED: tuple[Method, ...] = ("mc", "moi", "ei", "moei", "split", "splitmoi", "eqsplit")
-FITTED: tuple[Method, ...] = ("mean", "gaussian", "mixture", "linear")
+FITTED: tuple[Method, ...] = ("mean", "gaussian", "stationary", "mixture", "linear")
 """Not trained by gradients; see ``fitting``."""
 NEEDS_TRUTH: tuple[Method, ...] = ("sup", "linear")
 

@@ -82,6 +82,61 @@ def test_fits_share_the_components_of_a_network(data):
         fit(network, "mixture", operators, y, g, pooled=3, **options)
 
 
+@pytest.fixture(scope="module")
+def fields():
+    """60 images of two channels, 5 x 6, of a stationary random field, half of their pixels hidden: (signals, parts)."""
+    noise = torch.randn(60, 2, 7, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(6))
+    smooth = sum(noise[..., i : i + 5, j : j + 6] for i in range(3) for j in range(3))
+    smooth[:, 1] += 0.5 * smooth[:, 0]
+    signals = 0.1 * smooth + torch.tensor([0.3, 0.6]).double()[:, None, None]
+    generator = torch.Generator().manual_seed(7)
+    kept = [torch.randperm(60, generator=generator)[:30].sort().values for _ in range(4)]
+    rows = torch.eye(60, dtype=torch.float64)
+    return signals, [Seen(rows[some], signals[g::4].flatten(1)[:, some]) for g, some in enumerate(kept)]
+
+
+def test_stationary_covariance_is_one_of_displacements_and_does_better_on_few_images(fields):
+    signals, parts = fields
+    found = mixture.fit_stationary(parts, (2, 5, 6))
+    mean = found.means.reshape(2, 30)
+    assert torch.equal(mean, mean[:, :1].expand(2, 30))
+    assert torch.allclose(mean[:, 0], signals.mean((0, 2, 3)), atol=0.05)
+    covariance = found.covariances[0].reshape(2, 5, 6, 2, 5, 6)
+    for own, other in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        for row, column in ((0, 1), (2, 0), (1, 3)):
+            same = torch.stack(
+                [covariance[own, i, j, other, i + row, j + column] for i in range(5 - row) for j in range(6 - column)]
+            )
+            assert torch.allclose(same, same.mean().expand_as(same), atol=0.02)
+    assert float(torch.linalg.eigvalsh(found.covariances[0]).min()) > -1e-9
+    # Neighbours go together, across the channels too.
+    assert covariance[0, 2, 2, 0, 2, 3] > 0.4 * covariance[0, 2, 2, 0, 2, 2] > 0
+    assert covariance[0, 2, 2, 1, 2, 2] > 0.3 * covariance[0, 2, 2, 0, 2, 2]
+    errors = []
+    for fitted in (found, mixture.fit_gaussian(parts)):
+        images = torch.cat([mixture.posterior_mean(fitted, part) for part in parts])
+        truth = torch.cat([signals[g::4].flatten(1) for g in range(4)])
+        errors.append(float((images - truth).square().mean()))
+    assert errors[0] < 0.8 * errors[1]
+
+
+def test_a_stationary_start_is_the_stationary_fit_and_has_one_component():
+    operators = MaskOperators(
+        (torch.rand(3, 1, 4, 4, generator=torch.Generator().manual_seed(0)) > 0.4).float(), (1, 4, 4)
+    )
+    g = torch.arange(60) % 3
+    y = operators(torch.rand(60, 1, 4, 4, generator=torch.Generator().manual_seed(1)), g)
+    options = {"truth": None, "strength": 30.0, "rank": None, "iterations": 2, "seed": 0}
+    fitted, learner, plain = MixtureMean(16), ConsistentNetwork(16, image_size=(4, 4)), MixtureMean(16)
+    fit(fitted, "stationary", operators, y, g, **options)
+    fit(learner, "splitmoi", operators, y, g, stationary=True, **options)
+    fit(plain, "gaussian", operators, y, g, stationary=True, **options)
+    assert torch.equal(fitted.covariances, learner.covariances)
+    assert not torch.allclose(fitted.covariances, plain.covariances, atol=1e-3)
+    with pytest.raises(UserError, match="one component, not 2"):
+        fit(MixtureMean(16, 2), "splitmoi", operators, y, g, stationary=True, **options)
+
+
 def test_one_iteration_on_complete_signals_is_their_mean_and_covariance(data):
     """From a wrong mean: the covariance is about the new one."""
     signals, _ = data

@@ -273,7 +273,7 @@ def test_comparison_bears_the_verdict_out(tmp_path, capsys):
     assert said.index("verdict: identified") < said.index("test PSNR in dB")
 
 
-@pytest.mark.parametrize("method", ["mean", "gaussian", "mixture", "linear"])
+@pytest.mark.parametrize("method", ["mean", "gaussian", "stationary", "mixture", "linear"])
 def test_fitted_methods_take_one_epoch_and_beat_the_start(method, tmp_path):
     """They are fitted to the training measurements before it, and their checkpoint reconstructs the same."""
     data = MeasurementDataModule(
@@ -287,7 +287,7 @@ def test_fitted_methods_take_one_epoch_and_beat_the_start(method, tmp_path):
     assert trainer.current_epoch == 1
     trainer.save_checkpoint(tmp_path / "fitted.ckpt")
     (measured,) = trainer.test(module, datamodule=data, verbose=False)
-    assert measured["test_psnr"] > measured["test_psnr_start"] + 4
+    assert measured["test_psnr"] > measured["test_psnr_start"] + (3 if method == "stationary" else 4)
     batch = next(iter(data.test_dataloader()))
     again = pretrained.load(tmp_path / "fitted.ckpt").predict(batch.measurements, batch.g)
     assert torch.equal(again, module.reconstructor.predict(batch.measurements, batch.g))
