@@ -10,8 +10,8 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from shared_utils import UserError, checkpoint
-from shared_utils.checkpoint import Exportable
+from shared_utils import UserError, checkpoint, files
+from shared_utils.checkpoint import Exportable, import_state_dict, load_tensors
 
 #: Trained on the embedded shapes (see ``weights/README.md``).
 BUNDLED = Path(__file__).parents[1] / "weights" / "autoencoder"
@@ -54,4 +54,7 @@ def load_autoencoder(source: str | Path | None = None) -> PointAutoencoder:
     folder = checkpoint.locate(source, BUNDLED)
     if not folder.is_dir():
         raise UserError(f"{folder} is a file: give the folder that train_autoencoder.py wrote, with its config.json")
-    return PointAutoencoder.from_pretrained(folder).eval()
+    autoencoder = PointAutoencoder(**files.read_json(folder / "config.json", "config of an autoencoder"))
+    weights = folder / "model.safetensors"
+    import_state_dict(autoencoder, load_tensors(weights), source=str(weights))
+    return autoencoder.eval()

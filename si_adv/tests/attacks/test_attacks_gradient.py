@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from attack_toys import NUM_CLASSES, Counting, ToyVictim, predicted, toy_clouds, toy_victim
+from attack_toys import NUM_CLASSES, Counting, ToyVictim, predicted
 
 from shared_utils import UserError
 from si_adv import metrics
@@ -24,21 +24,6 @@ from si_adv.losses import output_margin
 SLOW = {"step_size": 1e-3, "steps": 40, "micro_batch": 8}  # several steps to success on the toy victim
 ALONE = SLOW | {"micro_batch": 1}
 GRADIENT_ATTACKS = [name for name, attack in ATTACKS.items() if issubclass(attack, GradientAttack)]
-
-
-@pytest.fixture(scope="module")
-def victim():
-    return toy_victim(3)
-
-
-@pytest.fixture(scope="module")
-def clouds():
-    return toy_clouds(8)
-
-
-@pytest.fixture(scope="module")
-def labels(victim, clouds):
-    return predicted(victim, clouds[0])
 
 
 # The shape-invariant step --------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from attack_toys import NUM_CLASSES, Counting, predicted, toy_clouds, toy_victim
+from attack_toys import NUM_CLASSES, Counting, predicted, toy_clouds
 
 from si_adv import losses, metrics
 from si_adv.attacks import CW, IFGM, KNN, Drop, GeoA3, build_attack
@@ -10,18 +10,8 @@ SHORT = {"iterations": 40, "learning_rate": 0.01, "micro_batch": 8}
 
 
 @pytest.fixture(scope="module")
-def victim():
-    return toy_victim(3)
-
-
-@pytest.fixture(scope="module")
 def clouds():
     return toy_clouds(6)
-
-
-@pytest.fixture(scope="module")
-def labels(victim, clouds):
-    return predicted(victim, clouds[0])
 
 
 def test_a_descent_is_that_of_torch_adam(victim, clouds, labels):

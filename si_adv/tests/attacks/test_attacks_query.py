@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from attack_toys import NUM_CLASSES, Counting, predicted, toy_clouds, toy_victim
+from attack_toys import NUM_CLASSES, Counting, predicted, toy_victim
 
 from si_adv import metrics
 from si_adv.attacks import ShapeInvariantQuery, SimBA, SimBAPP, build_attack, sensitivity_map
@@ -9,21 +9,6 @@ from si_adv.attacks.sensitivity import score_gradient
 from si_adv.losses import output_margin
 
 QUERIES = ["si_query", "simba", "simba_pp"]
-
-
-@pytest.fixture(scope="module")
-def victim():
-    return toy_victim(3)
-
-
-@pytest.fixture(scope="module")
-def clouds():
-    return toy_clouds(8)
-
-
-@pytest.fixture(scope="module")
-def labels(victim, clouds):
-    return predicted(victim, clouds[0])
 
 
 @pytest.mark.parametrize("name", QUERIES)

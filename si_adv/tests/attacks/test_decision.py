@@ -1,14 +1,9 @@
 import pytest
 import torch
-from attack_toys import NUM_CLASSES, Counting, predicted, toy_clouds, toy_victim
+from attack_toys import NUM_CLASSES, Counting, predicted, toy_clouds
 
 from si_adv import metrics
 from si_adv.attacks import Adapted, HopSkipJump, ShapeInvariantHopSkipJump
-
-
-@pytest.fixture(scope="module")
-def victim():
-    return toy_victim(3)
 
 
 @pytest.fixture(scope="module")

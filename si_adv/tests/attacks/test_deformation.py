@@ -1,14 +1,8 @@
-import pytest
 import torch
-from attack_toys import Counting, predicted, toy_clouds, toy_victim
+from attack_toys import Counting, predicted, toy_clouds
 
 from si_adv.attacks import HiTAdv
 from si_adv.attacks.deformation import deformed
-
-
-@pytest.fixture(scope="module")
-def victim():
-    return toy_victim(3)
 
 
 def test_points_move_by_the_weighted_mean_of_the_moves():

@@ -1,16 +1,11 @@
 import pytest
 import torch
-from attack_toys import Counting, predicted, toy_clouds, toy_victim
+from attack_toys import Counting, predicted, toy_clouds
 
 from si_adv import losses
 from si_adv.attacks import AOF
 from si_adv.attacks.base import cloud_generators, draw_normal
 from si_adv.attacks.frequency import low_frequencies
-
-
-@pytest.fixture(scope="module")
-def victim():
-    return toy_victim(3)
 
 
 @pytest.fixture(scope="module")

@@ -1,27 +1,11 @@
 """The neighbourhood that an attack takes its normals from, and the one that it is measured by."""
 
 import pytest
-from attack_toys import predicted, toy_clouds, toy_victim
 
 from shared_utils import UserError
 from si_adv import metrics
 from si_adv.attacks import NormalIFGM, ShapeInvariantIFGM, budgets
 from si_adv.geometry import estimate_normals
-
-
-@pytest.fixture(scope="module")
-def victim():
-    return toy_victim(3)
-
-
-@pytest.fixture(scope="module")
-def clouds():
-    return toy_clouds(8)
-
-
-@pytest.fixture(scope="module")
-def labels(victim, clouds):
-    return predicted(victim, clouds[0])
 
 
 def test_normals_are_of_the_neighbourhood_that_was_asked_for(victim, clouds, labels):

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from attack_toys import Counting, predicted, toy_clouds, toy_victim
+from attack_toys import Counting, predicted, toy_clouds
 from torch import Tensor, nn
 
 from shared_utils import UserError
@@ -21,11 +21,6 @@ class Smoothing(nn.Module):
     def forward(self, points: Tensor) -> Tensor:
         self.clouds += len(points)
         return self.norm((self.gain * points[:, ::2]).tanh().transpose(1, 2)).transpose(1, 2)
-
-
-@pytest.fixture(scope="module")
-def victim():
-    return toy_victim(3)
 
 
 @pytest.fixture(scope="module")

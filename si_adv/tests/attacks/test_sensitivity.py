@@ -1,6 +1,6 @@
 import pytest
 import torch
-from attack_toys import predicted, toy_clouds, toy_victim
+from attack_toys import toy_clouds, toy_victim
 
 from si_adv.attacks import sensitivity_map
 from si_adv.geometry import tangent_basis
@@ -8,18 +8,8 @@ from si_adv.losses import output_margin
 
 
 @pytest.fixture(scope="module")
-def victim():
-    return toy_victim(3)
-
-
-@pytest.fixture(scope="module")
 def clouds():
     return toy_clouds(6)
-
-
-@pytest.fixture(scope="module")
-def labels(victim, clouds):
-    return predicted(victim, clouds[0])
 
 
 def _world(direction, normals):
