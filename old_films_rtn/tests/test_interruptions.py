@@ -12,7 +12,9 @@ import pytest
 from old_films_rtn.commands import colorize, restore
 from old_films_rtn.inference import colouring, restoration
 from old_films_rtn.inference.restoration import Restoration
+from old_films_rtn.inference.workers import in_processes, shares
 from old_films_rtn.video.io import open_film
+from shared_utils import UserError
 
 RESTORE = "import sys; from old_films_rtn.commands import restore; sys.exit(restore.main(sys.argv[1:]))"
 
@@ -210,6 +212,42 @@ def test_several_starts_at_once_leave_one_whole_film(tmp_path, film, processes):
     assert run(*alone) == 0
     assert np.array_equal(pictures(tmp_path / "out"), pictures(tmp_path / "alone"))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["alone", "in", "out"]
+
+
+def test_two_workers_share_the_shots_and_make_the_same_film(tmp_path, film, processes, monkeypatch, capsys):
+    three = films.write_folder(tmp_path / "three", [*films.moving(6), *films.moving(5, 9), *films.moving(3, 5)])
+    arguments = [three, *film[3:], "--device", "cpu"]
+    assert run(*arguments, "--out", tmp_path / "alone") == 0
+    with monkeypatch.context() as patched:
+        stop_at_the_assembly(patched)
+        assert run(*arguments, "--out", tmp_path / "shared", "--workers", 2) == 130
+    # Processes of their own have done it all: this one has only to put the film together.
+    monkeypatch.setattr(Restoration, "shot", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert run(*arguments, "--out", tmp_path / "shared", "--workers", 2, "--resume") == 0
+    assert np.array_equal(pictures(tmp_path / "alone"), pictures(tmp_path / "shared"))
+    assert not (tmp_path / ".shared.work").exists()
+
+
+def test_shots_are_dealt_evenly():
+    assert shares({0: 10, 1: 90, 2: 40, 3: 50}, 2) == [[0, 1], [2, 3]]
+    assert shares({4: 7}, 3) == [[4]] and shares({}, 2) == []
+
+
+def test_what_goes_wrong_in_a_worker_is_one_line(tmp_path, processes):
+    with pytest.raises(UserError, match="shot 1 is wrong"):
+        in_processes(fails_at_one, [[0], [1]])
+    with pytest.raises(UserError, match="killed, out of memory most likely: go on with --resume and fewer --workers"):
+        in_processes(dies_at_one, [[0], [1]])
+
+
+def fails_at_one(numbers):
+    if 1 in numbers:
+        raise UserError("shot 1 is wrong")
+
+
+def dies_at_one(numbers):
+    if 1 in numbers:
+        os._exit(9)
 
 
 def test_work_goes_on_under_another_name_where_it_is_the_same_job(tmp_path, film, monkeypatch, capsys):

@@ -33,6 +33,7 @@ def restore(
     memory: float = 4.0,
     precision: Literal["fp32", "bf16", "fp16"] = "fp32",
     device: str = "auto",
+    workers: int = 1,
     codec: str | None = None,
     crf: int = 16,
     rate: float | None = None,
@@ -74,6 +75,8 @@ def restore(
         memory: GB that states and transformer may take together.
         precision: of the network; flow and coordinates are always fp32.
         device: auto, cpu, cuda, mps.
+        workers: processes that share the shots, each with its own memory and, where there are several, its own GPU; the film
+            is the same.
         codec: an encoder of FFmpeg's; libx264 where not given. ffv1 (in mkv) is lossless.
         crf: quality of the encoder, lower is better.
         rate: pictures a second of a video made from a folder; 24 where not given.

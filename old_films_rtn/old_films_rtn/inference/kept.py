@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from itertools import islice
@@ -109,6 +109,12 @@ class KeptFilm:
         distributed.barrier()
         self.shots = Shots(**files.read_json(path, "list of shots"))
 
+    def missing(self) -> dict[int, int]:
+        """How many frames the shots of this rank have that are not done, by number."""
+        spans = self.shots.spans()
+        left = (number for number in distributed.share(range(len(spans))) if not self.work.has(_part(number)))
+        return {number: spans[number][1] - spans[number][0] for number in left}
+
     def process(
         self,
         process: Callable[[Shot], Iterator[None]],
@@ -116,13 +122,14 @@ class KeptFilm:
         device: torch.device,
         description: str,
         passes: int = 1,
+        chosen: Collection[int] | None = None,
     ) -> None:
         """``process`` every shot of this rank that is not done; it yields for every original and pass that it finishes.
 
-        frames: how the network sees the frames of a shot.
+        frames: how the network sees the frames of a shot. chosen: only these shots.
         """
         spans = self.shots.spans()
-        missing = {number for number in distributed.share(range(len(spans))) if not self.work.has(_part(number))}
+        missing = {number for number in self.missing() if chosen is None or number in chosen}
 
         def finished_frames() -> Iterator[None]:
             decoded = self.clip.frames()

@@ -23,13 +23,16 @@ def disk_bytes(
     lookahead: int | None,
     passes: int,
     flows_kept: bool = True,
+    at_once: int = 1,
 ) -> int:
-    """Bytes on disk at most while a film is worked on. sample: bytes of a luma code. flows_kept: see ``flow.made_again``."""
-    longest = max(end - first for first, end in shots.spans())
+    """Bytes on disk at most while a film is worked on. sample: bytes of a luma code. flows_kept: see ``flow.made_again``.
+    at_once: how many shots are worked on at the same time."""
+    longest = sorted(end - first for first, end in shots.spans())[-at_once:]
     waiting = 0
-    if longest > chunk and lookahead is None:
-        waiting = flows_kept * longest * FLOW_BYTES + -(-longest // chunk) * STATE_BYTES
-    a_pixel = sample * (KEPT * shots.length + longest * passes) + waiting
+    for length in longest:
+        if length > chunk and lookahead is None:
+            waiting += flows_kept * length * FLOW_BYTES + -(-length // chunk) * STATE_BYTES
+    a_pixel = sample * (KEPT * shots.length + sum(longest) * passes) + waiting
     return int(size[0] * size[1] * a_pixel)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import torch
 
 from old_films_rtn.flow import FlowSource, made_again
-from old_films_rtn.inference import memory, outlook
+from old_films_rtn.inference import memory, outlook, workers
 from old_films_rtn.inference.kept import KeptFilm, Shot
 from old_films_rtn.inference.plan import Plan
 from old_films_rtn.inference.source import Clip, Lumas
@@ -37,6 +37,7 @@ class Stream:
     source: FlowSource
     chunk: int
     lookahead: int | None
+    place: torch.device
 
     def frames(self, shot: Shot) -> Iterator[Restored]:
         """The originals of a shot that are not finished yet, in order."""
@@ -113,7 +114,7 @@ class Process(Protocol):
 
 
 def process_film(process: Process, clip: Clip, out: Path, plan: Plan) -> None:
-    """Run a process over a clip and write the result to ``out``; under torchrun the shots are shared.
+    """Run a process over a clip and write the result to ``out``; under torchrun, and with workers, the shots are shared.
 
     Raises:
         UserError: something does not fit the film, an interrupted run is there and neither ``plan.resume`` nor
@@ -124,20 +125,27 @@ def process_film(process: Process, clip: Clip, out: Path, plan: Plan) -> None:
     process.check(clip, size)
     process.rehearse(clip, first, out, plan)
     with distributed.process_group():
-        place = distributed.choose_device(plan.device)
-        source = memory.flow_within(process.flow(plan.flow), place, plan.memory)
-        chunk = plan.chunk or memory.chunk_for(size, plan.memory)
-        tile = plan.tile or memory.tile_for(size, plan.memory, process.halo)
-        stream = Stream(process.cell(place, plan.precision, tile), source, chunk, plan.lookahead)
-        job = {"film": clip.fingerprint(), **plan.job(), "chunk": chunk, **process.job()}
+        stream = _stream(process, plan, size)
+        job = {"film": clip.fingerprint(), **plan.job(), "chunk": stream.chunk, **process.job()}
         if plan.resume:
             adopt(out, job)
         with work.begin(work.beside_file(out), job, resume=plan.resume, overwrite=plan.overwrite) as parts:
             _check_again(parts, out, clip, plan)
             kept = KeptFilm(parts, clip, plan.cuts, process.repeats)
             process.check(clip, size, kept)
+            dealt = workers.shares(kept.missing(), plan.workers)
+            at_once = distributed.world_size() * max(1, len(dealt))
             needed, least = (
-                outlook.disk_bytes(kept.shots, size, sample, chunk, ahead, process.passes, not made_again(source))
+                outlook.disk_bytes(
+                    kept.shots,
+                    size,
+                    sample,
+                    stream.chunk,
+                    ahead,
+                    process.passes,
+                    not made_again(stream.source),
+                    at_once,
+                )
                 for ahead in (plan.lookahead, 0)
             )
             outlook.check_disk(parts.folder, needed, least)
@@ -145,12 +153,38 @@ def process_film(process: Process, clip: Clip, out: Path, plan: Plan) -> None:
                 "%d frames in %d shots of %dx%d, gone through %d times, up to %s on disk",
                 *(kept.shots.length, len(kept.shots.starts), *size[::-1], process.passes, outlook.gigabytes(needed)),
             )
-            kept.process(
-                lambda shot: process.shot(shot, stream), process.frames, place, process.description, process.passes
-            )
+            if len(dealt) > 1:
+                workers.in_processes(_work_on, dealt, process, clip, plan, parts.folder)
+            else:
+                _through(process, kept, stream)
             if distributed.rank() == 0:
                 print(process.assemble(kept, out, plan))
             parts.remove()
+
+
+def _stream(process: Process, plan: Plan, size: tuple[int, int]) -> Stream:
+    place = distributed.choose_device(plan.device)
+    source = memory.flow_within(process.flow(plan.flow), place, plan.memory)
+    tile = plan.tile or memory.tile_for(size, plan.memory, process.halo)
+    chunk = plan.chunk or memory.chunk_for(size, plan.memory)
+    return Stream(process.cell(place, plan.precision, tile), source, chunk, plan.lookahead, place)
+
+
+def _through(process: Process, kept: KeptFilm, stream: Stream, chosen: Collection[int] | None = None) -> None:
+    kept.process(
+        lambda shot: process.shot(shot, stream),
+        process.frames,
+        stream.place,
+        process.description,
+        process.passes,
+        chosen,
+    )
+
+
+def _work_on(process: Process, clip: Clip, plan: Plan, folder: Path, chosen: list[int]) -> None:
+    """What a process of ``--workers`` does: its share of the shots of a job that another process holds."""
+    kept = KeptFilm(work.Work(folder, resumed=True), clip, plan.cuts, process.repeats)
+    _through(process, kept, _stream(process, plan, clip.first_frame().size), chosen)
 
 
 def adopt(out: Path, job: dict[str, Any]) -> None:

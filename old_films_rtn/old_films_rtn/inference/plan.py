@@ -32,6 +32,7 @@ class Plan:
     memory: float = 4.0
     precision: str = "fp32"
     device: str = "auto"
+    workers: int = 1
     codec: str | None = None
     crf: int = 16
     rate: float | None = None
@@ -90,6 +91,7 @@ RANGES = {
     "lookahead": (0, None),
     "tile": (16, None),
     "memory": (0.1, None),
+    "workers": (1, 256),
     "crf": (0, 63),
     "rate": (0.1, 1000),
     "first_frame": (0, None),
