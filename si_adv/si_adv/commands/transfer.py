@@ -1,6 +1,6 @@
 """Attack surrogates and see which targets the same clouds fool."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from shared_utils import cli
 
@@ -17,6 +17,7 @@ def transfer(
     step_size: float = 0.007,
     steps: int = 50,
     confidence: float = 0.0,
+    options: dict[str, dict[str, Any]] | None = None,
     num_points: int | None = None,
     allow_upsample: bool = False,
     batch_size: int = 32,
@@ -41,6 +42,7 @@ def transfer(
         step_size: a step has the L2 length step_size * sqrt(3 * 1024) over the whole cloud.
         steps: the largest number of steps.
         confidence: by how much the margin must be won on the surrogate; more of it transfers better.
+        options: further options by attack, e.g. {advpc: {autoencoder: runs/autoencoder/version_0/autoencoder}}.
         num_points: points of a cloud; what the first surrogate was trained for where not given.
         allow_upsample: repeat the points of clouds that have too few.
         batch_size: clouds kept per file; an interrupted run loses no more than one batch.
@@ -56,15 +58,16 @@ def transfer(
 
     experiment.refuse_existing(out, resume, overwrite)
     budget = {"eps": eps, "step_size": step_size, "steps": steps, "confidence": confidence}
-    attacks, draws = budgets.makers(lists.names(attack), budget, {}), lists.numbers(seeds, int, "seeds")
+    attacks, draws = budgets.makers(lists.names(attack), budget, options or {}), lists.numbers(seeds, int, "seeds")
     with distributed.process_group():
         place = distributed.choose_device(device)
         sources = pretrained.load_several(surrogates, place)
         goals = sources if targets is None else pretrained.load_several(targets, place)
+        budgets.check(attacks, sources.values())
         size = num_points or next(iter(sources.values())).num_points
         taken = clouds.load_draws(draws, data, split, size, limit, allow_upsample=allow_upsample)
         made = experiment.Experiment(sources, attacks, taken, batch_size=batch_size, device=place)
-        settings = budget | {"num_points": size, "data": data, "split": split, "limit": limit}
+        settings = budget | {"options": options, "num_points": size, "data": data, "split": split, "limit": limit}
         with experiment.begin(out, "transfer", made.description(settings), resume=resume, overwrite=overwrite) as store:
             runs = made.run(store)
             if distributed.rank() == 0:

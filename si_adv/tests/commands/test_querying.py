@@ -29,6 +29,14 @@ def test_transfer_to_itself_is_the_success_of_the_attack():
     assert Path("m/matrix_si_ifgm.png").is_file()
 
 
+def test_a_transferred_attack_has_its_own_options(capsys):
+    few = ["--surrogates", "pointnet", "--limit", "2", "--num_points", "256", "--attack", "advpc"]
+    assert transfer.main([*few, "--options", "{advpc: {autoencoder: runs/none/made}}", "--out", "n"]) == 2
+    assert "runs/none/made not found" in capsys.readouterr().err
+    assert transfer.main([*few, "--options", "{advpc: {iterations: 2, search_steps: 1}}", "--out", "m"]) == 0
+    assert {row["attack"] for row in table("m")} == {"advpc"}
+
+
 def test_defences_are_tabled_for_clouds_that_an_attack_wrote(compared, capsys):
     (clouds,) = (compared.folder / "clouds").glob("*-si_ifgm-0.npz")
     assert defend.main(["--clouds", str(clouds), "--out", "d"]) == 0
