@@ -7,7 +7,6 @@ from fractions import Fraction
 
 import av
 import numpy as np
-import torch
 
 from shared_utils import UserError
 
@@ -53,6 +52,8 @@ def _compressed(frames: Iterable[np.ndarray], rate_factor: int, frame_rate: floa
 
 
 def _encoder(height: int, width: int, rate_factor: int, frame_rate: float) -> av.VideoCodecContext:
+    import torch  # not above: commands that read frames answer a wrong argument before they load it
+
     encoder = av.VideoCodecContext.create("libx264", "w")
     encoder.width, encoder.height = width + width % 2, height + height % 2
     encoder.pix_fmt, encoder.framerate = "yuv420p", Fraction(frame_rate).limit_denominator(1001)
