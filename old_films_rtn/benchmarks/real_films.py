@@ -38,7 +38,7 @@ def real_films(
         frames: of every folder of scans.
         video_frames: of the video.
         out: folder for the films.
-        colour_ckpt: as --ckpt of colorize.py; colour is only carried where not given.
+        colour_ckpt: as --ckpt of colorize.py.
         figures: folder for the pictures; OUT where not given.
     """
     from old_films_rtn.commands import colorize, restore
@@ -163,13 +163,18 @@ def draw(rows, path):
 
 
 def draw_colour(frames, path):
-    """The first frame, the key-frame and the last frame, in 200 colours: a small file."""
-    import cv2
-    import numpy as np
-    from PIL import Image
+    """The first frame, the key-frame and the last frame."""
+    from matplotlib.figure import Figure
 
-    shown = [cv2.resize(frames[index].rgb(), (288, 213), interpolation=cv2.INTER_AREA) for index in (0, 5, -1)]
-    Image.fromarray(np.hstack(shown)).quantize(200).save(path, optimize=True)
+    from shared_utils.logging import save_figure
+
+    figure = Figure(figsize=(9, 2.5), layout="constrained")
+    titles = {0: "5 frames before it", 5: "the key-frame, of another scan", -1: f"{len(frames) - 6} frames after it"}
+    for axis, (index, title) in zip(figure.subplots(1, 3), titles.items(), strict=True):
+        axis.imshow(frames[index].rgb())
+        axis.set_title(title, fontsize=10)
+        axis.axis("off")
+    save_figure(figure, path)
     print(f"{path}: frames 0, 5 (given in colour) and {len(frames) - 1}")
 
 

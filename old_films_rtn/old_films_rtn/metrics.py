@@ -205,6 +205,14 @@ def colour_consistency(clip: np.ndarray, distances: tuple[int, ...] = (1, 2, 4))
     return float(np.mean(values)) if values else float("nan")
 
 
+def colourfulness(rgb: np.ndarray) -> float:
+    """Of a picture (h, w, 3) in 0..255: the spread of the opponent colours and a third of their mean's distance from grey
+    (Hasler and Suesstrunk, "Measuring colourfulness in natural images", 2003). Too low where colour washes out."""
+    red, green, blue = np.moveaxis(rgb.astype(np.float64), -1, 0)
+    opponents = np.stack((red - green, (red + green) / 2 - blue))
+    return float(np.linalg.norm(opponents.std((1, 2))) + 0.3 * np.linalg.norm(opponents.mean((1, 2))))
+
+
 # Perceptual distance -----------------------------------------------------------------------------------------------------
 
 

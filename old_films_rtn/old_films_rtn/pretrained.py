@@ -23,16 +23,17 @@ from old_films_rtn.compositing import Compositing, composite, fill_in, kept_prob
 from old_films_rtn.flow import DIS, FlowSource, NoFlow
 from old_films_rtn.losses import PerceptualLoss
 from old_films_rtn.metrics import LPIPS
-from old_films_rtn.models.colour import ColourRTN
+from old_films_rtn.models.colour import ColourNetwork
 from old_films_rtn.models.raft import RAFT
 from old_films_rtn.models.rtn import RTN
-from old_films_rtn.streaming import Cell, RestorationCell, detect_shot, restore_shot
+from old_films_rtn.streaming import RestorationCell, detect_shot, restore_shot
 from old_films_rtn.tiles import halo, padded
 from old_films_rtn.video.frame import to_unit
 from shared_utils import UserError, checkpoint, files
 
 BUNDLED = Path(__file__).parent / "weights" / "rtn_procedural.safetensors"
-"""The small network inside the package (see the README beside it)."""
+BUNDLED_COLOUR = BUNDLED.with_name("colour.safetensors")
+"""The small networks inside the package (see the README beside them)."""
 
 
 class Restorer:
@@ -141,12 +142,11 @@ class Restorer:
 
 
 class Colourer:
-    """The way from a shot in grey and some of its frames in colour to the shot in colour.
-
-    Without a network colour is only carried along the flow, which is what the network does before training.
+    """The way from a shot in grey and some of its frames in colour to the shot in colour. Without a network colour is only
+    carried along the flow.
     """
 
-    def __init__(self, model: ColourRTN | None = None) -> None:
+    def __init__(self, model: ColourNetwork | None = None) -> None:
         self.model = model
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -156,9 +156,9 @@ class Colourer:
     @property
     def halo(self) -> int:
         """Pixels around a tile that can change what is inside it."""
-        return 0 if self.model is None else halo(self.model.forward_transformer)
+        return 0 if self.model is None else self.model.fusion.REACH
 
-    def cell(self, device: torch.device | str = "cpu", precision: str = "fp32", tile: int | None = None) -> Cell:
+    def cell(self, device: torch.device | str = "cpu", precision: str = "fp32", tile: int | None = None) -> CarryCell:
         """The network as ``streaming`` takes it, on a device, in a precision and in tiles."""
         return CarryCell() if self.model is None else ColourCell(self.model, device, precision, tile)
 
@@ -187,15 +187,17 @@ class Colourer:
         grey = [lightness((to_unit(frame, black_white) + 1) / 2) for frame in frames]
         given = {index: to_lab(key)[1:] for index, key in keys.items()}
         clip = [network_frame(image, given.get(index)).to(device) for index, image in enumerate(grey)]
-        source = OnLightness(flow_source(flow))
-        results = restore_shot(self.cell(device), clip, source, chunk=max(1, len(clip)))
+        source, cell = OnLightness(flow_source(flow)), self.cell(device)
+        if isinstance(cell, ColourCell):
+            cell = cell.with_keys(clip[index] for index in sorted(given))
+        results = restore_shot(cell, clip, source, chunk=max(1, len(clip)))
         return np.stack([coloured(result, grey[result.index]) for result in results])
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write ``model.safetensors`` and ``config.json`` into a folder. Raises UserError without a network."""
         if self.model is None:
             raise UserError("there is no colour network to write: give a run of train_colour.py as --ckpt")
-        _save_folder(folder, self.state_dict(), {"network": "ColourRTN", **self.model.options})
+        _save_folder(folder, self.state_dict(), {"network": "ColourNetwork"})
 
 
 def load(source: str | Path | None = None) -> Restorer:
@@ -206,58 +208,57 @@ def load(source: str | Path | None = None) -> Restorer:
         UserError: it is missing, damaged, or another network; the message names it.
     """
     path = checkpoint.locate(source, BUNDLED)
-    content, name, _ = _content(path)
+    content, name = _content(path)
     if "pytorch-lightning_version" in content:
         stored = content["state_dict"]
         # A checkpoint of train.py carries the discriminator and VGG19's place, too; what restores is one of these.
         prefix = "average." if any(entry.startswith("average.") for entry in stored) else "rtn."
+        _refuse_colour(stored, name)
         own = {entry.removeprefix(prefix): value for entry, value in stored.items() if entry.startswith(prefix)}
         return _restorer(own or stored, name)
     state = published.state_of(content, name)
+    _refuse_colour(state, name)
     if any(entry.startswith("forward_transformer.") for entry in state):
         return _restorer(state, name)
     return Restorer(*published.import_generator(state, name)[0])
 
 
 def load_colour(source: str | Path | None = None) -> Colourer:
-    """The colour network of any kind of source; None: colour is only carried, without a network.
+    """The colour network of any kind of source; None: the bundled one.
 
     Raises:
         UserError: it is missing, damaged, or another network; the message names it.
     """
-    if source is None:
-        return Colourer()
-    content, name, config = _content(checkpoint.locate(source, BUNDLED))
+    content, name = _content(checkpoint.locate(source, BUNDLED_COLOUR))
     state = published.state_of(content, name)
     state = {entry.removeprefix("model."): tensor for entry, tensor in state.items()}
-    try:
-        options = {"channels": state["correction.0.weight"].shape[0], **_transformer_options(state)}
-    except KeyError:
-        raise UserError(f"{name} is not a colour network: give a run of train_colour.py") from None
-    options |= {key: config[key] for key in ("fade", "tolerance") if key in config}
-    model = ColourRTN(**options)
+    if not any(entry.startswith("correspondence.") for entry in state):
+        raise UserError(f"{name} is not a colour network: give a run of train_colour.py")
+    model = ColourNetwork()
     checkpoint.import_state_dict(model, state, source=name)
     return Colourer(model.eval())
 
 
-def _content(path: Path) -> tuple[dict[str, Any], str, dict[str, Any]]:
-    """The content of a checkpoint or of an exported folder, its name, and the folder's config."""
+def _content(path: Path) -> tuple[dict[str, Any], str]:
+    """The content of a checkpoint or of an exported folder, and its name."""
     if path.is_dir():
-        config = files.read_json(path / "config.json", "config of an exported network")
+        files.read_json(path / "config.json", "config of an exported network")
         path = path / "model.safetensors"
-        return checkpoint.load_tensors(path), str(path), config if isinstance(config, dict) else {}
     content = checkpoint.load_tensors(path)
     if not isinstance(content, dict):
         raise UserError(f"{path} holds no state dict: expected {{'netG': state dict}} or the state dict itself")
-    return content, str(path), {}
+    return content, str(path)
+
+
+def _refuse_colour(state: Mapping[str, Tensor], source: str) -> None:
+    if any(name.removeprefix("model.") == "fusion.out.weight" for name in state):
+        raise UserError(f"{source} is a colour network: give it to colorize.py, and a run of train.py here")
 
 
 def _restorer(state: Mapping[str, Tensor], source: str) -> Restorer:
     """An ``RTN``, and RAFT under ``raft.`` where it is there, from a state dict of ours."""
     flow = {name.removeprefix("raft."): tensor for name, tensor in state.items() if name.startswith("raft.")}
     rest = {name: tensor for name, tensor in state.items() if not name.startswith("raft.")}
-    if any(name.removeprefix("model.") == "correction.0.weight" for name in rest):
-        raise UserError(f"{source} is a colour network: give it to colorize.py, and a run of train.py here")
     try:
         rtn = RTN(**rtn_options(rest))
     except KeyError as error:
@@ -282,7 +283,7 @@ def rtn_options(state: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def _transformer_options(state: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Width, depths and heads of the transformers of an ``RTN`` or a ``ColourRTN``. Raises KeyError where there are none."""
+    """Width, depths and heads of the transformers of an ``RTN``. Raises KeyError where there are none."""
     prefix = "forward_transformer."
     pattern = re.compile(re.escape(prefix) + r"groups\.(\d+)\.blocks\.(\d+)\.")
     blocks = {tuple(map(int, found.groups())) for name in state if (found := pattern.match(name))}

@@ -50,8 +50,16 @@ class Detected(NamedTuple):
 class Cell(Protocol):
     """What a recurrence repeats: a step in a direction, and the decoder that joins both."""
 
-    def step(self, direction: Direction, state: Any, x_previous: Tensor | None, x: Tensor, flow: Tensor | None) -> Any:
-        """The new state, from the neighbour's state (None: there is no neighbour)."""
+    def step(
+        self,
+        direction: Direction,
+        state: Any,
+        x_previous: Tensor | None,
+        x: Tensor,
+        flow: Tensor | None,
+        back: Tensor | None,
+    ) -> Any:
+        """The new state, from the neighbour's state (None: there is no neighbour); flow: to the neighbour, back: from it."""
         ...
 
     def decode(self, x: Tensor, backward: Any, forward: Any) -> Tensor: ...
@@ -71,7 +79,13 @@ class RestorationCell:
         self.detecting = TiledRunner(device, precision, tile, DefectDetector.REACH)
 
     def step(
-        self, direction: Direction, state: Tensor | None, x_previous: Tensor | None, x: Tensor, flow: Tensor | None
+        self,
+        direction: Direction,
+        state: Tensor | None,
+        x_previous: Tensor | None,
+        x: Tensor,
+        flow: Tensor | None,
+        back: Tensor | None = None,
     ) -> Tensor:
         """See ``Cell``; the state is the hidden state (1, channels, h, w)."""
         with self.runner.autocast():
@@ -150,14 +164,14 @@ def restore_shot(
         behind: dict[int, Any] = {}
         for i in reversed(range(start, first)):
             neighbour = None if entering is None else frames[i + 1]
-            flow = None if entering is None else flows.pair(i)[1]
-            entering = cell.step("backward", entering, neighbour, frames[i], flow)
+            back, flow = (None, None) if entering is None else flows.pair(i)
+            entering = cell.step("backward", entering, neighbour, frames[i], flow, back)
             if i < end:
                 behind[i] = entering
         for i in range(start, end):
             x = frames[i]
-            flow = flows.pair(i - 1)[0] if i else None
-            forward = cell.step("forward", forward, frames[i - 1] if i else None, x, flow)
+            flow, back = flows.pair(i - 1) if i else (None, None)
+            forward = cell.step("forward", forward, frames[i - 1] if i else None, x, flow, back)
             yield Restored(i, cell.decode(x, behind.pop(i), forward), _residual(frames, flows, i))
         flows.forget(end - 1)
         if spill is not None and end < t:
@@ -176,8 +190,8 @@ def _sweep(cell: Cell, frames: Frames, flows: PairFlows, spill: Spill, chunk: in
     begun = next((start for start in starts if f"backward_{start:06d}" in spill), t)
     state = None if begun == t else spill.get(f"backward_{begun:06d}", frames[0].device)
     for i in reversed(range(finished + chunk, begun)):
-        neighbour, flow = (None, None) if state is None else (frames[i + 1], flows.pair(i)[1])
-        state = cell.step("backward", state, neighbour, frames[i], flow)
+        neighbour, (back, flow) = (None, (None, None)) if state is None else (frames[i + 1], flows.pair(i))
+        state = cell.step("backward", state, neighbour, frames[i], flow, back)
         if i % chunk == 0:
             flows.write(i)
             spill.put(f"backward_{i:06d}", state)
@@ -221,12 +235,12 @@ def restore_windows(
         behind: dict[int, Any] = {}
         state = None
         for i in reversed(range(kept, stop)):
-            neighbour, flow = (None, None) if state is None else (frames[i + 1], flows.pair(i)[1])
-            behind[i] = state = cell.step("backward", state, neighbour, frames[i], flow)
+            neighbour, (back, flow) = (None, (None, None)) if state is None else (frames[i + 1], flows.pair(i))
+            behind[i] = state = cell.step("backward", state, neighbour, frames[i], flow, back)
         state = None
         for i in range(start, stop):
-            neighbour, flow = (None, None) if state is None else (frames[i - 1], flows.pair(i - 1)[0])
-            state = cell.step("forward", state, neighbour, frames[i], flow)
+            neighbour, (flow, back) = (None, (None, None)) if state is None else (frames[i - 1], flows.pair(i - 1))
+            state = cell.step("forward", state, neighbour, frames[i], flow, back)
             if i >= kept:
                 yield Restored(i, cell.decode(frames[i], behind.pop(i), state), _residual(frames, flows, i))
         flows.forget(start + step)

@@ -11,9 +11,11 @@ from old_films_rtn.colour.key_frames import Keys
 from old_films_rtn.colour.lab import from_lab, grey, keep_colour, lightness, to_lab
 from old_films_rtn.commands import colorize, train_colour
 from old_films_rtn.data.colour import ColourClips
+from old_films_rtn.data.procedural import LUMA, make_scene, recoloured
 from old_films_rtn.flow import DIS, clip_flows
 from old_films_rtn.metrics import colour_consistency
-from old_films_rtn.models.colour import AB_SCALE, ColourRTN
+from old_films_rtn.models.colour import AB_SCALE, ColourNetwork, Correspondence, arrived, carried_clip, carry, visible
+from old_films_rtn.models.rtn import warp
 from old_films_rtn.pretrained import load_colour
 from old_films_rtn.streaming import restore_shot
 from old_films_rtn.video.io import open_film
@@ -23,8 +25,8 @@ from shared_utils import UserError, checkpoint
 @pytest.fixture(scope="module")
 def model():
     torch.manual_seed(0)
-    model = ColourRTN(width=16).eval()
-    torch.nn.init.normal_(model.correction[-1].weight, std=0.05)
+    model = ColourNetwork().eval()
+    torch.nn.init.normal_(model.fusion.out.weight, std=0.02)
     return model
 
 
@@ -73,12 +75,17 @@ def test_a_given_frame_comes_back_exactly(model, sample):
     assert not torch.equal(answer[:, 2], clip[:, 2, 1:3])
 
 
-def test_before_training_the_answer_is_the_carried_colour_and_beats_grey(sample):
+def carried(clip, forward_flow, backward_flow):
+    behind, ahead = (states.flatten(0, 1) for states in carried_clip(clip, forward_flow, backward_flow))
+    return arrived(behind, ahead).unflatten(0, clip.shape[:2])
+
+
+def test_before_training_the_answer_is_much_nearer_than_grey(sample):
     clip, truth = sample["clip"][None], sample["ab"][None] / AB_SCALE
     with torch.no_grad():
-        answer = ColourRTN(width=16).eval()(clip, *flows(clip))[0]
-    inner = slice(1, -1)
-    assert (answer - truth)[:, inner].square().mean() < 0.3 * truth[:, inner].square().mean()
+        answers = ColourNetwork().eval()(clip, *flows(clip))
+    for answer in answers[:2]:
+        assert (answer - truth)[:, 1:-1].square().mean() < 0.3 * truth[:, 1:-1].square().mean()
 
 
 def test_colour_that_stands_still_is_carried_unchanged():
@@ -89,19 +96,15 @@ def test_colour_that_stands_still_is_carried_unchanged():
     clip[:, 1, 3] = 1
     clip[:, [0, 2, 3], 1:3] = 0
     still = torch.zeros(1, 3, 2, 32, 32)
-    with torch.no_grad():
-        answer = ColourRTN(width=16).eval()(clip, still, still)[0]
-    assert torch.allclose(answer, frame[:, :, 1:3].expand_as(answer), atol=1e-4)
+    assert torch.allclose(carried(clip, still, still), frame[:, :, 1:3].expand(-1, 4, -1, -1, -1), atol=1e-4)
 
 
 def test_the_nearer_key_frame_weighs_more():
-    model = ColourRTN(width=16).eval()
     clip = torch.zeros(1, 9, 4, 32, 32)
     clip[:, 0, 1:], clip[:, 8, 1:] = 1.0, 1.0
     clip[:, 8, 1] = -1.0
     still = torch.zeros(1, 8, 2, 32, 32)
-    with torch.no_grad():
-        answer = model(clip, still, still)[0][0, :, 0].mean((1, 2))
+    answer = carried(clip, still, still)[0, :, 0].mean((1, 2))
     assert torch.all(answer[:-1] >= answer[1:]) and answer[4].abs() < 1e-5 and answer[0] == 1 and answer[8] == -1
 
 
@@ -109,7 +112,43 @@ def test_without_any_key_frame_there_is_no_colour_before_training():
     clip = torch.zeros(1, 3, 4, 32, 32)
     clip[:, :, 0] = torch.rand(3, 32, 32)
     with torch.no_grad():
-        assert not ColourRTN(width=16).eval()(clip, *flows(clip))[0].any()
+        assert not ColourNetwork().eval()(clip, *flows(clip))[0].any()
+
+
+def test_a_flow_that_does_not_come_back_is_not_confirmed():
+    there, back = torch.zeros(1, 2, 16, 16), torch.zeros(1, 2, 16, 16)
+    there[:, 0], back[:, 0] = 4.0, -4.0
+    assert visible(there, back)[..., :12].min() > 0.999
+    back[:, 0, :, 8:] = 4.0
+    confirmed = visible(there, back)
+    assert confirmed[..., :4].min() > 0.999 and confirmed[..., 4:].max() < 1e-6
+
+
+def test_a_place_finds_its_colour_in_any_key_frame_however_far():
+    torch.manual_seed(0)
+    left, right = torch.rand(1, 1, 32, 32) - 0.5, torch.rand(1, 1, 32, 32) - 0.5
+    keys = []
+    match = Correspondence().eval()
+    with torch.no_grad():
+        match.sharpness.fill_(11.0)
+        match.nearness.fill_(-20.0)
+        for texture, colour in ((left, 0.5), (right, -0.5)):
+            picture = torch.cat((torch.zeros(1, 1, 32, 32), texture), dim=-1)
+            keys.append(match.key(torch.cat((picture, torch.full((1, 3, 32, 64), colour)), dim=1)))
+        moved = torch.cat((right, left), dim=-1)
+        found = match(moved, keys)
+        assert found[:, 0, 8:24, 40:52].mean() > 0.25 and found[:, 0, 8:24, 12:24].mean() < -0.25
+        assert found[:, 3, 8:24, 8:24].mean() > 0.9
+        assert not match(moved, []).any()
+
+
+def test_larger_frames_are_compared_at_a_bounded_size():
+    match = Correspondence().eval()
+    with torch.no_grad():
+        frame = torch.rand(1, 4, 320, 512)
+        key = match.key(frame)
+        assert 3500 < key.features.shape[1] <= 4096
+        assert match(frame[:, :1], [key]).shape == (1, 4, 320, 512)
 
 
 @pytest.mark.parametrize(("chunk", "tile"), [(2, None), (6, 16), (4, 32)])
@@ -118,7 +157,7 @@ def test_streaming_and_tiles_do_not_show(model, sample, chunk, tile, tmp_path):
     with torch.no_grad():
         whole = model(clip, *flows(clip))[0]
 
-    cell = ColourCell(model, tile=tile)
+    cell = ColourCell(model, tile=tile).with_keys([clip[:, 0], clip[:, 5]])
     for result in restore_shot(cell, list(clip.unbind(1)), OnLightness(DIS()), chunk=chunk, scratch=tmp_path):
         assert torch.allclose(result.output, whole[:, result.index], atol=1e-5)
 
@@ -184,14 +223,15 @@ def test_grey_scans_become_rgb_and_key_frames_may_be_numbered_from_anywhere(tmp_
     assert np.abs(to_lab(frames[2])[1:] - to_lab(pictures[2])[1:]).mean() < 4
 
 
-def test_without_a_network_colour_is_carried_as_an_untrained_one_would(tmp_path, film):
-    checkpoint.save_safetensors(ColourRTN(width=16).state_dict(), tmp_path / "untrained.safetensors")
-    for name, weights in (("carried", []), ("untrained", ["--ckpt", tmp_path / "untrained.safetensors"])):
+def test_colour_that_is_only_carried_differs_from_the_bundled_networks(tmp_path, film, capsys):
+    for name, options in (("carried", ["--carry_only"]), ("bundled", [])):
         out = tmp_path / f"{name}.mkv"
-        assert run(film, "--keyframes", tmp_path / "keys", "--out", out, "--codec", "ffv1", "--chunk", 4, *weights) == 0
-    carried, untrained = (list(open_film(tmp_path / f"{name}.mkv").frames()) for name in ("carried", "untrained"))
-    for a, b in zip(carried, untrained, strict=True):
-        assert np.abs(a.image.to_ndarray().astype(int) - b.image.to_ndarray()).max() <= 1
+        assert run(film, "--keyframes", tmp_path / "keys", "--out", out, "--codec", "ffv1", "--chunk", 4, *options) == 0
+    carried, bundled = (list(open_film(tmp_path / f"{name}.mkv").frames()) for name in ("carried", "bundled"))
+    apart = [np.abs(a.rgb().astype(int) - b.rgb()).mean() for a, b in zip(carried, bundled, strict=True)]
+    assert 0.05 < max(apart) < 10 and apart[1] == apart[4] == 0  # key-frames are as given
+    status = run(film, "--keyframes", tmp_path / "keys", "--out", tmp_path / "x.mkv", "--carry_only", "--ckpt", "y")
+    assert status == 2 and "--carry_only uses no network" in capsys.readouterr().err
 
 
 def test_key_frames_of_another_scan_are_aligned(tmp_path):
@@ -243,6 +283,23 @@ def test_samples_are_reproducible_vary_with_the_epoch_and_hide_what_is_not_known
     assert torch.equal(one["clip"][:, 1:3], known * one["ab"] / AB_SCALE)
 
 
+def test_a_scene_says_where_a_pixel_is_in_any_other_frame():
+    scene = make_scene(np.random.default_rng(3), "train", 5, 48, 48, 2.0, colour=True, recolour=True)
+    assert np.array_equal(scene.between(3, 2)[0], scene.forward_flow[2])
+    flow, seen = scene.between(4, 0)
+    first, last = (torch.from_numpy(scene.frames[at] / 255).permute(2, 0, 1)[None].float() for at in (0, 4))
+    apart = (warp(first, torch.from_numpy(flow)[None]) - last).abs()[0].mean(0).numpy()
+    assert seen.mean() > 0.4 and np.median(apart[seen]) < 0.02 < np.median(apart[~seen])
+
+
+def test_other_colours_leave_the_luma_and_are_not_grey():
+    rng = np.random.default_rng(0)
+    for image in (rng.random((8, 9), np.float32) * 0.2 + 0.4, rng.random((8, 9, 3), np.float32) * 0.2 + 0.4):
+        other = recoloured(rng, image)
+        luma = image if image.ndim == 2 else image @ LUMA
+        assert np.abs(other @ LUMA - luma).mean() < 0.02 and np.ptp(other, axis=-1).mean() > 0.02
+
+
 def test_a_folder_of_colour_clips_is_trained_on(tmp_path):
     films.write_folder(tmp_path / "clips" / "a", coloured(6))
     sample = ColourClips(str(tmp_path / "clips"), "train", 2, 4, 32, 0)[0, 0]
@@ -262,7 +319,7 @@ def test_training_writes_weights_that_colour(scratch, film):
         "--data.num_frames",
         "4",
     ]
-    assert train_colour.main([*small, "--trainer.max_epochs", "1", "--model.width", "16", "--name", "small"]) == 0
+    assert train_colour.main([*small, "--trainer.max_epochs", "1", "--name", "small"]) == 0
     folder, given = scratch / "runs" / "small", [film, "--keyframes", scratch / "keys"]
     assert run(*given, "--out", scratch / "a.mkv", "--ckpt", folder) == 0
     assert run(*given, "--out", scratch / "b.mkv", "--ckpt", folder / "version_0" / "colour") == 0
@@ -270,18 +327,29 @@ def test_training_writes_weights_that_colour(scratch, film):
 
 
 def test_confidence_fades_with_every_step_and_with_every_difference():
-    model = ColourRTN(width=16, depths=(1,), num_heads=1, fade=0.9, tolerance=0.2)
     key, grey = torch.zeros(1, 4, 16, 16), torch.zeros(1, 4, 16, 16)
     key[:, 1:] = 1.0
     still = torch.zeros(1, 2, 16, 16)
-    state = model.carry(None, None, key, None)
-    assert torch.allclose(state[:, 2], torch.ones(1))
+    state = carry(None, None, key, None)
+    assert torch.allclose(state[:, 3:], torch.ones(1))
     for step in range(1, 4):
-        state = model.carry(state, key if step == 1 else grey, grey, still)
-        assert torch.allclose(state[:, 2], torch.tensor(0.9**step), atol=1e-6) and torch.allclose(
+        state = carry(state, key if step == 1 else grey, grey, still, 0.5, fade=0.9, tolerance=0.2)
+        assert torch.allclose(state[:, 3], torch.tensor(0.9**step), atol=1e-6)
+        assert torch.allclose(state[:, 4], torch.tensor(0.5**step), atol=1e-6) and torch.allclose(
             state[:, 0], torch.ones(1)
         )
     brighter = grey.clone()
     brighter[:, 0] = 0.2
-    fainter = model.carry(state, grey, brighter, still)
-    assert torch.allclose(fainter[:, 2], 0.9**4 * torch.exp(torch.tensor(-1.0)), atol=1e-6)
+    fainter = carry(state, grey, brighter, still, fade=0.9, tolerance=0.2)
+    assert torch.allclose(fainter[:, 3], 0.9**4 * torch.exp(torch.tensor(-1.0)), atol=1e-6)
+
+
+def test_beyond_the_frame_the_border_is_carried_with_hardly_any_confidence():
+    key, grey = torch.zeros(1, 4, 16, 16), torch.zeros(1, 4, 16, 16)
+    key[:, 1:] = 1.0
+    flow = torch.zeros(1, 2, 16, 16)
+    flow[:, 0] = 4.0
+    state = carry(carry(None, None, key, None), key, grey, flow)
+    assert (
+        torch.allclose(state[:, 0], torch.ones(1)) and state[..., 12:][:, 3:].max() < 1e-2 < state[:, 3, :, :12].min()
+    )

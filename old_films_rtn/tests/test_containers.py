@@ -161,6 +161,19 @@ def test_room_on_the_disk_is_reckoned_before_the_work(tmp_path, source, monkeypa
     assert "make room" in capsys.readouterr().err
 
 
+def test_the_time_of_a_long_film_is_estimated_before_the_work_and_changes_nothing(tmp_path, monkeypatch, capsys):
+    model = films.write_model(tmp_path / "rtn.safetensors")
+    films.write_folder(tmp_path / "in", [*films.moving(5), *films.moving(3, 9)])
+    options = [str(tmp_path / "in"), "--ckpt", str(model)]
+    assert restore.main([*options, "--out", str(tmp_path / "short")]) == 0
+    assert "of work, as" not in capsys.readouterr().err
+    monkeypatch.setattr(pipeline, "LONG", 8)
+    assert restore.main([*options, "--out", str(tmp_path / "long")]) == 0
+    assert "about 1 min of work, as 3 frames say" in capsys.readouterr().err
+    for one, other in zip(open_film(tmp_path / "short").frames(), open_film(tmp_path / "long").frames(), strict=True):
+        assert np.array_equal(one.luma, other.luma)
+
+
 def test_a_preview_is_one_picture_of_before_after_and_the_map(tmp_path, capsys):
     model = films.write_model(tmp_path / "rtn.safetensors")
     source = films.write_folder(tmp_path / "in", [*films.moving(4), *films.moving(3, 9)])

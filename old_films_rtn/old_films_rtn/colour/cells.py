@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -10,48 +12,53 @@ from torch import Tensor
 
 from old_films_rtn.colour.lab import from_lab
 from old_films_rtn.flow import FlowSource, made_again
-from old_films_rtn.models.colour import AB_SCALE, ColourRTN
+from old_films_rtn.models.colour import AB_SCALE, ColourNetwork, Key, arrived, carry, visible
 from old_films_rtn.models.rtn import Direction
 from old_films_rtn.streaming import Restored
-from old_films_rtn.tiles import TiledRunner, halo, padded
-
-
-class ColourCell:
-    """``ColourRTN``, step by step, in tiles and in a chosen precision (see ``RestorationCell``)."""
-
-    def __init__(
-        self, model: ColourRTN, device: torch.device | str = "cpu", precision: str = "fp32", tile: int | None = None
-    ) -> None:
-        self.model = model.to(device).eval()
-        self.runner = TiledRunner(device, precision, tile, halo(model.forward_transformer))
-
-    def step(
-        self, direction: Direction, state: Tensor | None, x_previous: Tensor | None, x: Tensor, flow: Tensor | None
-    ) -> Tensor:
-        """The state is hidden state and carried colour (1, channels + 3, h, w)."""
-        with self.runner.autocast():
-            return self.model.step(direction, state, x_previous, x, flow, self.runner)
-
-    def decode(self, x: Tensor, backward: Tensor, forward: Tensor) -> Tensor:
-        """a and b (1, 2, h, w), divided by ``AB_SCALE``."""
-        return self.model.decode(x, backward, forward, self.runner)
+from old_films_rtn.tiles import TiledRunner, padded
 
 
 class CarryCell:
-    """Colour that is only carried along the flow: ``ColourRTN`` before training, without its network."""
-
-    def __init__(self) -> None:
-        self.model = ColourRTN(width=16, depths=(1,), num_heads=1)
+    """Colour that is only carried along the flow, with no network."""
 
     def step(
-        self, direction: Direction, state: Tensor | None, x_previous: Tensor | None, x: Tensor, flow: Tensor | None
+        self,
+        direction: Direction,
+        state: Tensor | None,
+        x_previous: Tensor | None,
+        x: Tensor,
+        flow: Tensor | None,
+        back: Tensor | None = None,
     ) -> Tensor:
-        """The state is the carried colour (1, 3, h, w)."""
-        return self.model.carry(state, x_previous, x, flow)
+        """See ``Cell``; the state is what ``carry`` gives, (1, 5, h, w)."""
+        return carry(state, x_previous, x, flow, 1.0 if flow is None or back is None else visible(flow, back))
 
     def decode(self, x: Tensor, backward: Tensor, forward: Tensor) -> Tensor:
         """a and b (1, 2, h, w), divided by ``AB_SCALE``."""
-        return torch.where(x[:, 3:] > 0, x[:, 1:3], self.model.arrived(backward, forward)[:, :2])
+        return torch.where(x[:, 3:] > 0, x[:, 1:3], arrived(backward, forward))
+
+
+class ColourCell(CarryCell):
+    """``ColourNetwork``, frame by frame, in tiles and in a chosen precision (see ``RestorationCell``)."""
+
+    def __init__(
+        self, model: ColourNetwork, device: torch.device | str = "cpu", precision: str = "fp32", tile: int | None = None
+    ) -> None:
+        self.model = model.to(device).eval()
+        self.runner = TiledRunner(device, precision, tile, model.fusion.REACH)
+        self.keys: list[Key] = []
+
+    def with_keys(self, frames: Iterable[Tensor]) -> ColourCell:
+        """The same cell for a shot with these key-frames (1, 4, h, w)."""
+        other = copy(self)
+        with torch.no_grad():
+            other.keys = [self.model.correspondence.key(frame) for frame in frames]
+        return other
+
+    def decode(self, x: Tensor, backward: Tensor, forward: Tensor) -> Tensor:
+        """a and b (1, 2, h, w), divided by ``AB_SCALE``."""
+        found = self.model.correspondence(x[:, :1], self.keys)
+        return self.model.decode(x, found, backward, forward, self.runner)
 
 
 class OnLightness:
@@ -68,7 +75,7 @@ class OnLightness:
 
 
 def network_frame(lightness: np.ndarray, ab: np.ndarray | None) -> Tensor:
-    """(1, 4, h', w'): a frame as ``ColourRTN`` takes it, padded.
+    """(1, 4, h', w'): a frame as ``ColourNetwork`` takes it, padded.
 
     Args:
         lightness: (h, w) L - 50.

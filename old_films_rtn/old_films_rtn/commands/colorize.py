@@ -10,6 +10,7 @@ def colorize(
     keyframes: str | None = None,
     out: str | None = None,
     ckpt: str | None = None,
+    carry_only: bool = False,
     first_frame: int = 0,
     align: bool = False,
     flow: str = "auto",
@@ -21,6 +22,7 @@ def colorize(
     memory: float = 4.0,
     precision: Literal["fp32", "bf16", "fp16"] = "fp32",
     device: str = "auto",
+    workers: int = 1,
     codec: str | None = None,
     crf: int = 16,
     rate: float | None = None,
@@ -33,8 +35,9 @@ def colorize(
         film: a video file or a folder of frames.
         keyframes: a folder of frames in colour; the first number in a name is the frame's, 000874.png is frame 874.
         out: video file or folder; FILM_colour beside the film where not given.
-        ckpt: a run of train_colour.py or a checkpoint of it, an exported folder, or a hub id, whose network corrects what
-            the flow carries; where not given, colour is only carried.
+        ckpt: a run of train_colour.py or a checkpoint of it, an exported folder, or a hub id; the small bundled network where
+            not given.
+        carry_only: carry colour along the flow, without a network that looks for it in the key-frames and corrects it.
         first_frame: the number that the film's first frame has in the names of the key-frames.
         align: move the colours of a key-frame to where the film has what they belong to: for key-frames from another scan.
         flow: auto or dis (OpenCV), raft:FILE or none.
@@ -46,6 +49,8 @@ def colorize(
         memory: GB that states and transformer may take together.
         precision: of the network; flow and coordinates are always fp32.
         device: auto, cpu, cuda, mps.
+        workers: processes that share the shots, each with its own memory and, where there are several, its own GPU; the film
+            is the same.
         codec: an encoder of FFmpeg's; libx264 where not given. ffv1 (in mkv) is lossless.
         crf: quality of the encoder, lower is better.
         rate: pictures a second of a video made from a folder; 24 where not given.
@@ -59,6 +64,8 @@ def colorize(
 
     if keyframes is None:
         raise UserError("give --keyframes, a folder with the frames that are in colour")
+    if carry_only and ckpt is not None:
+        raise UserError("--carry_only uses no network: leave --ckpt out, or --carry_only")
     plan = plans.Plan.of(arguments)
     source = open_film(film)
     target = plans.output_of(source, out, "colour")
@@ -72,7 +79,8 @@ def colorize(
     from old_films_rtn.inference.source import Clip
 
     keys = Keys(keyframes, first_frame + plan.span[0], align)
-    process_film(Colouring(pretrained.load_colour(ckpt), keys), Clip(source, *plan.span), target, plan)
+    colourer = pretrained.Colourer() if carry_only else pretrained.load_colour(ckpt)
+    process_film(Colouring(colourer, keys), Clip(source, *plan.span), target, plan)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -21,12 +21,20 @@ from shared_utils import UserError, distributed
 from shared_utils.loading import EpochSampler
 
 
+def film_noise(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Grain and flicker (t, h, w) of a film's lightness, in units of L."""
+    grain = cv2.GaussianBlur(rng.standard_normal((*shape[1:], shape[0])).astype(np.float32), (0, 0), 0.8)
+    return 3 * np.moveaxis(grain, -1, 0) + rng.normal(0, 1.5, (shape[0], 1, 1)).astype(np.float32)
+
+
 class ColourClips(Dataset):
-    """Samples ``clip`` (t, 4, h, w), as ``ColourRTN`` takes it, and ``ab`` (t, 2, h, w), a and b, by (epoch, index).
+    """Samples ``clip`` (t, 4, h, w), as ``ColourNetwork`` takes it, and ``ab`` (t, 2, h, w), a and b, by (epoch, index).
 
     root: a folder of clip folders, whose shorter side is scaled to ``side``; None: made scenes. One key-frame in the first
     half of a clip and, in half of the clips, another in the second half; in validation and test always the first and the
-    last frame. The lightness gets film grain, so that colour has to be carried over what differs from frame to frame.
+    last frame. The lightness gets grain and flicker, so that colour has to be carried over what differs from frame to frame.
+    Made scenes but those of the test are in colours that are drawn anew for every layer; those of training are of all speeds,
+    and of all amounts of grain.
     """
 
     def __init__(self, root: str | None, split: Split, length: int, num_frames: int, side: int, seed: int) -> None:
@@ -55,7 +63,12 @@ class ColourClips(Dataset):
         if self.clips:
             rgb = self._cut(self.clips[index % len(self.clips)], rng)
         else:
-            rgb = make_scene(rng, self.split, self.num_frames, self.side, self.side, colour=True).frames
+            speed = 0.5 * 12 ** rng.random() if training else 6.0
+            rgb = make_scene(
+                *(rng, self.split, self.num_frames, self.side, self.side, speed),
+                colour=True,
+                recolour=self.split != "test",
+            ).frames
         lab = to_lab(rgb)
         half = self.num_frames // 2
         keys = {int(rng.integers(half))} if training else {0, self.num_frames - 1}
@@ -63,10 +76,7 @@ class ColourClips(Dataset):
             keys.add(int(rng.integers(half, self.num_frames)))
         known = np.zeros((self.num_frames, 1, *lab.shape[-2:]), np.float32)
         known[list(keys)] = 1
-        grain = cv2.GaussianBlur(
-            rng.standard_normal((*lab.shape[-2:], self.num_frames)).astype(np.float32), (0, 0), 0.8
-        )
-        lab[:, 0] += 3 * np.moveaxis(grain, -1, 0)
+        lab[:, 0] += (rng.random() if training else 1) * film_noise(rng, lab[:, 0].shape)
         lab = torch.from_numpy(lab)
         return {"clip": network_input(lab, torch.from_numpy(known)), "ab": lab[:, 1:]}
 

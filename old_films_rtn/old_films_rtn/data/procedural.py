@@ -6,6 +6,7 @@ The textures are the photographs inside scikit-image, other ones for training, v
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
@@ -46,6 +47,10 @@ class Scene(NamedTuple):
     forward_visible: np.ndarray
     """(t - 1, h, w) bool: whether it is seen there."""
     backward_visible: np.ndarray
+    between: Callable[[int, int], tuple[np.ndarray, np.ndarray]]
+    """Of any two frames: where each pixel of the first is in the second (2, h, w), and whether it is seen there (h, w)."""
+    objects: np.ndarray
+    """(t, h, w) bool: what is not background."""
 
 
 @lru_cache(maxsize=32)
@@ -88,6 +93,31 @@ def _outline(rng: np.random.Generator, size: float) -> np.ndarray:
         radii += rng.normal(0, 0.25 / order) * np.cos(order * angles + rng.uniform(0, 2 * math.pi))
     radii = size * np.clip(radii, 0.4, 1.8)
     return np.stack((radii * np.cos(angles), rng.uniform(0.6, 1) * radii * np.sin(angles)), 1)
+
+
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+"""Shares of red, green and blue."""
+
+
+def recoloured(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
+    """A photograph (h, w) or (h, w, 3), in [0, 1], in other colours (h, w, 3): hues turned, or drawn for its shades of grey.
+
+    So a network cannot learn what colour things have, only where colours belong.
+    """
+    turn = rng.uniform(0, 2 * math.pi)
+    if image.ndim == 2 or rng.random() < 0.3:
+        grey = image if image.ndim == 2 else image @ LUMA
+        knots = rng.normal(0, 0.16, (6, 2)).astype(np.float32)
+        at = (grey * 5).clip(0, 4.999)
+        below = at.astype(np.int64)
+        chroma = knots[below] + (at - below)[..., None] * (knots[below + 1] - knots[below])
+    else:
+        grey = image @ LUMA
+        chroma = (image - grey[..., None])[..., [0, 2]] * rng.uniform(0.6, 1.6)
+        chroma = chroma @ np.array([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]], np.float32)
+    red, blue = grey + chroma[..., 0], grey + chroma[..., 1]
+    green = (grey - 0.299 * red - 0.114 * blue) / 0.587
+    return np.stack((red, green, blue), axis=-1).clip(0, 1)
 
 
 Drawn = tuple[np.ndarray, np.ndarray | None, list[np.ndarray]]
@@ -133,20 +163,27 @@ def make_scene(
     max_objects: int = 3,
     colour: bool = False,
     structures: float = 0.0,
+    recolour: bool = False,
+    photographs: Sequence[np.ndarray] | None = None,
 ) -> Scene:
     """Draw a scene: a background in affine motion and 1 to ``max_objects`` objects with motions of their own.
 
     max_speed: pixels a frame. An object's texture is moved with its outline, so the flow of every pixel is that of the
     topmost layer's pose. colour: in RGB, of the coloured photographs alone. structures: mean number of posts, railings,
     letters and their like (see ``structures``), which move with the background, with the frame, or by themselves; then
-    the background stands still in two scenes of five.
+    the background stands still in two scenes of five. recolour: with colour, every layer in colours that are drawn
+    (``recoloured``), of all photographs. photographs: of these instead of the split's, (h, w[, 3]) float32 in [0, 1].
     """
-    names = [name for name in IMAGES[split] if not colour or name in COLOURED]
+    names = [name for name in IMAGES[split] if not colour or recolour or name in COLOURED]
+    number_of_textures = len(names) if photographs is None else len(photographs)
     channels = (3,) if colour else ()
     layers: list[Drawn] = []
     diagonal = math.hypot(height, width)
     for number in range(1 + int(rng.integers(1, max_objects + 1))):
-        texture = photograph(names[rng.integers(len(names))], colour)
+        chosen = int(rng.integers(number_of_textures))
+        texture = photograph(names[chosen], colour) if photographs is None else photographs[chosen]
+        if recolour:
+            texture = recoloured(rng, texture)
         # A little blur keeps what is sampled at whole pixels below the pixel frequency.
         factor = max(1.0, 1.3 * diagonal / min(texture.shape[:2])) * rng.uniform(0.8, 1.2)
         texture = cv2.resize(texture, None, fx=factor, fy=factor, interpolation=cv2.INTER_LINEAR)
@@ -202,7 +239,8 @@ def make_scene(
         moves = np.stack([poses[there] @ np.linalg.inv(poses[here]) for _, _, poses in layers])
         target = np.einsum("hwij,jhw->ihw", moves[topmost[here]][..., :2, :], pixels)
         column, row = np.round(target).astype(np.int64)
-        inside = (target >= 0).all(0) & (target[0] <= width - 1) & (target[1] <= height - 1)
+        near = 1e-6  # what stands still is inside, whatever rounding says
+        inside = (target >= -near).all(0) & (target[0] <= width - 1 + near) & (target[1] <= height - 1 + near)
         seen = topmost[there][row.clip(0, height - 1), column.clip(0, width - 1)] == topmost[here]
         return (target - pixels[:2]).astype(np.float32), inside & seen
 
@@ -215,4 +253,4 @@ def make_scene(
 
     (forward_flow, forward_visible), (backward_flow, backward_visible) = stacked(forward), stacked(backward)
     shown = np.round(np.clip(rendered, 0, 1) * 255).astype(np.uint8)
-    return Scene(shown, forward_flow, backward_flow, forward_visible, backward_visible)
+    return Scene(shown, forward_flow, backward_flow, forward_visible, backward_visible, flow, topmost > 0)

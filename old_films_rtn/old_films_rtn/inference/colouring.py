@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from old_films_rtn.colour.cells import OnLightness, coloured, network_frame
+from old_films_rtn.colour.cells import ColourCell, OnLightness, coloured, network_frame
 from old_films_rtn.colour.key_frames import Keys
 from old_films_rtn.colour.lab import lightness
 from old_films_rtn.flow import FlowSource
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 class ColourFrames(Lumas):
-    """The frames of a shot as ``ColourRTN`` takes them: lightness, and the colour of key-frames."""
+    """The frames of a shot as ``ColourNetwork`` takes them: lightness, and the colour of key-frames."""
 
     keys: Keys
     first: int
@@ -87,6 +87,10 @@ class Colouring:
         elif (clip.first, clip.end) == (0, None):
             self.keys.check(kept.shots.length)
 
+    def tried(self) -> int:
+        """See ``Process``."""
+        return min(self.keys.files)
+
     def rehearse(self, clip: Clip, first: Frame, out: Path, plan: Plan) -> None:
         """See ``Process``."""
         rehearse(out, clip.film, first.with_colour(first.rgb(16) / np.float32(65535)), **plan.video)
@@ -106,6 +110,9 @@ class Colouring:
         frames.keys, frames.first = self.keys, shot.first
         # The flow is estimated on what all frames have.
         stream = replace(stream, source=OnLightness(stream.source))
+        if isinstance(stream.cell, ColourCell):
+            given = [index - shot.first for index in sorted(self.keys.files) if shot.first <= index < shot.end]
+            stream = replace(stream, cell=stream.cell.with_keys(frames[index] for index in given))
         for result in stream.frames(shot):
             rgb = coloured(result, frames.lightness(result.index))
             shot.keep("colour", shot.first + result.index, encoded(np.rint(rgb * 65535).astype(np.uint16)))

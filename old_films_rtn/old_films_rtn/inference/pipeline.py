@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import json
 import logging
+import tempfile
+import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,6 +30,10 @@ from shared_utils import UserError, distributed, files, work
 from shared_utils.logging import progress
 
 log = logging.getLogger(__name__)
+
+
+LONG, TRIED = 100, 3
+"""From how many frames on a film's work is timed before, and on how many frames."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +107,10 @@ class Process(Protocol):
         """How often a shot goes through the network."""
         ...
 
+    def tried(self) -> int:
+        """A frame from which on the work is timed before it begins."""
+        ...
+
     def rehearse(self, clip: Clip, first: Frame, out: Path, plan: Plan) -> None:
         """Raise UserError where an output cannot be written; first: the first frame of the clip."""
         ...
@@ -153,6 +164,8 @@ def process_film(process: Process, clip: Clip, out: Path, plan: Plan) -> None:
                 "%d frames in %d shots of %dx%d, gone through %d times, up to %s on disk",
                 *(kept.shots.length, len(kept.shots.starts), *size[::-1], process.passes, outlook.gigabytes(needed)),
             )
+            if kept.shots.length >= LONG and kept.missing() and distributed.rank() == 0:
+                log.info("about %s of work, as %d frames say", *estimate(process, kept, stream))
             if len(dealt) > 1:
                 workers.in_processes(_work_on, dealt, process, clip, plan, parts.folder)
             else:
@@ -160,6 +173,24 @@ def process_film(process: Process, clip: Clip, out: Path, plan: Plan) -> None:
             if distributed.rank() == 0:
                 print(process.assemble(kept, out, plan))
             parts.remove()
+
+
+def estimate(process: Process, kept: KeptFilm, stream: Stream) -> tuple[str, int]:
+    """How long one process needs for the shots that are not done, as people say it, and how many frames say so: ``TRIED``
+    frames at ``process.tried`` are worked on, and thrown away."""
+    start = min(max(0, process.tried()), kept.shots.length - 1)
+    end = min(start + TRIED, kept.shots.spans()[kept.shots.shot_of(start)][1])
+    with tempfile.TemporaryDirectory(dir=kept.work.folder) as folder:
+        lumas = process.frames(Path(folder) / "lumas.raw", stream.place)
+        lumas.write(islice(kept.clip.frames(), start, end))
+        lumas.chosen = list(range(end - start))
+        begun = time.monotonic()
+        shot = Shot(0, start, end, kept.clip.first, list(range(start, end)), Path(folder), lumas)
+        for _ in process.shot(shot, stream):
+            pass
+        seconds = (time.monotonic() - begun) / (end - start) * sum(kept.missing().values())
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{max(1, minutes)} min", end - start
 
 
 def _stream(process: Process, plan: Plan, size: tuple[int, int]) -> Stream:

@@ -101,6 +101,10 @@ class Restoration:
             if masks is not None:
                 masks.check(clip, size, None if kept is None else kept.shots.length)
 
+    def tried(self) -> int:
+        """See ``Process``."""
+        return 0
+
     def rehearse(self, clip: Clip, first: Frame, out: Path, plan: Plan) -> None:
         """See ``Process``."""
         self.extras.rehearse(clip.film, first, plan)
