@@ -163,14 +163,18 @@ def displacement(path: str | Path, examples: Sequence[dict[str, Any]]) -> None:
     save_figure(figure, path, colours=256)
 
 
-def sensitivity(path: str | Path, points: np.ndarray, values: np.ndarray, title: str) -> None:
-    """A cloud (N, 3) coloured by its sensitivity (N,), from two sides."""
+def sensitivity(
+    path: str | Path, points: np.ndarray, values: np.ndarray, title: str, triangles: np.ndarray | None = None
+) -> None:
+    """A cloud (N, 3) coloured by its sensitivity (N,), from two sides, before its surface (T, 3, 3) where that is known."""
     figure = Figure(figsize=(8, 4), layout="constrained")
     axes = figure.subplots(1, 2)
     vmax = float(np.quantile(values[values > 0], 0.98)) if (values > 0).any() else 1.0
     norm = Normalize(0, vmax, clip=True)
-    draw_cloud(axes[0], points, values, norm, title)
-    drawn = draw_cloud(axes[1], points * np.array([-1, -1, 1]), values, norm, "from behind")
+    for cell, turned, said in zip(axes, (1.0, -1.0), (title, "from behind"), strict=True):
+        turn = np.array([turned, turned, 1])
+        surface = None if triangles is None else shaded(triangles * turn)
+        drawn = draw_cloud(cell, points * turn, values, norm, said, surface)
     figure.colorbar(drawn, ax=axes, shrink=0.7, label="sensitivity along the surface")
     save_figure(figure, path, colours=256)
 

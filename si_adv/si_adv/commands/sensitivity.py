@@ -40,12 +40,13 @@ def sensitivity(
     files.refuse_existing(scalar, overwrite)
     victim = pretrained.load_one(ckpt, distributed.choose_device(device))
     size = num_points or victim.num_points
-    sample = ProceduralShapes("test", 1, size)[0]
+    shapes = ProceduralShapes("test", 1, size)
+    sample = shapes[0]
     if cloud is not None:
         sample = read_cloud(cloud, size, allow_upsample=allow_upsample)
     predicted, values = label_and_map(victim, sample, label)
     title = f"{Path(cloud).name if cloud else 'embedded shape'}: {predicted}"
-    figures.sensitivity(out, sample.points.numpy(), values, title)
+    figures.sensitivity(out, sample.points.numpy(), values, title, None if cloud else shapes.surface(0))
     write_ply(scalar, sample.points, sample.normals, values, framed=True)
     print(f"predicted {predicted}; {int((values > 0).sum())} of {size} points matter; wrote {out} and {scalar}")
 
