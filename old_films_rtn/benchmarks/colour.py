@@ -21,6 +21,8 @@ from shared_utils import cli
 
 GIVEN = {"first": [0], "first and last": [0, -1]}
 """Key-frames of a clip."""
+SPEED = 3.0
+"""Pixels a frame that background and objects of a made clip move at most."""
 MOVED = 5.0
 """Difference of lightness (of 100) to every key-frame from which on a pixel of a video counts as moved."""
 
@@ -93,7 +95,7 @@ def made_clip(number: int, frames: int, side: int, photographs: str | None) -> d
 
     rng = np.random.default_rng((20, number))
     pool = None if photographs is None else folder_of_photographs(photographs)
-    scene = make_scene(rng, "test", frames, side, side, colour=True, photographs=pool)
+    scene = make_scene(rng, "test", frames, side, side, SPEED, colour=True, photographs=pool)
     lab = to_lab(scene.frames)
     lab[:, 0] += film_noise(rng, lab[:, 0].shape)
     return {"lab": lab, "scene": scene, "name": "made"}
@@ -170,8 +172,11 @@ def methods(model: Any, other: Any, sample: dict[str, Any], given: list[int]) ->
 
     clip = network_clip(sample, given)
     flows = clip_flows(DIS(), clip[None, :, :1].expand(-1, -1, 3, -1, -1))
-    ones = tuple(torch.ones_like(each) for each in seen_along(flows[0], flows[1]))
-    answers = {"grey": clip[:, 1:3], "carried": carried(clip, flows, ones), "carried, occlusion": carried(clip, flows)}
+    answers = {
+        "grey": clip[:, 1:3],
+        "carried": carried(clip, flows),
+        "carried, occlusion": carried(clip, flows, seen_along(flows[0], flows[1])),
+    }
     answers["found"] = given_or(clip, model.found(clip[None])[0, :, :2])
     if other is not None:
         answers["temporal attention"] = other(clip)
@@ -181,7 +186,7 @@ def methods(model: Any, other: Any, sample: dict[str, Any], given: list[int]) ->
 
 def oracles(model: Any, sample: dict[str, Any], given: list[int]) -> dict[str, Tensor]:
     """The same with what only the generator of a clip knows."""
-    from old_films_rtn.models.colour import carried_clip, seen_along
+    from old_films_rtn.models.colour import carried_clip
 
     scene, clip = sample["scene"], network_clip(sample, given)
     flows = tuple(torch.from_numpy(each)[None] for each in (scene.forward_flow, scene.backward_flow))
@@ -201,7 +206,7 @@ def oracles(model: Any, sample: dict[str, Any], given: list[int]) -> dict[str, T
         return model.decode(clip, found, behind, ahead)
 
     return {
-        "carried, true flow": carried(clip, flows, seen_along(flows[0], flows[1])),
+        "carried, true flow": carried(clip, flows),
         "carried, true flow and occlusion": carried(clip, flows, true),
         "network, true flow": answer(found, None),
         "network, true flow and occlusion": answer(found, true),
@@ -223,11 +228,13 @@ def sampled(lab: np.ndarray, flow: np.ndarray) -> Tensor:
 
 
 def carried(clip: Tensor, flows: Any, seen: Any = None) -> Tensor:
-    """What is carried to every frame of a clip (t, 4, h, w), and given."""
+    """What is carried to every frame of a clip (t, 4, h, w), and given. seen: it counts less where the way was not seen."""
     from old_films_rtn.models.colour import arrived, carried_clip
 
-    behind, ahead = carried_clip(clip[None], flows[0], flows[1], seen)
-    return given_or(clip, arrived(behind[0], ahead[0]))
+    ways = [each[0].clone() for each in carried_clip(clip[None], flows[0], flows[1], seen)]
+    for way in ways if seen is not None else []:
+        way[:, 3] *= way[:, 4]
+    return given_or(clip, arrived(ways[0], ways[1]))
 
 
 def given_or(clip: Tensor, answer: Tensor) -> Tensor:

@@ -11,14 +11,14 @@ from torch import Tensor
 
 from old_films_rtn.flow import clip_flows
 from old_films_rtn.models.colour import AB_SCALE, ColourNetwork
-from old_films_rtn.pretrained import flow_source
+from old_films_rtn.pretrained import flow_source, load_colour
 
 
 class ColourModule(LightningModule):
     """``ColourNetwork`` with an L1 loss on a and b of the frames that are not given, of the answer and, at a fifth, of the
     colour that is found by likeness. Adam and a cosine schedule.
 
-    flow: ``dis``, ``raft:FILE`` or ``none``, estimated on the lightness.
+    flow: ``dis``, ``raft:FILE`` or ``none``, estimated on the lightness. start: a trained network to begin from.
 
     Logged, of the frames that are not given: ``psnr`` of a and b (range 2 * 110), ``psnr_carried`` of the colour that is
     only carried along the flow, ``psnr_found`` of that which is only found, and ``psnr_grey`` of no colour at all.
@@ -29,10 +29,13 @@ class ColourModule(LightningModule):
         flow: str = "dis",
         learning_rate: float = 1e-3,
         gradient_clip: float = 1.0,
+        start: str | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
         self.model = ColourNetwork()
+        if start is not None:
+            self.model.load_state_dict(load_colour(start).state_dict())
         self._flow = [flow_source(flow)]  # in a list: no part of the checkpoint
 
     def on_fit_start(self) -> None:

@@ -9,6 +9,7 @@ import torch
 from old_films_rtn.colour.cells import ColourCell, OnLightness
 from old_films_rtn.colour.key_frames import Keys
 from old_films_rtn.colour.lab import from_lab, grey, keep_colour, lightness, to_lab
+from old_films_rtn.colour_module import ColourModule
 from old_films_rtn.commands import colorize, train_colour
 from old_films_rtn.data.colour import ColourClips
 from old_films_rtn.data.procedural import LUMA, make_scene, recoloured
@@ -324,6 +325,8 @@ def test_training_writes_weights_that_colour(scratch, film):
     assert run(*given, "--out", scratch / "a.mkv", "--ckpt", folder) == 0
     assert run(*given, "--out", scratch / "b.mkv", "--ckpt", folder / "version_0" / "colour") == 0
     same_pictures(scratch / "a.mkv", scratch / "b.mkv")
+    begun = ColourModule(start=str(folder)).model.state_dict()
+    assert all(map(torch.equal, begun.values(), load_colour(folder).state_dict().values()))
 
 
 def test_confidence_fades_with_every_step_and_with_every_difference():

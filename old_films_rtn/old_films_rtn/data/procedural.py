@@ -100,21 +100,27 @@ LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 def recoloured(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
-    """A photograph (h, w) or (h, w, 3), in [0, 1], in other colours (h, w, 3): hues turned, or drawn for its shades of grey.
+    """A photograph (h, w, 3), in [0, 1], with its hues turned, or one without colour (h, w) in colours that are drawn: (h, w, 3).
 
-    So a network cannot learn what colour things have, only where colours belong.
+    So a network cannot learn what colour things have, only where colours belong. What is drawn varies slowly over the picture
+    and jumps where the lightness does, as the colours of things do; one shade can have many colours.
     """
-    turn = rng.uniform(0, 2 * math.pi)
-    if image.ndim == 2 or rng.random() < 0.3:
-        grey = image if image.ndim == 2 else image @ LUMA
-        knots = rng.normal(0, 0.16, (6, 2)).astype(np.float32)
-        at = (grey * 5).clip(0, 4.999)
-        below = at.astype(np.int64)
-        chroma = knots[below] + (at - below)[..., None] * (knots[below + 1] - knots[below])
-    else:
+    if image.ndim == 3:
         grey = image @ LUMA
+        turn = rng.uniform(0, 2 * math.pi)
         chroma = (image - grey[..., None])[..., [0, 2]] * rng.uniform(0.6, 1.6)
         chroma = chroma @ np.array([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]], np.float32)
+    else:
+        grey = image
+        y, x = (np.linspace(0, 1, side, dtype=np.float32) for side in grey.shape)
+        chroma, total = np.zeros((*grey.shape, 2), np.float32), np.full(grey.shape, 1e-12, np.float32)
+        for _ in range(10):
+            row, column, shade = rng.random(3)
+            far = ((y - row)[:, None] / 0.25) ** 2 + ((x - column) / 0.25) ** 2 + ((grey - shade) / 0.25) ** 2
+            weight = np.exp(-far.astype(np.float32))
+            chroma += weight[..., None] * rng.normal(0, 0.14, 2).astype(np.float32)
+            total += weight
+        chroma /= total[..., None]
     red, blue = grey + chroma[..., 0], grey + chroma[..., 1]
     green = (grey - 0.299 * red - 0.114 * blue) / 0.587
     return np.stack((red, green, blue), axis=-1).clip(0, 1)
@@ -172,7 +178,7 @@ def make_scene(
     topmost layer's pose. colour: in RGB, of the coloured photographs alone. structures: mean number of posts, railings,
     letters and their like (see ``structures``), which move with the background, with the frame, or by themselves; then
     the background stands still in two scenes of five. recolour: with colour, every layer in colours that are drawn
-    (``recoloured``), of all photographs. photographs: of these instead of the split's, (h, w[, 3]) float32 in [0, 1].
+    (``recoloured``), of all photographs, three in four of those in colour. photographs: of these instead of the split's, (h, w[, 3]) float32 in [0, 1].
     """
     names = [name for name in IMAGES[split] if not colour or recolour or name in COLOURED]
     number_of_textures = len(names) if photographs is None else len(photographs)
@@ -181,6 +187,9 @@ def make_scene(
     diagonal = math.hypot(height, width)
     for number in range(1 + int(rng.integers(1, max_objects + 1))):
         chosen = int(rng.integers(number_of_textures))
+        if recolour and photographs is None and rng.random() < 0.5:
+            coloured = [index for index, name in enumerate(names) if name in COLOURED]
+            chosen = coloured[rng.integers(len(coloured))]
         texture = photograph(names[chosen], colour) if photographs is None else photographs[chosen]
         if recolour:
             texture = recoloured(rng, texture)
