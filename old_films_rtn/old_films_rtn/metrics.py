@@ -206,7 +206,7 @@ def colour_consistency(clip: np.ndarray, distances: tuple[int, ...] = (1, 2, 4))
 
 
 def colourfulness(rgb: np.ndarray) -> float:
-    """Of a picture (h, w, 3) in 0..255: the spread of the opponent colours and a third of their mean's distance from grey
+    """Of a picture (h, w, 3) in 0..255: the spread of the opponent colours and .3 of the distance of their mean from grey
     (Hasler and Suesstrunk, "Measuring colourfulness in natural images", 2003). Too low where colour washes out."""
     red, green, blue = np.moveaxis(rgb.astype(np.float64), -1, 0)
     opponents = np.stack((red - green, (red + green) / 2 - blue))

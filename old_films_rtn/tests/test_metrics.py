@@ -137,3 +137,13 @@ def test_lpips_of_equal_images_is_zero_and_its_weights_are_never_random():
         metrics.LPIPS(state, {name: value for name, value in linear.items() if "lin3" not in name})
     with pytest.raises(UserError, match="missing"):
         metrics.LPIPS({}, linear)
+
+
+def test_colourfulness_is_nothing_for_grey_and_grows_with_saturation():
+    grey = np.repeat(np.random.default_rng(0).integers(0, 256, (8, 9, 1)), 3, axis=2)
+    assert metrics.colourfulness(grey) == 0
+    red = np.zeros((4, 4, 3))
+    red[..., 0] = 100
+    assert abs(metrics.colourfulness(red) - 0.3 * np.hypot(100, 50)) < 1e-9
+    red[:2] = 0  # the spread of (100, 50) and (0, 0), and .3 of the length of their mean
+    assert abs(metrics.colourfulness(red) - (np.hypot(50, 25) + 0.3 * np.hypot(50, 25))) < 1e-9

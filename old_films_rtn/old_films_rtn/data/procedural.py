@@ -178,7 +178,8 @@ def make_scene(
     topmost layer's pose. colour: in RGB, of the coloured photographs alone. structures: mean number of posts, railings,
     letters and their like (see ``structures``), which move with the background, with the frame, or by themselves; then
     the background stands still in two scenes of five. recolour: with colour, every layer in colours that are drawn
-    (``recoloured``), of all photographs, three in four of those in colour. photographs: of these instead of the split's, (h, w[, 3]) float32 in [0, 1].
+    (``recoloured``), of all photographs, three in four of those in colour. photographs: of these instead of the split's,
+    (h, w[, 3]) float32 in [0, 1].
     """
     names = [name for name in IMAGES[split] if not colour or recolour or name in COLOURED]
     number_of_textures = len(names) if photographs is None else len(photographs)

@@ -245,6 +245,12 @@ class Fusion(nn.Module):
 
     def forward(self, x: Tensor, found: Tensor, backward: Tensor, forward: Tensor) -> Tensor:
         """a and b (n, 2, h, w) of lightness (n, 1, h, w), the colours that were found (n, 4, h, w), and carried (n, 5, h, w)."""
+        # Confidence falls with every frame of a shot of any length; beside what is found, it is the larger one that counts, and
+        # its fourth root: as if it fell a quarter as fast.
+        most = torch.maximum(backward[:, 3:4], forward[:, 3:4]).clamp_min(1e-6)
+        backward, forward = (
+            torch.cat((each[:, :3], each[:, 3:4] * most**-0.75, each[:, 4:]), dim=1) for each in (backward, forward)
+        )
         sources = backward, forward, found
         seen = [x, *(torch.cat((each[:, :2], each[:, 2:3] - x, each[:, 3:]), dim=1) for each in sources)]
         levels = [self.down[0](torch.cat(seen, dim=1))]
