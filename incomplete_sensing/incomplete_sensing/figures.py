@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -152,7 +153,7 @@ def panels(path: str | Path, columns: dict[str, np.ndarray], scores: Mapping[str
             panel.set_xticks([])
             panel.set_yticks([])
             if row == 0:
-                panel.set_title(name, fontsize=9, color=_INK)
+                panel.set_title(textwrap.fill(name, 16), fontsize=9, color=_INK)
             if scores and name in scores:
                 panel.set_xlabel(scores[name][row], fontsize=8, color=_INK)
     save_figure(figure, path)

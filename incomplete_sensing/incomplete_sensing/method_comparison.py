@@ -143,7 +143,10 @@ class MethodComparison(pl.Callback):
         lines = []
         for count in sorted({row["G"] for row in self.rows}):
             mc, moi, sup = (by_seed(count, method) for method in ("mc", "moi", "sup"))
-            learner, gaussian = by_seed(count, "splitmoi"), by_seed(count, "gaussian")
+            learner = by_seed(count, "splitmoi")
+            fits = {
+                name: fit for name in ("gaussian", "stationary", "mixture") if (fit := by_seed(count, name)) is not None
+            }
             if mc is not None and moi is not None:
                 low, high = (moi - mc).min(), (moi - mc).max()
                 lines.append(f"G = {count}: MOI is {low:+.2f} to {high:+.2f} dB from MC, seed by seed")
@@ -151,9 +154,13 @@ class MethodComparison(pl.Callback):
                 lines.append(
                     f"G = {count}: supervised is {(sup - moi).min():+.2f} to {(sup - moi).max():+.2f} dB from MOI"
                 )
-            if learner is not None and gaussian is not None:
-                low, high = (learner - gaussian).min(), (learner - gaussian).max()
-                lines.append(f"G = {count}: splitting + MOI is {low:+.2f} to {high:+.2f} dB from the Gaussian")
+            if learner is not None and fits:
+                strongest = max(fits, key=lambda name: fits[name].mean())
+                gain = learner - fits[strongest]
+                lines.append(
+                    f"G = {count}: splitting + MOI is {gain.min():+.2f} to {gain.max():+.2f} dB from the strongest fit, "
+                    f"{NAMES[strongest]}"
+                )
         return lines
 
 

@@ -350,3 +350,14 @@ def test_map_trains_every_cell_and_refuses_axes_before_training(tmp_path):
         SensingMap([], [1])
     with pytest.raises(UserError, match="settings for ei, which is not drawn"):
         SensingMap([8], [1], settings={"ei": {}})
+
+
+def test_the_learner_is_compared_with_the_strongest_fit_seed_by_seed():
+    from incomplete_sensing.method_comparison import MethodComparison
+
+    comparison = MethodComparison(methods=("mc", "gaussian"))
+    reached = {"gaussian": "18 19", "stationary": "21 20", "splitmoi": "20 20.5"}
+    comparison.rows = [{"G": 40, "method": method, "psnr by seed": values} for method, values in reached.items()]
+    assert comparison.conclusions() == [
+        "G = 40: splitting + MOI is -1.00 to +0.50 dB from the strongest fit, stationary Gaussian"
+    ]
