@@ -274,7 +274,8 @@ class ColourNetwork(nn.Module):
 
     Three colours reach a pixel: those that are carried along the flow from the key-frames behind and ahead, with
     confidences that fall with every step, with every difference and where the flow is not confirmed by the flow back; and
-    that of the places in all key-frames which are most like its own. A U-Net weighs and corrects them.
+    that of the places in all key-frames which are most like its own. A U-Net weighs and corrects them; the surer the way
+    along the flow is, the more of what it carries is left as it is.
     """
 
     def __init__(self) -> None:
@@ -293,7 +294,10 @@ class ColourNetwork(nn.Module):
 
         run: calls a local module on maps; a way to run it in tiles.
         """
-        answer = run(self.fusion, x[:, :1], found, backward, forward).float()
+        weighed = run(self.fusion, x[:, :1], found, backward, forward).float()
+        # Where the way along the flow is sure and confirmed, what it carries stays as it is.
+        confidence, seen = torch.maximum(backward[:, 3:], forward[:, 3:]).split(1, dim=1)
+        answer = torch.lerp(weighed, arrived(backward, forward), confidence**0.25 * seen)
         return torch.where(x[:, 3:] > 0, x[:, 1:3], answer)
 
     def forward(self, clip: Tensor, forward_flow: Tensor, backward_flow: Tensor) -> tuple[Tensor, Tensor, Tensor]:
