@@ -23,6 +23,8 @@ GIVEN = {"first": [0], "first and last": [0, -1]}
 """Key-frames of a clip."""
 SPEED = 3.0
 """Pixels a frame that background and objects of a made clip move at most."""
+SHOWN = (2, 5)
+"""Made clips in the figure."""
 MOVED = 5.0
 """Difference of lightness (of 100) to every key-frame from which on a pixel of a video counts as moved."""
 
@@ -53,7 +55,7 @@ def colour(
         video_frames: of a video.
         video_side: to which the shorter side of a video is scaled, rounded to 16.
         out: folder for the rows.
-        figure: a picture to write: of every video a frame, and of one made clip.
+        figure: a picture to write: a frame of some made clips, and of every video.
     """
     from old_films_rtn.pretrained import load_colour
     from shared_utils.logging import table, write_table
@@ -68,7 +70,7 @@ def colour(
             sample = made_clip(number, frames, side, photographs)
             answers = methods(model, other, sample, given) | oracles(model, sample, given)
             made.add(answers, sample, regions(sample, given))
-            if number == 1:
+            if number in SHOWN:
                 shown.append((sample, answers))
         settings = {"made clips": made}
         for file in filter(None, videos.split(",")):
@@ -329,7 +331,7 @@ def draw(shown: list[tuple[dict[str, Any], dict[str, Tensor]]], path: Path) -> N
     heights = [2 * sample["lab"].shape[2] / sample["lab"].shape[3] for sample, _ in shown]
     figure = Figure(figsize=(2 * len(columns), sum(heights) + 0.3), layout="constrained")
     grid = figure.subplots(len(shown), len(columns), squeeze=False, gridspec_kw={"height_ratios": heights})
-    for row, (sample, answers) in zip(grid, shown, strict=True):
+    for number, (row, (sample, answers)) in enumerate(zip(grid, shown, strict=True)):
         lab = sample["lab"]
         late = 3 * len(lab) // 4
         for axis, name in zip(row, columns, strict=True):
@@ -337,7 +339,7 @@ def draw(shown: list[tuple[dict[str, Any], dict[str, Tensor]]], path: Path) -> N
             ab = answers[name][index].numpy() * AB_SCALE if name in answers else lab[index, 1:]
             axis.imshow(rgb_of(lab[index : index + 1, :1], ab[None])[0], interpolation="nearest")
             axis.axis("off")
-            if row is grid[0]:
+            if number == 0:
                 axis.set_title(name, fontsize=10)
     save_figure(figure, path)
 
