@@ -87,7 +87,7 @@ def published_figures(golden: str = "../../shared/golden/si_adv", seeds: int = 5
         )
         return
     victim, clouds, labels = victim_and_clouds(golden)
-    print(f"{'':23}" + "".join(f"{name:>11}" for name in COLUMNS))
+    print(f"{'':23}" + "".join(f"{name:>12}" for name in COLUMNS))
     for row in ROWS:
         runs = []
         for seed in range(seeds if row.random else 1):
@@ -171,7 +171,7 @@ def figures(result, clouds) -> list[float]:
 
 
 def _cells(values) -> str:
-    return "".join(f"{'-' if value is None else format(value, '.3g'):>11}" for value in values)
+    return "".join(f"{'-' if value is None else format(value, '.3g'):>12}" for value in values)
 
 
 if __name__ == "__main__":
