@@ -341,7 +341,7 @@ def draw(shown: list[tuple[dict[str, Any], dict[str, Tensor]]], path: Path) -> N
             axis.axis("off")
             if number == 0:
                 axis.set_title(name, fontsize=10)
-    save_figure(figure, path, colours=256)
+    save_figure(figure, path)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 from .compositing import Compositing as Compositing
-from .models.colour import ColourRTN as ColourRTN
+from .models.colour import ColourNetwork as ColourNetwork
 from .models.discriminator import TemporalPatchDiscriminator as TemporalPatchDiscriminator
 from .models.raft import RAFT as RAFT
 from .models.rtn import RTN as RTN
