@@ -1,7 +1,7 @@
 """Colour of key-frames, measured on clips and videos whose true colour is known: carried, found, both, and by temporal attention.
 
     python benchmarks/colour.py --photographs COCO/val2017 --videos pets09_s2l1.avi,id2_vcd_swwp2s.mpg \\
-      --peer runs/temporal_attention.safetensors --figure figures/colour.png
+      --peer runs/temporal_attention.safetensors --figure figures/colour.jpg
 
 Made clips have moving objects that hide, uncover and come in; with true flow, true occlusion and true correspondence in place
 of estimates they say where the loss comes from. Videos in colour are turned grey.
