@@ -200,7 +200,7 @@ def test_every_import_of_a_member_is_declared(member):
     table = project_table(member)
     declared = names(table["dependencies"])
     extras = {extra: names(needed) for extra, needed in table.get("optional-dependencies", {}).items()}
-    scripts = {path.stem for path in files(member, "*.py", "benchmarks/*.py")}
+    scripts = {path.stem for path in files(member, "*.py", "benchmarks/**/*.py")}
     undeclared = set()
     for path in files(member, f"{member}/**/*.py", "*.py", "benchmarks/*.py"):
         # A folder with the name of an extra is that extra's.
