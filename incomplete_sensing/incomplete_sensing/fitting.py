@@ -54,7 +54,7 @@ def fit(
         truth: (N, C, H, W), for linear alone.
         strength: see ``mixture.fit_mixture``.
         rank: the same.
-        iterations: of EM for several components; the Gaussian takes 60.
+        iterations: of EM for several components; the Gaussian takes 60, the stationary one 20.
         seed: the same.
         pooled: so many fits, from the seed on, share the network's components, and are pooled.
         stationary: a learner of one component starts from the stationary Gaussian.

@@ -16,8 +16,8 @@ from si_adv.models.autoencoder import load_autoencoder
 class AdvPC(TwoViewAttack):
     """AdvPC: Adam on (1 - gamma) loss(cloud) + gamma loss(what an autoencoder makes of it), in a box.
 
-    What the data's autoencoder takes out of a cloud belongs to the victim rather than to the shape; what it leaves is fooled by
-    more networks. The settings of ``TwoViewAttack`` are those of later untargeted reimplementations, with the hard bound in
+    What the data's autoencoder takes out of a cloud belongs to the victim rather than to the shape; what survives it fools more
+    networks. The settings of ``TwoViewAttack`` are those of later untargeted reimplementations, with the hard bound in
     L_inf alone; in the authors' program the rate is 0.005 and gamma 0.2, and ten searches of 500 steps also weigh soft
     distances.
 

@@ -54,7 +54,17 @@ def load_autoencoder(source: str | Path | None = None) -> PointAutoencoder:
     folder = checkpoint.locate(source, BUNDLED)
     if not folder.is_dir():
         raise UserError(f"{folder} is a file: give the folder that train_autoencoder.py wrote, with its config.json")
-    autoencoder = PointAutoencoder(**files.read_json(folder / "config.json", "config of an autoencoder"))
+    config = files.read_json(folder / "config.json", "config of an autoencoder")
+    known = {"num_points", "code", "width"}
+    if (
+        not isinstance(config, dict)
+        or set(config) != known
+        or not all(type(value) is int and 0 < value <= 1_000_000 for value in config.values())
+    ):
+        raise UserError(
+            f"{folder / 'config.json'} is not of an autoencoder: give the folder that train_autoencoder.py wrote"
+        )
+    autoencoder = PointAutoencoder(**config)
     weights = folder / "model.safetensors"
     import_state_dict(autoencoder, load_tensors(weights), source=str(weights))
     return autoencoder.eval()

@@ -58,6 +58,11 @@ def test_what_holds_no_autoencoder_is_named(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(UserError, match=r"model\.safetensors"):
         load_autoencoder(tmp_path)
+    PointAutoencoder(40, code=16, width=8).save_pretrained(tmp_path / "a")
+    for config in ("{}", "[3]", '{"model": "pointnet"}', '{"code": 16, "num_points": -1, "width": 8}'):
+        (tmp_path / "a" / "config.json").write_text(config)
+        with pytest.raises(UserError, match="is not of an autoencoder"):
+            load_autoencoder(tmp_path / "a")
     with pytest.raises(UserError, match="not found"):
         load_autoencoder(tmp_path / "none" / "at_all")
 
