@@ -38,7 +38,8 @@ class UnrolledModule(LightningModule):
 
     Args:
         protocol, complex_valued: of the data.
-        encoder, decoder_hidden, iterations, step_rule, positive, consistency, cg_iterations: see ``Reconstructor``.
+        encoder, decoder_hidden, iterations, step_rule, positive, consistency, cg_iterations, symmetric: see
+            ``Reconstructor``.
         initial_alpha: one number or T of them; None: the steps that minimise |A x - y|_W^2 along h on training data
             (least squares), so that training starts at a sensible step whatever the trajectory; penalties start at
             0.005 L.
@@ -80,6 +81,7 @@ class UnrolledModule(LightningModule):
         initial_weights: str | None = None,
         cg_iterations: int = 5,
         train_head: bool = True,
+        symmetric: bool = False,
     ) -> None:
         super().__init__()
         options = {key: value for key, value in locals().items() if key not in ("self", "__class__", "protocol")}
@@ -104,6 +106,7 @@ class UnrolledModule(LightningModule):
             list(protocol.image_size),
             protocol.options.density,
             cg_iterations=cg_iterations,
+            symmetric=symmetric,
         )
         if isinstance(self.reconstructor.network.encoder, DictionaryEncoder):
             self.reconstructor.network.encoder.head.requires_grad_(train_head)

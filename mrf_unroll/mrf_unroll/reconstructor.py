@@ -29,7 +29,8 @@ class Reconstructor(nn.Module, Exportable):
         encoder: ``{"name": ..., **options}`` of ``mrf_unroll.models``.
         decoder_hidden: width of the Bloch decoder.
         rank: s.
-        iterations, step_rule, complex_valued, positive, consistency, cg_iterations: see ``UnrolledNetwork``.
+        iterations, step_rule, complex_valued, positive, consistency, cg_iterations, symmetric: see
+            ``UnrolledNetwork``.
         num_pulses: N; 0 where the basis is not known, as of released weights.
         sequence: of the schedule, in plain values (``Sequence.as_config``).
         image_size, density, trajectory_sha256, operator_norm: of the training, for information.
@@ -63,6 +64,7 @@ class Reconstructor(nn.Module, Exportable):
         map_unit: str = "s",
         data: dict[str, Any] | None = None,
         cg_iterations: int = 5,
+        symmetric: bool = False,
     ) -> None:
         super().__init__()
         self.options = {key: value for key, value in locals().items() if key not in ("self", "__class__")}
@@ -76,6 +78,7 @@ class Reconstructor(nn.Module, Exportable):
             positive=positive,
             consistency=consistency,
             cg_iterations=cg_iterations,
+            symmetric=symmetric,
         )
         kind = torch.complex64 if complex_basis else torch.float32
         self.register_buffer("basis", torch.zeros(num_pulses, rank, dtype=kind))

@@ -8,6 +8,7 @@ from mrf_unroll.fitting import fit_head
 from mrf_unroll.losses import ProxNetLoss, map_loss, masked_map_loss
 from mrf_unroll.models import BlochDecoder, DictionaryEncoder, Iterates, MRFResNet, UnrolledNetwork
 from mrf_unroll.models.consistency import ConjugateGradients
+from mrf_unroll.program import write_program
 from mrf_unroll.reconstructor import Reconstructor
 from mrf_unroll.schedules import read_schedule
 from shared_utils import UserError
@@ -23,10 +24,11 @@ def _normal(x):
     return (x.flatten(1) @ matrix.to(x.dtype).T).reshape(x.shape)
 
 
-def _network(complex_valued=False, iterations=3, head_hidden=8):
+def _network(complex_valued=False, iterations=3, head_hidden=8, passes=1):
     torch.manual_seed(1)
-    encoder = DictionaryEncoder(6 if complex_valued else 3, hidden=6, blocks=1, head_hidden=head_hidden)
-    torch.nn.init.normal_(encoder.denoiser.out.weight, std=0.05)
+    encoder = DictionaryEncoder(6 if complex_valued else 3, hidden=6, blocks=1, head_hidden=head_hidden, passes=passes)
+    for denoiser in encoder.denoisers:
+        torch.nn.init.normal_(denoiser.out.weight, std=0.05)
     network = UnrolledNetwork(
         encoder, BlochDecoder(3, 8), iterations, "penalty", 0.0, complex_valued=complex_valued, consistency="cg"
     )
@@ -58,6 +60,39 @@ def test_a_network_with_conjugate_gradients_follows_its_recursion():
     series = network.encoder.series(found.inputs[2] / 2)
     torch.testing.assert_close(found.tsmi[2], 2 * series)
     torch.testing.assert_close(found.maps[2], network.encoder.head(series))
+
+
+def test_every_pass_may_have_a_denoiser_of_its_own():
+    h = _normal(torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(3)))
+    network = _network(passes=3)
+    found = network(h, _normal, NORM)
+    for t in range(3):
+        torch.testing.assert_close(found.tsmi[t], 2 * network.encoder.denoisers[t](found.inputs[t] / 2))
+    for denoiser in network.encoder.denoisers[1:]:
+        denoiser.load_state_dict(network.encoder.denoisers[0].state_dict())
+    shared = _network()
+    shared.encoder.denoisers[0].load_state_dict(network.encoder.denoisers[0].state_dict())
+    shared.encoder.head.load_state_dict(network.encoder.head.state_dict())
+    torch.testing.assert_close(shared(h, _normal, NORM).maps[-1], network(h, _normal, NORM).maps[-1])
+    with pytest.raises(UserError, match="an encoder of 3 passes is not for 2 iterations: give 1, or as many"):
+        _network(iterations=2, passes=3)
+
+
+def test_the_program_of_a_network_knows_its_passes(tmp_path):
+    options = {"rank": 3, "decoder_hidden": 8, "iterations": 3, "consistency": "cg", "step_rule": "penalty"}
+    encoder = {"name": "dictionary", "hidden": 6, "blocks": 1, "passes": 3}
+    torch.manual_seed(0)
+    network = Reconstructor(encoder, **options, image_size=[8, 10], symmetric=True)
+    for denoiser in network.network.encoder.denoisers:
+        torch.nn.init.normal_(denoiser.out.weight, std=0.05)
+    write_program(network, tmp_path / "network.pt2")
+    step = torch.export.load(tmp_path / "network.pt2").module()
+    g = torch.randn(1, 3, 8, 10, generator=torch.Generator().manual_seed(3))
+    with torch.no_grad():
+        maps = [step(g, torch.tensor(t))[0] for t in range(3)]
+        for t in range(3):
+            torch.testing.assert_close(maps[t], network.network.encode(g, t)[0], rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(maps[0], maps[2], rtol=1e-2)
 
 
 def test_the_penalties_take_gradients_through_the_solver():
@@ -110,7 +145,7 @@ def dictionary():
 @pytest.mark.parametrize("complex_valued", [False, True])
 def test_a_fitted_head_knows_the_dictionary_whatever_the_proton_density_and_phase(dictionary, complex_valued):
     network = _network(complex_valued, head_hidden=48)
-    torch.nn.init.zeros_(network.encoder.denoiser.out.weight)
+    torch.nn.init.zeros_(network.encoder.denoisers[0].out.weight)
     relaxation = dictionary.lut_ms.float() / 1000
     error = fit_head(network, dictionary.atoms, relaxation, steps=600)
     assert error < 0.25

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from mrf_unroll.models import ENCODERS, BlochDecoder, ResNet, UnrolledNetwork, build_encoder
+from mrf_unroll.models.unrolled import ORIENTATIONS, seen_as
 from shared_utils import UserError
 
 
@@ -58,6 +59,24 @@ def test_without_data_consistency_the_measurements_are_seen_once(problem):
     found = network(adjoint, normal)
     torch.testing.assert_close(found.inputs[1], found.tsmi[0])
     torch.testing.assert_close(found.inputs[2], found.tsmi[1])
+
+
+@torch.no_grad()
+def test_a_symmetric_network_has_no_up_and_no_left():
+    network, g = _network(symmetric=True).eval(), torch.randn(1, 4, 9, 6, generator=torch.Generator().manual_seed(0))
+    maps = network.encode(g)[0]
+    turned = [seen_as(orientation, lambda x: network.encode(x)[0], g) for orientation in range(ORIENTATIONS)]
+    for other in turned:
+        torch.testing.assert_close(other, maps)
+    network.symmetric = False
+    views = torch.stack(
+        [seen_as(orientation, lambda x: network.encode(x)[0], g) for orientation in range(ORIENTATIONS)]
+    )
+    assert float((views - views[0]).abs().amax(dim=(1, 2, 3, 4))[1:].min()) > 1e-3  # eight different ones
+    torch.testing.assert_close(views.mean(dim=0), maps)
+    network.train().symmetric = True
+    drawn = network.encode(g)[0]
+    assert float((views - drawn).abs().amax(dim=(1, 2, 3, 4)).min()) < 1e-6
 
 
 def test_lipschitz_steps_do_not_depend_on_the_scale_of_the_operator(problem):

@@ -20,7 +20,8 @@ def export(
             given.
         to: pretrained (model.safetensors with basis and schedule, config.json, and the baselines beside a run), published
             (a .pt as PGD-Net's code saves it, decoder included), pt2 (torch.export of encoder and decoder: the time series
-            of one slice to maps and time series; the iteration around them needs the operator of a scan).
+            of one slice and the pass t, an integer tensor, to maps and time series; the iteration around them needs the
+            operator of a scan).
         out: a folder for pretrained, a file otherwise; exported/... where not given.
         overwrite: replace what is there.
     """

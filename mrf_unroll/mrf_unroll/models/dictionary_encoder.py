@@ -97,6 +97,8 @@ class DictionaryEncoder(nn.Module):
         in_channels: c, of the time series.
         hidden, blocks: of the denoiser.
         head_hidden, head_layers: of the head.
+        passes: denoisers, one for every pass of the unrolled network, whose inputs are wrong in ways of their own; 1 is
+            shared by all.
     """
 
     def __init__(
@@ -106,14 +108,19 @@ class DictionaryEncoder(nn.Module):
         blocks: int = 2,
         head_hidden: int = 64,
         head_layers: int = 3,
+        passes: int = 1,
     ) -> None:
         super().__init__()
-        self.denoiser = BiasFreeDenoiser(in_channels, hidden, blocks)
+        self.denoisers = nn.ModuleList(BiasFreeDenoiser(in_channels, hidden, blocks) for _ in range(passes))
         self.head = VoxelwiseHead(in_channels, head_hidden, head_layers)
 
-    def series(self, x: Tensor) -> Tensor:
-        """The denoised time series, (B, c, H, W)."""
-        return self.denoiser(x)
+    @property
+    def passes(self) -> int:
+        return len(self.denoisers)
+
+    def series(self, x: Tensor, t: int = 0) -> Tensor:
+        """The time series (B, c, H, W), denoised in pass ``t``."""
+        return self.denoisers[t if self.passes > 1 else 0](x)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.series(x))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -54,6 +54,8 @@ class UnrolledNetwork(nn.Module):
         consistency: ``gradient`` (published), ``cg`` (conjugate gradients) or ``none`` after the first iteration (the
             ablation).
         cg_iterations: of conjugate gradients, in every iteration but the first.
+        symmetric: the encoder has no up and no left: in training it sees every input in one of the eight orientations of
+            a square, at random, and in evaluation its output is the mean over them.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class UnrolledNetwork(nn.Module):
         positive: bool = False,
         consistency: ConsistencyName = "gradient",
         cg_iterations: int = 5,
+        symmetric: bool = False,
     ) -> None:
         super().__init__()
         alpha = torch.as_tensor(initial_alpha, dtype=torch.float32)
@@ -85,6 +88,11 @@ class UnrolledNetwork(nn.Module):
         self.alpha = nn.Parameter(alpha.clone() if alpha.ndim else alpha.repeat(iterations))
         self.step_rule: StepRule = step_rule
         self.complex_valued, self.positive = complex_valued, positive
+        if isinstance(encoder, DictionaryEncoder) and encoder.passes not in (1, len(self.alpha)):
+            raise UserError(
+                f"an encoder of {encoder.passes} passes is not for {len(self.alpha)} iterations: give 1, or as many"
+            )
+        self.symmetric = symmetric
         if cg_iterations < 1:
             raise UserError(f"cg_iterations must be at least 1, got {cg_iterations}")
         self.consistency = ConjugateGradients(cg_iterations) if consistency == "cg" else CONSISTENCIES[consistency]()
@@ -105,15 +113,16 @@ class UnrolledNetwork(nn.Module):
         turned = scaled * _unit(scaled[:, :1]).conj()
         return torch.cat([turned.real, turned.imag], dim=1)
 
-    def encode(self, g: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, s, H, W) -> maps (B, 3, H, W) and the time series (B, s, H, W): on the Bloch manifold, or denoised."""
+    def encode(self, g: Tensor, t: int = 0) -> tuple[Tensor, Tensor]:
+        """g_t (B, s, H, W) -> maps (B, 3, H, W) and the time series (B, s, H, W): on the Bloch manifold, or denoised."""
         if isinstance(self.encoder, DictionaryEncoder):
-            series = self.encoder.series(self.features(g))
-            maps = self.encoder.head(series)
+            encoder = self.encoder
+            series = self._oriented(lambda x: encoder.series(x, t), self.features(g))
+            maps = encoder.head(series)
             if self.complex_valued:
                 series = torch.complex(*series.float().chunk(2, dim=1)) * _unit(g[:, :1])
             return maps, self.decoder.scale * (series if series.is_complex() else series.float())
-        maps = self.encoder(self.features(g))
+        maps = self._oriented(self.encoder, self.features(g))
         if self.positive:
             maps = functional.softplus(maps, beta=10.0)
         tsmi = self.decoder(maps)
@@ -121,6 +130,15 @@ class UnrolledNetwork(nn.Module):
         if self.complex_valued:
             tsmi = tsmi * _unit((g * tsmi.conj()).sum(dim=1, keepdim=True))
         return maps, tsmi
+
+    def _oriented(self, function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        """function(x) of images (B, c, H, W), as ``symmetric`` says."""
+        if not self.symmetric:
+            return function(x)
+        if self.training:
+            return seen_as(int(torch.randint(ORIENTATIONS, ())), function, x)
+        views = [seen_as(orientation, function, x) for orientation in range(ORIENTATIONS)]
+        return torch.stack(views).mean(dim=0)
 
     def forward(self, adjoint: Tensor, normal: Normal, lipschitz: float | Tensor = 1.0) -> Iterates:
         """Reconstruct.
@@ -140,10 +158,21 @@ class UnrolledNetwork(nn.Module):
                     g = self.consistency.first(adjoint, normal, steps[0], lipschitz)
                 else:
                     g = self.consistency(tsmi, adjoint, normal, steps[t])
-            maps, tsmi = self.encode(g)
+            maps, tsmi = self.encode(g, t)
             for kept, value in zip(iterates, (g, maps, tsmi), strict=True):
                 kept.append(value)
         return iterates
+
+
+ORIENTATIONS = 8
+
+
+def seen_as(orientation: int, function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """function of x (B, c, H, W) in one of the eight orientations of a square, turned back."""
+    flipped, turns = divmod(orientation, 4)
+    view = function(torch.rot90(x.flip(-1) if flipped else x, turns, dims=(-2, -1)))
+    back = torch.rot90(view, -turns, dims=(-2, -1))
+    return back.flip(-1) if flipped else back
 
 
 def _unit(value: Tensor) -> Tensor:
