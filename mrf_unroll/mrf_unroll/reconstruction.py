@@ -47,6 +47,8 @@ log = logging.getLogger(__name__)
 
 # Transmit fields between the least and the largest of a map whose signals a basis holds.
 _FIELDS = 5
+# Cycles per pixel. Trajectories that end below do not resolve the voxels, or are not in cycles per pixel.
+_REACH = 0.42
 # T1 and T2 of dictionaries that are built here.
 _RANGES_MS = (100.0, 5000.0), (10.0, 1200.0)
 
@@ -287,6 +289,12 @@ class ScanReconstructor:
         words = verdict(misfit, residual, outside)
         if not explains(misfit, residual, outside):
             warnings.append(words)
+        reach = float(np.abs(scan.trajectory).max())
+        if reach < _REACH:
+            warnings.append(
+                f"the samples reach {reach:.2f} of the 0.5 cycles per pixel that {scan.image_size[0]} x {scan.image_size[1]} voxels"
+                f" resolve: take {round(2 * reach * scan.image_size[0])} voxels a side, or check the scale of traj"
+            )
         maps = found.maps[0].cpu() * torch.tensor([1.0, 1.0, unit])[:, None, None]
         mask, truth = object_mask(maps[2]), None
         report = {
@@ -302,6 +310,7 @@ class ScanReconstructor:
             "data_consistency": misfit,
             "fingerprint_residual": residual,
             "schedule_residual": outside,
+            "reach": reach,
             "verdict": words,
             "operator_norm": measured.lipschitz,
             "real_time_series": measured.real,

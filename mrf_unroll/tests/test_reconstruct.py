@@ -212,6 +212,18 @@ def test_what_the_maps_do_not_explain_is_said_in_words(scan, small_dictionary, t
         assert (report["verdict"] in report["warnings"]) == (name != "right")
 
 
+@pytest.mark.parametrize(
+    ("scale", "said"), [(0.8, "reach 0.38 of the 0.5"), (0.5, "take 8 voxels a side"), (1.0, None)]
+)
+def test_a_trajectory_that_ends_too_early_is_said(scan, small_dictionary, tmp_path, scale, said):
+    path = _scan_with(scan, tmp_path, traj=(scale * np.load(scan)["traj"]).astype(np.float32))
+    own = ("--method", "svd_mrf", "--dictionary", small_dictionary)
+    assert run("reconstruct", path, "--out", tmp_path / "out", *own) == 0
+    warnings = json.loads((tmp_path / "out" / "report.json").read_text())["warnings"]
+    warnings = [text for text in warnings if "voxels a side" in text]
+    assert len(warnings) == (said is not None) and all(said in text for text in warnings), warnings
+
+
 def test_a_reference_may_have_any_unit_of_pd(small_dictionary, scan, tmp_path):
     beside = dict(np.load(scan.with_name("scan_maps.npz")))
     np.savez(tmp_path / "loud.npz", **{**beside, "PD": 250 * beside["PD"]})
