@@ -291,9 +291,10 @@ class ScanReconstructor:
             warnings.append(words)
         reach = float(np.abs(scan.trajectory).max())
         if reach < _REACH:
+            side = scan.image_size[0]
             warnings.append(
-                f"the samples reach {reach:.2f} of the 0.5 cycles per pixel that {scan.image_size[0]} x {scan.image_size[1]} voxels"
-                f" resolve: take {round(2 * reach * scan.image_size[0])} voxels a side, or check the scale of traj"
+                f"the samples reach {reach:.2f} of the 0.5 cycles per pixel that {side} voxels a side resolve: take"
+                f" {round(2 * reach * side)} voxels a side, or check the scale of traj"
             )
         maps = found.maps[0].cpu() * torch.tensor([1.0, 1.0, unit])[:, None, None]
         mask, truth = object_mask(maps[2]), None
