@@ -2,8 +2,8 @@
 
     python benchmarks/calibration.py --data maps1.npz:ms,maps2.mat
 
-Factors come from eight training slices of random tissue (the share of 68 % of |error| over the bare bound), and are what
-`mrf_unroll/uncertainty.py` holds; coverage is that of discs, heads, random slices of another split, and the files of
+Factors come from the eight validation slices of random tissue (the share of 68 % of |error| over the bare bound), and are what
+`mrf_unroll/uncertainty.py` holds; coverage is that of discs, heads, random slices of the test split, and the files of
 ``data``. Classical methods run at rank 10 with their default options, the network at its own.
 """
 
@@ -28,8 +28,8 @@ def calibration(ckpt: str | None = None, data: str = "") -> None:
     from mrf_unroll.evaluation.study import PROCEDURAL
 
     sets = {
-        "fitted": procedural_slices("train", 8, 48, 0, "randomised"),
-        "random": procedural_slices("val", 8, 48, 0, "randomised"),
+        "fitted": procedural_slices("val", 8, 48, 0, "randomised"),
+        "random": procedural_slices("test", 8, 48, 0, "randomised"),
         **{name: slices(48) for name, slices in PROCEDURAL.items()},
         **{
             name.partition(":")[0]: read_slices(
