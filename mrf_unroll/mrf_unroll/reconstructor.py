@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mrf_unroll.classical import zero_filled
 from mrf_unroll.models import BlochDecoder, Iterates, UnrolledNetwork, build_encoder
-from mrf_unroll.models.consistency import ConsistencyName, StepRule
+from mrf_unroll.models.consistency import ConjugateGradients, Consistency, ConsistencyName, StepRule
 from mrf_unroll.operators import least_squares_scale
 from mrf_unroll.sequence import Sequence as Schedule
 from shared_utils import UserError
@@ -100,9 +100,15 @@ class Reconstructor(nn.Module, Exportable):
         """Trained parameters: of the encoder and the steps (the decoder is frozen)."""
         return sum(p.numel() for p in self.network.parameters() if p.requires_grad)
 
-    def forward(self, adjoint: Tensor, normal: Callable[[Tensor], Tensor], lipschitz: float | Tensor = 1.0) -> Iterates:
+    def forward(
+        self,
+        adjoint: Tensor,
+        normal: Callable[[Tensor], Tensor],
+        lipschitz: float | Tensor = 1.0,
+        consistency: Consistency | None = None,
+    ) -> Iterates:
         """See ``UnrolledNetwork.forward``."""
-        return self.network(adjoint, normal, lipschitz)
+        return self.network(adjoint, normal, lipschitz, consistency)
 
     @torch.no_grad()
     def reconstruct(
@@ -122,8 +128,8 @@ class Reconstructor(nn.Module, Exportable):
             gain: the data are divided by it and PD multiplied again; None: chosen so that their level is that of the
                 training, for scans in arbitrary units.
             trained_trajectory: False keeps the learnt steps in proportion to the least-squares step of these data
-                instead of to 1 / L: how much of the spectrum of A^H W A the object lives in differs between
-                trajectories.
+                instead of to 1 / L, as how much of the spectrum of A^H W A the object lives in differs between
+                trajectories; and conjugate gradients go on for longer, as their speed does.
         """
         adjoint = adjoint if self.network.complex_valued or not adjoint.is_complex() else adjoint.real
         if gain is None:
@@ -131,7 +137,10 @@ class Reconstructor(nn.Module, Exportable):
         if not trained_trajectory and self.network.step_rule == "softplus" and self.options["least_squares"]:
             step = least_squares_scale(adjoint, normal)
             lipschitz = self.options["operator_norm"] * self.options["least_squares"] / float(step.mean())
-        iterates = self.network(adjoint / gain, normal, lipschitz)
+        consistency = self.network.consistency
+        if not trained_trajectory and isinstance(consistency, ConjugateGradients):
+            consistency = consistency.to_the_end()
+        iterates = self.network(adjoint / gain, normal, lipschitz, consistency)
         maps = physical(iterates.maps[-1])
         return torch.cat([maps[:, :2], gain * maps[:, 2:]], dim=1), gain * iterates.tsmi[-1]
 

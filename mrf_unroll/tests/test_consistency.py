@@ -48,6 +48,28 @@ def test_conjugate_gradients_solve_the_penalised_normal_equations(dtype):
     torch.testing.assert_close(_normal(start) + 0.01 * NORM * start, h, rtol=1e-6, atol=1e-8)
 
 
+def test_on_another_trajectory_the_normal_equations_are_solved_further():
+    network = Reconstructor(
+        {"name": "dictionary", "hidden": 4, "blocks": 1, "head_hidden": 4},
+        rank=3,
+        decoder_hidden=8,
+        iterations=2,
+        consistency="cg",
+        step_rule="penalty",
+        cg_iterations=1,
+    ).eval()
+    with torch.no_grad():
+        network.network.alpha.fill_(-4.0)
+    network.network.consistency.start_iterations = 2
+    truth = torch.randn(1, 3, 4, 5, generator=torch.Generator().manual_seed(3))
+    h = _normal(truth)
+    # The untrained denoiser changes nothing, so the series is what conjugate gradients find.
+    near = [network.reconstruct(h, _normal, NORM, trained_trajectory=same)[1] for same in (True, False)]
+    left = [float((_normal(x) - h).norm() / h.norm()) for x in near]
+    assert left[1] < 0.5 * left[0], left
+    assert network.network.consistency.iterations == 1
+
+
 def test_a_network_with_conjugate_gradients_follows_its_recursion():
     h = _normal(torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(3)))
     network = _network()

@@ -66,6 +66,10 @@ class ConjugateGradients:
     def __init__(self, iterations: int = 5, start_iterations: int = 20, start_penalty: float = 3e-3) -> None:
         self.iterations, self.start_iterations, self.start_penalty = iterations, start_iterations, start_penalty
 
+    def to_the_end(self) -> ConjugateGradients:
+        """With as many iterations as trajectories and sizes of other conditions need: four times as many first, then three."""
+        return ConjugateGradients(3 * self.iterations, 4 * self.start_iterations, self.start_penalty)
+
     def first(self, h: Tensor, normal: Normal, step: Tensor, lipschitz: float | Tensor) -> Tensor:
         with torch.no_grad():
             return _solve(normal, h, self.start_penalty * lipschitz, torch.zeros_like(h), h, self.start_iterations)

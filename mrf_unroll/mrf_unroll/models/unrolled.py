@@ -14,6 +14,7 @@ from mrf_unroll.models.consistency import (
     CONSISTENCIES,
     STEP_RULES,
     ConjugateGradients,
+    Consistency,
     ConsistencyName,
     Normal,
     StepRule,
@@ -95,7 +96,8 @@ class UnrolledNetwork(nn.Module):
         self.symmetric = symmetric
         if cg_iterations < 1:
             raise UserError(f"cg_iterations must be at least 1, got {cg_iterations}")
-        self.consistency = ConjugateGradients(cg_iterations) if consistency == "cg" else CONSISTENCIES[consistency]()
+        own = ConjugateGradients(cg_iterations) if consistency == "cg" else CONSISTENCIES[consistency]()
+        self.consistency: Consistency = own
 
     @property
     def iterations(self) -> int:
@@ -142,24 +144,32 @@ class UnrolledNetwork(nn.Module):
         views = [seen_as(orientation, function, x) for orientation in range(ORIENTATIONS)]
         return torch.stack(views).mean(dim=0).contiguous()
 
-    def forward(self, adjoint: Tensor, normal: Normal, lipschitz: float | Tensor = 1.0) -> Iterates:
+    def forward(
+        self,
+        adjoint: Tensor,
+        normal: Normal,
+        lipschitz: float | Tensor = 1.0,
+        consistency: Consistency | None = None,
+    ) -> Iterates:
         """Reconstruct.
 
         Args:
             adjoint: h = A^H W y, (B, s, H, W), real unless ``complex_valued``.
             normal: x -> A^H W A x of the same shapes.
             lipschitz: norm of ``normal`` (not used by ``relu_plus_one``).
+            consistency: another than the network's own.
         """
         steps = self.steps(lipschitz)
+        consistency = self.consistency if consistency is None else consistency
         iterates = Iterates([], [], [])
         tsmi = torch.zeros_like(adjoint)
         for t in range(self.iterations):
             # Fourier transforms stay in single precision under autocast.
             with torch.autocast(adjoint.device.type, enabled=False):
                 if t == 0:
-                    g = self.consistency.first(adjoint, normal, steps[0], lipschitz)
+                    g = consistency.first(adjoint, normal, steps[0], lipschitz)
                 else:
-                    g = self.consistency(tsmi, adjoint, normal, steps[t])
+                    g = consistency(tsmi, adjoint, normal, steps[t])
             maps, tsmi = self.encode(g, t)
             for kept, value in zip(iterates, (g, maps, tsmi), strict=True):
                 kept.append(value)
